@@ -1,0 +1,192 @@
+// Package store is the contract between the engine and the places where
+// snapshots are kept. A store is listed, read from and written to only through
+// the interfaces here; what it can do beyond listing is found by type
+// assertion, never by a method that answers "not implemented".
+//
+// A live store holds snapshots and can make the stream of any edge between two
+// of them. Streams are plain btrfs send streams whose first command carries the
+// identities of the edge (snapshot.ID and effective transaction numbers),
+// whatever lies beneath.
+//
+// # Who may rely on what
+//
+//   - List sees everything committed before it began.
+//   - A [Writer] has two endings. Commit publishes, and returns only when the
+//     snapshot is whole, on stable storage and under its name. Close without
+//     Commit abandons: nothing that looks whole stays behind. A process that
+//     dies is the same as Close, except that a partial may remain, which List
+//     reports as such.
+//   - Nothing is ever overwritten: creating where something is fails with
+//     [ExistsError].
+//   - An error for which [Temporary] answers true may go away when the same
+//     call is made again; no other error is retried.
+package store
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/buttersink/buttersink/internal/snapshot"
+)
+
+// Store is a place that holds snapshots.
+type Store interface {
+	// String names the store for people: "btrfs /mnt/a/snaps".
+	String() string
+	// List returns all that the store holds now, and all unfinished things in
+	// it. It changes nothing.
+	List(ctx context.Context) (*snapshot.Inventory, error)
+	// Close releases what the store holds open. Locks are released by their own
+	// functions.
+	Close() error
+}
+
+// Source is a store that gives back streams.
+type Source interface {
+	// Open starts the stream of an edge between two snapshots of the store.
+	// Both have to be in its last List; ErrNotFound says which is not. Reading
+	// to the end includes the END command; closing earlier stops the sender.
+	Open(ctx context.Context, e snapshot.Edge) (io.ReadCloser, error)
+}
+
+// Want says what a sink is about to be given.
+type Want struct {
+	// Edge is the edge whose stream follows.
+	Edge snapshot.Edge
+	// Transid and FromTransid are the effective transaction numbers of both
+	// ends as the source knows them; zero where it does not.
+	Transid, FromTransid uint64
+	// Path is where the snapshot goes, relative to the store's directory, with
+	// slashes. Directories on the way are made.
+	Path string
+	// Size is the expected length of the stream, if known.
+	Size snapshot.Size
+}
+
+// Sink is a store that takes streams.
+type Sink interface {
+	// Create makes ready for the stream of want.Edge. It fails with
+	// *ExistsError where the path is taken by anything but the remainder of an
+	// unfinished transfer, which it removes, and with *ParentError where the
+	// stream could not be carried out on what the store holds.
+	Create(ctx context.Context, want Want) (Writer, error)
+}
+
+// Writer takes one stream. Write is given whole commands that have been
+// checked. A stream that is not the one that was announced, or is not complete,
+// fails at the latest in Commit.
+type Writer interface {
+	io.Writer
+	// Commit waits until all that was written is durable and publishes the
+	// snapshot under its path. After an error nothing has been published, and
+	// Close has still to be called.
+	Commit(ctx context.Context) error
+	// Close abandons what was not committed. It is always safe to defer.
+	Close() error
+}
+
+// Copier is a sink whose snapshots outside of its directory can be copied in
+// without sending them.
+type Copier interface {
+	// Copy makes a snapshot with the identity want.Edge.To, which the store
+	// holds outside of its directory, at want.Path.
+	Copy(ctx context.Context, want Want) error
+}
+
+// Remover is a store from which snapshots can be removed.
+type Remover interface {
+	// Remove deletes a snapshot inside the store's directory. It fails, and
+	// removes nothing, if what is at the path is not that snapshot any more.
+	Remove(ctx context.Context, s snapshot.Snapshot) error
+	// RemovePartial deletes an unfinished thing that List reported with Ours
+	// set.
+	RemovePartial(ctx context.Context, p snapshot.Partial) error
+}
+
+// Measurer is a source that can tell how long a stream will be.
+type Measurer interface {
+	// Estimate answers from metadata, in a fraction of the time that the
+	// stream takes; the size is approximate.
+	Estimate(ctx context.Context, e snapshot.Edge) (snapshot.Size, error)
+	// Measure answers exactly, at the cost of a stream without its data.
+	Measure(ctx context.Context, e snapshot.Edge) (snapshot.Size, error)
+}
+
+// Prover is a store that can look closer at a snapshot of doubtful trust.
+type Prover interface {
+	// Prove returns snapshot.Intact or snapshot.Touched.
+	Prove(ctx context.Context, s snapshot.Snapshot) (snapshot.Trust, error)
+}
+
+// Locker is a store that only one run at a time may write to.
+type Locker interface {
+	// Lock takes the store's lock for a run that people know by the given
+	// words, or fails at once with *LockedError. The lock dies with the
+	// process.
+	Lock(ctx context.Context, who string) (unlock func() error, err error)
+}
+
+// Located is a store of which can be told whether it is the same place as
+// another.
+type Located interface {
+	// Location is the same text for two stores exactly when they are the same
+	// place.
+	Location() string
+}
+
+// ErrNotFound is wrapped by errors about a snapshot that a store does not hold.
+var ErrNotFound = errors.New("no such snapshot")
+
+// ExistsError says that a path is taken.
+type ExistsError struct {
+	Path string // as people know it
+	What string // what is there: "a snapshot with another identity, ea7c...3ea1"
+}
+
+func (e *ExistsError) Error() string { return fmt.Sprintf("%s exists: it is %s", e.Path, e.What) }
+
+// ParentError says why a snapshot cannot serve as the start of an increment.
+type ParentError struct {
+	ID   snapshot.ID
+	Path string // where it was found; empty if it was not
+	Why  string // "has been changed since it was received"
+}
+
+func (e *ParentError) Error() string {
+	if e.Path == "" {
+		return fmt.Sprintf("parent %s: %s", e.ID, e.Why)
+	}
+	return fmt.Sprintf("parent %s at %s: %s", e.ID, e.Path, e.Why)
+}
+
+// LockedError says that another run writes to a store.
+type LockedError struct {
+	Store  string
+	Holder string // who holds the lock, as far as can be told
+}
+
+func (e *LockedError) Error() string {
+	return fmt.Sprintf("%s is locked by %s", e.Store, e.Holder)
+}
+
+// temporary marks an error that may go away.
+type temporary struct{ error }
+
+func (t temporary) Unwrap() error { return t.error }
+
+// MarkTemporary returns an error for which Temporary answers true.
+func MarkTemporary(err error) error {
+	if err == nil {
+		return nil
+	}
+	return temporary{err}
+}
+
+// Temporary reports whether the call that failed with err may succeed when it
+// is made again.
+func Temporary(err error) bool {
+	_, ok := errors.AsType[temporary](err)
+	return ok
+}
