@@ -188,6 +188,10 @@ type Inventory struct {
 	Snapshots []Snapshot
 	// Partials are the unfinished things inside the store's directory.
 	Partials []Partial
+	// Lineage has, for every subvolume of the file system that was made from
+	// another one, writable ones too, the UUID of that other one. It joins
+	// families whose common ancestor is not itself a snapshot.
+	Lineage map[ID]ID
 	// Occupied holds every path inside the directory at which a snapshot cannot
 	// be made, with what is there, for people to read.
 	Occupied map[string]string

@@ -1,0 +1,280 @@
+// Package plan decides what to do about two inventories: which snapshots to
+// send, in which order, and each from which parent. It is pure: the same
+// inventories and wishes give the same plan, and nothing is looked up, timed or
+// printed here.
+//
+// # The model
+//
+// A wanted snapshot that the destination lacks becomes one [Step]. It is an
+// increment from the nearest suitable parent, and a full stream where there is
+// none. A parent is suitable when
+//
+//   - it is of the same family on the source: made from the same subvolume, or
+//     one was made from the other, directly or through others, received copies
+//     included. Snapshots that merely share a directory are never parents;
+//   - the destination holds it, or will after an earlier step;
+//   - on both sides it is still what its identity promises (snapshot.Trust, and
+//     for a parent that the destination knows by its own UUID, an equal
+//     transaction number).
+//
+// Nearest is counted in generations, close relatives (siblings, parent and
+// child) before distant ones. Snapshots newer than what the destination has of
+// the family follow in ascending order, older ones in descending order, so that
+// each can start from its neighbour.
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"github.com/buttersink/buttersink/internal/snapshot"
+)
+
+// Action is what a step does.
+type Action string
+
+const (
+	// Send carries a stream from the source to the destination.
+	Send Action = "send"
+	// Copy makes a snapshot at the destination from the one that its file
+	// system holds outside of the destination's directory.
+	Copy Action = "copy"
+)
+
+// Step is one thing to do.
+type Step struct {
+	Action Action
+	Edge   snapshot.Edge
+	// Snapshot and Parent are the two ends of the edge as the source holds
+	// them. Parent is zero for a full stream.
+	Snapshot, Parent snapshot.Snapshot
+	// Path is where the snapshot goes, relative to the destination's directory.
+	Path string
+	// Size is the expected length of the stream. Sync leaves it unknown.
+	Size snapshot.Size
+	// Reason says, for people, why this step is as it is.
+	Reason string
+}
+
+// Kept is a wanted snapshot that the destination has already.
+type Kept struct {
+	Snapshot snapshot.Snapshot // as the destination holds it
+	Source   snapshot.Snapshot // as the source holds it
+}
+
+// Problem is a wanted snapshot for which there is no step.
+type Problem struct {
+	Snapshot snapshot.Snapshot // as the source holds it
+	Path     string            // relative to the destination's directory
+	Why      string            // for people
+	// Conflict is set where the destination has something else in the way.
+	Conflict bool
+}
+
+// Plan is what Sync decides.
+type Plan struct {
+	Steps    []Step
+	Keep     []Kept
+	Problems []Problem
+	// Remove is what goes from the destination after every step has succeeded.
+	Remove []snapshot.Snapshot
+}
+
+// Total returns the sum of the sizes of the steps that send, as far as they are
+// known.
+func (p *Plan) Total() snapshot.Size {
+	t := snapshot.Size{Known: true, Exact: true}
+	for _, s := range p.Steps {
+		if s.Action != Send {
+			continue
+		}
+		t.Bytes += s.Size.Bytes
+		t.Known = t.Known && s.Size.Known
+		t.Exact = t.Exact && s.Size.Known && s.Size.Exact
+	}
+	return t
+}
+
+// Wish says what is wanted.
+type Wish struct {
+	// Want are the snapshots of the source that the destination shall hold.
+	Want []snapshot.ID
+	// Delete asks for the removal of every snapshot in the destination's
+	// directory that the source's directory does not hold, wanted or not.
+	Delete bool
+}
+
+// Sync plans how dst comes to hold what is wished of src.
+func Sync(src, dst *snapshot.Inventory, w Wish) *Plan {
+	p := &Plan{}
+	fam := newFamilies(src)
+	s := sync{src: src, dst: dst, fam: fam, have: map[int][]snapshot.Snapshot{}}
+
+	for _, there := range dst.Snapshots {
+		if here, ok := src.Find(there.ID); ok && s.why(here, there) == "" {
+			f := fam.of(here.UUID)
+			s.have[f] = append(s.have[f], here)
+		}
+	}
+
+	missing := map[int][]snapshot.Snapshot{}
+	var order []int // of families, as their first snapshots are wished for
+	for _, id := range w.Want {
+		want, ok := src.Find(id)
+		if !ok {
+			continue
+		}
+		there, held := dst.Find(id)
+		switch taken := dst.Occupied[want.Path]; {
+		case held && !there.Outside:
+			p.Keep = append(p.Keep, Kept{Snapshot: there, Source: want})
+		case taken != "":
+			p.Problems = append(p.Problems, Problem{Snapshot: want, Path: want.Path, Why: "its place is taken by " + taken, Conflict: true})
+		case held && s.why(want, there) == "":
+			p.Steps = append(p.Steps, Step{
+				Action: Copy, Edge: snapshot.Edge{To: id}, Snapshot: want, Path: want.Path, Size: snapshot.ExactSize(0),
+				Reason: fmt.Sprintf("the destination's file system has it already, at %s", there.Path),
+			})
+		case want.Trust == snapshot.Touched:
+			p.Problems = append(p.Problems, Problem{Snapshot: want, Path: want.Path, Why: "it was made writable and changed after it was received, so it is not the snapshot that its UUID names; make a new snapshot of it and remove this one"})
+		default:
+			f := fam.of(want.UUID)
+			if missing[f] == nil {
+				order = append(order, f)
+			}
+			missing[f] = append(missing[f], want)
+		}
+	}
+	for _, f := range order {
+		p.Steps = append(p.Steps, s.family(f, missing[f])...)
+	}
+	if w.Delete {
+		p.Remove = removals(src, dst)
+	}
+	return p
+}
+
+// removals lists what the destination's directory holds and the source's does
+// not.
+func removals(src, dst *snapshot.Inventory) []snapshot.Snapshot {
+	var gone []snapshot.Snapshot
+	for _, there := range dst.Inside() {
+		here, ok := src.Find(there.ID)
+		if !ok || here.Outside {
+			gone = append(gone, there)
+		}
+	}
+	return gone
+}
+
+// sync is the state of one planning.
+type sync struct {
+	src, dst *snapshot.Inventory
+	fam      *families
+	// have holds, for each family, the source's snapshots from which an
+	// increment can start at this point of the plan.
+	have map[int][]snapshot.Snapshot
+}
+
+// why says why a snapshot that both sides hold cannot be a parent, or nothing
+// if it can.
+func (s *sync) why(here, there snapshot.Snapshot) string {
+	switch {
+	case here.Trust == snapshot.Touched:
+		return "has been changed on the source since it was received"
+	case there.Trust == snapshot.Touched:
+		return "has been changed at the destination since it was received"
+	case !there.Received && here.Transid != 0 && there.Transid != here.Transid:
+		return "is the destination's own snapshot, and has been changed since it was sent"
+	}
+	return ""
+}
+
+// family plans all missing snapshots of one family.
+func (s *sync) family(f int, missing []snapshot.Snapshot) []Step {
+	slices.SortFunc(missing, older)
+	// Snapshots older than all that is there go last, the youngest first, so
+	// that each has its neighbour to start from.
+	split := 0
+	if have := s.have[f]; len(have) > 0 {
+		first := slices.MinFunc(have, older)
+		for split < len(missing) && older(missing[split], first) < 0 {
+			split++
+		}
+	}
+	before := slices.Clone(missing[:split])
+	slices.Reverse(before)
+
+	var steps []Step
+	for _, want := range append(slices.Clone(missing[split:]), before...) {
+		step := Step{Action: Send, Snapshot: want, Path: want.Path, Edge: snapshot.Edge{To: want.ID}}
+		if parent, ok := nearest(want, s.have[f]); ok {
+			step.Parent, step.Edge.From = parent, parent.ID
+			step.Reason = fmt.Sprintf("increment from %s, the nearest of its family that the destination has by then", parent.Path)
+		} else {
+			step.Reason = s.whyFull(f)
+		}
+		steps = append(steps, step)
+		s.have[f] = append(s.have[f], want)
+	}
+	return steps
+}
+
+// whyFull explains why nothing of a family can serve as a parent.
+func (s *sync) whyFull(f int) string {
+	for _, there := range s.dst.Snapshots {
+		here, ok := s.src.Find(there.ID)
+		if !ok || s.fam.of(here.UUID) != f {
+			continue
+		}
+		if why := s.why(here, there); why != "" {
+			return fmt.Sprintf("full: %s %s", there.Path, why)
+		}
+	}
+	return "full: the destination has no snapshot of its family that the source has too"
+}
+
+// nearest picks the parent for want.
+func nearest(want snapshot.Snapshot, have []snapshot.Snapshot) (snapshot.Snapshot, bool) {
+	if len(have) == 0 {
+		return snapshot.Snapshot{}, false
+	}
+	return slices.MinFunc(have, func(a, b snapshot.Snapshot) int {
+		return cmp.Or(
+			cmp.Compare(kinship(want, a), kinship(want, b)),
+			cmp.Compare(distance(want, a), distance(want, b)),
+			older(a, b),
+		)
+	}), true
+}
+
+// older orders snapshots of one family by the time of their content.
+func older(a, b snapshot.Snapshot) int {
+	x, y := generations(a, b)
+	return cmp.Or(cmp.Compare(x, y), a.Created.Compare(b.Created), cmp.Compare(a.Path, b.Path), slices.Compare(a.ID[:], b.ID[:]))
+}
+
+// distance counts the generations between two snapshots.
+func distance(a, b snapshot.Snapshot) uint64 {
+	x, y := generations(a, b)
+	return max(x, y) - min(x, y)
+}
+
+// generations returns numbers that order a and b. The numbers of the file
+// system where both come from tell more than those of the one that holds
+// copies: copies may have arrived in any order.
+func generations(a, b snapshot.Snapshot) (uint64, uint64) {
+	if a.Received && b.Received && a.Transid != 0 && b.Transid != 0 {
+		return a.Transid, b.Transid
+	}
+	return a.Generation, b.Generation
+}
+
+// kinship is 0 for siblings and for parent and child, 1 for other relatives.
+func kinship(a, b snapshot.Snapshot) int {
+	if a.Parent == b.UUID || b.Parent == a.UUID || !a.Parent.IsZero() && a.Parent == b.Parent {
+		return 0
+	}
+	return 1
+}
