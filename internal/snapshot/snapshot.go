@@ -184,6 +184,8 @@ type Partial struct {
 
 // Inventory is what one store holds, as it was listed.
 type Inventory struct {
+	// Dir is what relative paths are relative to, for people to read.
+	Dir string
 	// Snapshots are ordered by path; one entry for each ID.
 	Snapshots []Snapshot
 	// Partials are the unfinished things inside the store's directory.
@@ -224,6 +226,14 @@ func (inv *Inventory) Distrust(id ID, t Trust) {
 			inv.Snapshots[i].Trust = t
 		}
 	}
+}
+
+// Where returns the path of a snapshot for people to read.
+func (inv *Inventory) Where(s Snapshot) string {
+	if s.Outside {
+		return s.Path
+	}
+	return path.Join(inv.Dir, s.Path)
 }
 
 // Inside returns the snapshots that lie in the store's directory, in order of

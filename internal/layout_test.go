@@ -1,0 +1,155 @@
+// Package internal_test holds the law of the house: who may import whom.
+package internal_test
+
+import (
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/buttersink/buttersink/internal/"
+
+// rooms is the import table: each room, and which rooms of ours it may import.
+// Changing it is a change of the design: do it on purpose, with docs/design.md,
+// never to make a build pass.
+var rooms = map[string]string{
+	"snapshot":        "",
+	"stream":          "",
+	"btrfs":           "",
+	"replay":          "stream btrfs",
+	"plan":            "snapshot",
+	"store":           "snapshot",
+	"ledger":          "snapshot",
+	"store/local":     "store snapshot btrfs stream replay",
+	"store/storetest": "store snapshot stream",
+	"transfer":        "store snapshot plan stream ledger",
+	"job":             "store snapshot plan transfer ledger",
+	"cli":             "*",
+
+	// The test bench: no room may import it outside of tests.
+	"btrfstest": "btrfs",
+}
+
+// third says which rooms may use packages from outside. A prefix of an import
+// path stands for all below it. What is not listed may not be used at all.
+var third = map[string]string{
+	"golang.org/x/sys/unix":          "btrfs replay store/local ledger btrfstest",
+	"unsafe":                         "btrfs",
+	"github.com/klauspost/compress":  "replay",
+	"github.com/anchore/go-lzo":      "replay",
+	"modernc.org/sqlite":             "ledger",
+	"github.com/cenkalti/backoff/v5": "transfer",
+	"github.com/spf13/cobra":         "cli",
+	"github.com/vbauerster/mpb/v8":   "cli",
+	"github.com/lmittmann/tint":      "cli",
+	"golang.org/x/term":              "cli",
+	"golang.org/x/sync":              "job transfer store/local",
+}
+
+// inTests may be imported by any room's tests.
+var inTests = []string{
+	"github.com/google/go-cmp", "pgregory.net/rapid", "go.uber.org/goleak",
+	"github.com/rogpeppe/go-internal", "golang.org/x/sys/unix", "github.com/klauspost/compress",
+}
+
+func TestLayout(t *testing.T) {
+	seen := map[string]bool{}
+	err := filepath.WalkDir(".", func(file string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && d.Name() == "testdata" {
+			return fs.SkipDir
+		}
+		if d.IsDir() || !strings.HasSuffix(file, ".go") || filepath.Dir(file) == "." {
+			return nil
+		}
+		room := filepath.ToSlash(filepath.Dir(file))
+		seen[room] = true
+		allowed, ok := rooms[room]
+		if !ok {
+			t.Errorf("%s: room %q is not in the table", file, room)
+			return nil
+		}
+		checkImports(t, file, room, strings.Fields(allowed))
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for room := range rooms {
+		if !seen[room] {
+			t.Errorf("room %q is in the table but not in the house", room)
+		}
+	}
+}
+
+func checkImports(t *testing.T, file, room string, allowed []string) {
+	t.Helper()
+	parsed, err := parser.ParseFile(token.NewFileSet(), file, nil, parser.ImportsOnly)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	test := strings.HasSuffix(file, "_test.go")
+	for _, spec := range parsed.Imports {
+		imported, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			t.Errorf("%s: import %s: %v", file, spec.Path.Value, err)
+			continue
+		}
+		if ours, ok := strings.CutPrefix(imported, module); ok {
+			if test || ours == room || slices.Contains(allowed, ours) || slices.Contains(allowed, "*") && ours != "btrfstest" {
+				continue
+			}
+			t.Errorf("%s: room %q may not import %q", file, room, ours)
+			continue
+		}
+		if first, _, _ := strings.Cut(imported, "/"); !strings.Contains(first, ".") && imported != "unsafe" {
+			continue // the standard library
+		}
+		if !thirdAllowed(imported, room) && !(test && slices.ContainsFunc(inTests, func(p string) bool { return below(imported, p) })) {
+			t.Errorf("%s: room %q may not import %q", file, room, imported)
+		}
+	}
+}
+
+func thirdAllowed(imported, room string) bool {
+	for prefix, in := range third {
+		if below(imported, prefix) && slices.Contains(strings.Fields(in), room) {
+			return true
+		}
+	}
+	return false
+}
+
+func below(imported, prefix string) bool {
+	return imported == prefix || strings.HasPrefix(imported, prefix+"/")
+}
+
+// TestFilesStaySmall holds the rule that a file is one idea.
+func TestFilesStaySmall(t *testing.T) {
+	err := filepath.WalkDir("..", func(file string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() || path.Ext(file) != ".go" {
+			return err
+		}
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		if n := strings.Count(string(text), "\n"); n > 600 {
+			t.Errorf("%s has %d lines: split it by idea", file, n)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
