@@ -127,6 +127,8 @@ func Sync(src, dst *snapshot.Inventory, w Wish) *Plan {
 		}
 		there, held := dst.Find(id)
 		switch taken := dst.Occupied[want.Path]; {
+		case held && !there.Outside && there.Trust == snapshot.Touched:
+			p.Problems = append(p.Problems, Problem{Snapshot: want, Path: there.Path, Conflict: true, Why: "the destination's copy was made writable and changed after it was received; remove it there to have it sent again"})
 		case held && !there.Outside:
 			p.Keep = append(p.Keep, Kept{Snapshot: there, Source: want})
 		case taken != "":
