@@ -1,0 +1,47 @@
+# What CI does, a laptop does: .ci/run calls only these.
+
+GO      ?= go
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS  = -s -w -X github.com/buttersink/buttersink/internal/cli.version=$(VERSION)
+TOOL     = $(GO) tool -modfile=tools/go.mod
+
+.PHONY: build demo test test-go race fuzz bench lint deps clean
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/buttersink ./cmd/buttersink
+
+# Installs the Debian packages that the tests and the demo use, where they are
+# missing. Needs root and apt-get.
+deps:
+	sh packaging/deps.sh
+
+demo: deps build
+	sh packaging/demo.sh
+
+# BUTTERSINK_TEST_REAL makes a missing real part (root, loop devices, btrfs) a
+# failure instead of a skip.
+test: deps test-go
+
+test-go:
+	BUTTERSINK_TEST_REAL=1 $(GO) test -timeout 25m ./...
+
+# The rooms with goroutines, under the race detector.
+race:
+	BUTTERSINK_TEST_REAL=1 $(GO) test -race -timeout 20m ./internal/transfer ./internal/store/... ./internal/job ./internal/ledger
+
+# A short run of every fuzz target; FUZZTIME=10m for a long one.
+FUZZTIME ?= 10s
+fuzz:
+	sh packaging/fuzz.sh $(FUZZTIME)
+
+bench: deps build
+	sh packaging/bench.sh
+
+lint:
+	$(GO) vet ./...
+	GOARCH=arm64 $(GO) vet ./cmd/... ./internal/...
+	test -z "$$($(TOOL) gofumpt -l cmd internal | tee /dev/stderr)"
+	$(TOOL) staticcheck ./...
+
+clean:
+	rm -rf bin

@@ -1,0 +1,25 @@
+#!/bin/sh
+# Installs what the tests, the demo and the benchmarks use, if it is missing:
+# on a fresh Debian machine only Go has to be there.
+set -eu
+
+want=""
+need() { command -v "$1" >/dev/null 2>&1 || want="$want $2"; }
+need btrfs btrfs-progs
+need mkfs.btrfs btrfs-progs
+need losetup mount
+need setfacl acl
+need setfattr attr
+need setcap libcap2-bin
+need script bsdutils
+need git git
+
+[ -n "$want" ] || exit 0
+if [ "$(id -u)" != 0 ]; then
+	echo "these packages are missing:$want; install them, or run this as root" >&2
+	exit 1
+fi
+export DEBIAN_FRONTEND=noninteractive
+apt-get update -qq
+# shellcheck disable=SC2086 # the words are package names
+apt-get install -y -qq --no-install-recommends $want >/dev/null
