@@ -1,0 +1,74 @@
+package transfer
+
+import (
+	"time"
+
+	"github.com/buttersink/buttersink/internal/plan"
+	"github.com/buttersink/buttersink/internal/snapshot"
+)
+
+// Kind is what an Event tells. The set is closed.
+type Kind string
+
+const (
+	// StepBegun: a step begins. Size is what is expected.
+	StepBegun Kind = "step-begun"
+	// Progress: a stream is going through. It comes at most five times a
+	// second, and not at all while nothing moves.
+	Progress Kind = "progress"
+	// Retry: a try failed for the reason in Error, and the step begins again
+	// with its first byte after Wait.
+	Retry Kind = "retry"
+	// Committed: the snapshot is at the destination, whole and durable.
+	Committed Kind = "committed"
+	// Failed: the step failed for good, for the reason in Error. Nothing of it
+	// looks whole.
+	Failed Kind = "failed"
+	// Skipped: the step was not tried, because of one before it.
+	Skipped Kind = "skipped"
+	// Interrupted: the context ended in the middle of the step.
+	Interrupted Kind = "interrupted"
+	// Warning: something is wrong that does not touch the transfer.
+	Warning Kind = "warning"
+	// Done: Run returns. Bytes counts all steps.
+	Done Kind = "done"
+)
+
+// ends reports whether the event is the last one of a step.
+func (k Kind) ends() bool {
+	return k == Committed || k == Failed || k == Skipped || k == Interrupted
+}
+
+// Event is a fact about a run, for a program that shows it to people or
+// machines. The order of the events of one step is: StepBegun, then Progress
+// and Retry any number of times, then one of Committed, Failed and Interrupted;
+// or Skipped alone. The last event of all is Done. Steps that were not reached
+// when the context ended have none.
+type Event struct {
+	Kind Kind      `json:"event"`
+	Time time.Time `json:"time"`
+	// Step is the number of the step, from 1, and Steps how many there are.
+	Step  int `json:"step,omitzero"`
+	Steps int `json:"steps"`
+	// Action, To, From and Path are those of the step.
+	Action plan.Action `json:"action,omitzero"`
+	To     snapshot.ID `json:"to,omitzero"`
+	From   snapshot.ID `json:"from,omitzero"`
+	Path   string      `json:"path,omitzero"`
+	// Bytes counts the stream of this try so far.
+	Bytes int64 `json:"bytes"`
+	// Expected is the length of the stream as it was planned, 0 if it is not
+	// known; Exact tells an exact one from an estimate.
+	Expected int64 `json:"expected,omitzero"`
+	Exact    bool  `json:"exact,omitzero"`
+	// File is the file inside the snapshot that the stream is at.
+	File string `json:"file,omitzero"`
+	// Try is the number of the try, from 1.
+	Try int `json:"try,omitzero"`
+	// Wait is the pause before the next try, in nanoseconds.
+	Wait time.Duration `json:"wait_ns,omitzero"`
+	// Error says why, for people.
+	Error string `json:"error,omitzero"`
+	// Reason is the plan's reason for the step. It comes with StepBegun.
+	Reason string `json:"reason,omitzero"`
+}

@@ -1,0 +1,92 @@
+package transfer
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/buttersink/buttersink/internal/plan"
+	"github.com/buttersink/buttersink/internal/stream"
+)
+
+// Result is what became of one step.
+type Result struct {
+	Step plan.Step
+	// Outcome is Committed, Failed, Skipped or Interrupted. Steps that were not
+	// reached when the context ended are Skipped.
+	Outcome Kind
+	// Err is nil exactly when Outcome is Committed. For a step that was skipped
+	// because of another it is a *DependencyError.
+	Err error
+	// Tries counts how often the step was begun.
+	Tries int
+	// Bytes is the length of what the last try carried to the destination, and
+	// Stats what the stream held.
+	Bytes int64
+	Stats stream.Stats
+	// Begun and Ended are zero for a skipped step.
+	Begun, Ended time.Time
+}
+
+// Report is what became of all steps, in their order.
+type Report struct {
+	Results []Result
+}
+
+// Bytes sums up the streams of the steps that were committed.
+func (r *Report) Bytes() int64 {
+	var n int64
+	for _, s := range r.Results {
+		if s.Outcome == Committed {
+			n += s.Bytes
+		}
+	}
+	return n
+}
+
+// Count returns how many steps had an outcome.
+func (r *Report) Count(outcome Kind) int {
+	n := 0
+	for _, s := range r.Results {
+		if s.Outcome == outcome {
+			n++
+		}
+	}
+	return n
+}
+
+// Err joins the errors of all steps that were tried and not committed, each
+// with its path. It is nil when every step was committed.
+func (r *Report) Err() error {
+	var errs []error
+	for _, s := range r.Results {
+		if s.Outcome == Failed || s.Outcome == Interrupted {
+			errs = append(errs, fmt.Errorf("%s: %w", s.Step.Path, s.Err))
+		}
+	}
+	if len(errs) == 0 && r.Count(Committed) < len(r.Results) {
+		// Nothing was begun: every step has the same reason, the context's.
+		return r.Results[0].Err
+	}
+	return errors.Join(errs...)
+}
+
+// DependencyError says that a step was not tried because the one that makes its
+// parent did not succeed.
+type DependencyError struct {
+	Path string // of the parent, at the destination
+}
+
+func (e *DependencyError) Error() string {
+	return fmt.Sprintf("its parent %s was not transferred", e.Path)
+}
+
+// IdentityError says that a source gave another stream than the one it was
+// asked for.
+type IdentityError struct {
+	Want, Found string // for people
+}
+
+func (e *IdentityError) Error() string {
+	return fmt.Sprintf("the source gave the stream of %s, not of %s", e.Found, e.Want)
+}
