@@ -1,0 +1,177 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"strings"
+
+	"github.com/buttersink/buttersink/internal/store"
+)
+
+// The exit codes of every command. The numbers are a promise to scripts.
+const (
+	exitDone        = 0
+	exitFailed      = 1
+	exitUsage       = 2
+	exitConfig      = 3
+	exitPartly      = 4
+	exitPending     = 5
+	exitConflict    = 6
+	exitLocked      = 7
+	exitInterrupted = 130
+)
+
+// exitCodes is the table behind `buttersink help exit-codes`.
+var exitCodes = []struct {
+	code    int
+	name    string
+	meaning string
+}{
+	{exitDone, "done", "everything that was asked for is done"},
+	{exitFailed, "failed", "nothing could be done, or a stream or file is bad"},
+	{exitUsage, "usage", "the command line is wrong; nothing was begun"},
+	{exitConfig, "config", "the configuration is wrong; nothing was begun"},
+	{exitPartly, "partly done", "some steps are done, others failed"},
+	{exitPending, "pending", "nothing failed, but something has to be waited for: run it again later"},
+	{exitConflict, "conflict", "what is at the destination contradicts what should be put there"},
+	{exitLocked, "locked", "another run is at work on the same destination"},
+	{exitInterrupted, "interrupted", "a signal ended the run; the next run carries on"},
+}
+
+// exitCodesHelp is the text of the help topic.
+func exitCodesHelp() string {
+	var b strings.Builder
+	b.WriteString("Every command ends with one of these exit codes:\n\n")
+	for _, c := range exitCodes {
+		fmt.Fprintf(&b, "  %3d  %-12s %s\n", c.code, c.name, c.meaning)
+	}
+	b.WriteString("\nMessages go to standard error, as \"ERROR: message.\"")
+	return b.String()
+}
+
+// exitError carries an exit code, and what to do about it, with an error.
+type exitError struct {
+	code int
+	err  error
+	hint string // for people, on the line below; may be empty
+}
+
+func (e *exitError) Error() string { return e.err.Error() }
+func (e *exitError) Unwrap() error { return e.err }
+
+// usageError says that the command line is wrong.
+type usageError struct {
+	command string // of which --help is to be asked
+	err     error
+}
+
+func (e *usageError) Error() string { return e.err.Error() }
+func (e *usageError) Unwrap() error { return e.err }
+
+// usagef returns an error that ends the command with the exit code for a wrong
+// command line, and points to the help of the command, given by its full name.
+func usagef(command, format string, args ...any) error {
+	return &usageError{command: command, err: fmt.Errorf(format, args...)}
+}
+
+// A verdict is what an error means for the process and for people.
+type verdict struct {
+	code int
+	hint string
+}
+
+// verdicts are asked in order; the first that knows the error decides.
+var verdicts = []func(error) (verdict, bool){
+	onType(func(e *exitError) verdict { return verdict{e.code, e.hint} }),
+	onType(func(e *usageError) verdict {
+		return verdict{exitUsage, "Try '" + e.command + " --help'."}
+	}),
+	onValue(context.Canceled, verdict{exitInterrupted, ""}),
+	onType(func(e *store.LockedError) verdict {
+		return verdict{exitLocked, "Nothing was done. Try again when the other run has ended."}
+	}),
+	onType(func(e *store.ExistsError) verdict {
+		return verdict{exitConflict, "Nothing is ever overwritten. Move it out of the way, or choose another destination."}
+	}),
+	onType(func(e *store.ParentError) verdict {
+		return verdict{exitConflict, "An increment cannot start from it. Remove it, or choose another destination, and the snapshot is sent whole."}
+	}),
+}
+
+func onType[E error](judge func(E) verdict) func(error) (verdict, bool) {
+	return func(err error) (verdict, bool) {
+		if e, ok := errors.AsType[E](err); ok {
+			return judge(e), true
+		}
+		return verdict{}, false
+	}
+}
+
+func onValue(target error, v verdict) func(error) (verdict, bool) {
+	return func(err error) (verdict, bool) { return v, errors.Is(err, target) }
+}
+
+func judge(err error) verdict {
+	if err == nil {
+		return verdict{code: exitDone}
+	}
+	for _, v := range verdicts {
+		if verdict, ok := v(err); ok {
+			return verdict
+		}
+	}
+	return verdict{code: exitFailed}
+}
+
+// report prints an error the only time that it is printed, and returns the exit
+// code.
+func (env *Env) report(err error) int {
+	v := judge(err)
+	if err == nil {
+		return v.code
+	}
+	for _, e := range flatten(err) {
+		text := printable(redact(e.Error()))
+		fmt.Fprintf(env.console, "%s\n", paint(env, slog.LevelError, "ERROR:")+" "+sentence(text))
+		if env.file != nil {
+			slog.New(env.file).Error(text)
+		}
+	}
+	if v.hint != "" {
+		io.WriteString(env.console, printable(v.hint)+"\n")
+	}
+	return v.code
+}
+
+// flatten returns the errors that were joined to err.
+func flatten(err error) []error {
+	if e, ok := err.(*exitError); ok {
+		return flatten(e.err)
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	var texts []string
+	for _, e := range joined.Unwrap() {
+		all = append(all, flatten(e)...)
+		texts = append(texts, e.Error())
+	}
+	if err.Error() != strings.Join(texts, "\n") { // not errors.Join, but a sentence of its own
+		return []error{err}
+	}
+	return all
+}
+
+// sentence ends a message with exactly one mark.
+func sentence(s string) string {
+	s = strings.TrimRight(s, ". \t")
+	if strings.HasSuffix(s, "?") || strings.HasSuffix(s, "!") {
+		return s
+	}
+	return s + "."
+}

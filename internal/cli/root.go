@@ -1,0 +1,189 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// version is set by the linker in a release. Elsewhere it is empty, and the
+// build says for itself what it was made from.
+var version string
+
+// program returns the command that the program's name stands for.
+func program(env *Env) *cobra.Command {
+	var cmd *cobra.Command
+	switch filepath.Base(env.Args0) {
+	case "btrfslist":
+		cmd = newBtrfslist(env)
+	case "checksumdir":
+		cmd = newChecksumdir(env)
+	default:
+		cmd = newRoot(env)
+	}
+	asProgram(env, cmd)
+	return cmd
+}
+
+// newRoot returns the command of the program's own name. With two arguments it
+// is sync, with one it is list.
+func newRoot(env *Env) *cobra.Command {
+	sync, list := newSync(env), newList(env)
+	root := &cobra.Command{
+		Use:   "buttersink [flags] [SRC] DST",
+		Short: "Carry btrfs snapshots from one place to another",
+		Long: `buttersink carries btrfs snapshots from one place to another, sending only
+what the other place does not have.
+
+With two arguments it is the same as "buttersink sync SRC DST": afterwards DST
+holds every snapshot that is in SRC. With one argument it is the same as
+"buttersink list DIR": it shows the snapshots in a directory.
+
+The slash at the end matters: /dir/ stands for all snapshots below a directory,
+/dir/snap for the one snapshot of that name. A directory that is named like a
+command is written ./list/ or with its full path.
+
+Reading and making snapshots takes root.`,
+		Example: `  buttersink /mnt/a/snaps/                      show what is there
+  buttersink -n /mnt/a/snaps/ /mnt/b/snaps/     show what would be sent
+  buttersink /mnt/a/snaps/ /mnt/b/snaps/        send it
+  buttersink /mnt/a/snaps/monday /mnt/b/snaps/  send one snapshot`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			switch len(args) {
+			case 0:
+				return usagef(cmd.CommandPath(), "nothing to do: name a directory to list, or a source and a destination")
+			case 1, 2:
+				return nil
+			}
+			return usagef(cmd.CommandPath(), "too many arguments: want a source and a destination, got %d", len(args))
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if len(args) == 2 {
+				return sync.RunE(cmd, args)
+			}
+			for _, name := range []string{"dry-run", "delete", "json", "exclude"} {
+				from, to := cmd.Flags().Lookup(name), list.Flags().Lookup(name)
+				if from == nil || to == nil || !from.Changed {
+					continue
+				}
+				if err := to.Value.Set(from.Value.String()); err != nil {
+					return fmt.Errorf("setting --%s: %w", name, err)
+				}
+				to.Changed = true
+			}
+			return list.RunE(cmd, args)
+		},
+	}
+	root.Flags().AddFlagSet(sync.Flags()) // the same variables, under both commands
+	root.AddCommand(sync, list, newStream(env), newBtrfslist(env), newChecksumdir(env), &cobra.Command{
+		Use:   "exit-codes",
+		Short: "What the exit codes mean",
+		Long:  exitCodesHelp(),
+	})
+	root.SetHelpCommand(newHelp(root))
+	return root
+}
+
+// asProgram gives a command what the topmost one has: the flags that hold
+// everywhere, and what becomes of errors.
+func asProgram(env *Env, cmd *cobra.Command) {
+	cmd.SilenceErrors, cmd.SilenceUsage = true, true
+	cmd.CompletionOptions.DisableDefaultCmd = !cmd.HasSubCommands()
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &usageError{command: cmd.CommandPath(), err: err}
+	})
+
+	var quiet int
+	var logFile string
+	var showVersion bool
+	cmd.PersistentFlags().CountVarP(&quiet, "quiet", "q", "say less: once no progress, twice errors only")
+	cmd.PersistentFlags().StringVarP(&logFile, "logfile", "l", "", "append a detailed log to `FILE`")
+	cmd.Flags().BoolVarP(&showVersion, "version", "V", false, "print the version and end")
+	cmd.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+		if err := env.startLog(quiet, logFile); err != nil {
+			return &usageError{command: cmd.CommandPath(), err: err}
+		}
+		return nil
+	}
+
+	args, run := cmd.Args, cmd.RunE
+	cmd.Args = func(cmd *cobra.Command, words []string) error {
+		if showVersion {
+			return nil
+		}
+		return args(cmd, words)
+	}
+	cmd.RunE = func(cmd *cobra.Command, words []string) error {
+		if showVersion {
+			fmt.Fprintf(env.Stdout, "%s %s\n", cmd.Name(), versionText())
+			return nil
+		}
+		return run(cmd, words)
+	}
+}
+
+// versionText says which build this is.
+func versionText() string {
+	if version != "" {
+		return version
+	}
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return strings.TrimPrefix(v, "v")
+	}
+	revision := ""
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" {
+			revision = "+" + s.Value[:min(12, len(s.Value))]
+		}
+	}
+	return "devel" + revision + " " + runtime.Version()
+}
+
+// newHelp returns the help command. Unlike cobra's own it takes a topic that
+// does not exist for the mistake that it is.
+func newHelp(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use:   "help [COMMAND or TOPIC]",
+		Short: "Explain a command or a topic",
+		RunE: func(_ *cobra.Command, args []string) error {
+			cmd, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return usagef(root.CommandPath(), "no help on %q", strings.Join(args, " "))
+			}
+			cmd.InitDefaultHelpFlag()
+			return cmd.Help()
+		},
+	}
+}
+
+// newGroup returns a command that only holds others.
+func newGroup(use, short, long string, members ...*cobra.Command) *cobra.Command {
+	var names []string
+	for _, m := range members {
+		names = append(names, m.Name())
+	}
+	cmd := &cobra.Command{
+		Use:   use,
+		Short: short,
+		Long:  long,
+		Args: func(cmd *cobra.Command, args []string) error {
+			want := strings.Join(names, " or ")
+			if len(args) == 0 {
+				return usagef(cmd.CommandPath(), "%s needs a command: %s", cmd.CommandPath(), want)
+			}
+			return usagef(cmd.CommandPath(), "%s has no command %q: want %s", cmd.CommandPath(), args[0], want)
+		},
+		RunE: func(*cobra.Command, []string) error { return errors.New("a group does nothing") },
+	}
+	cmd.AddCommand(members...)
+	return cmd
+}
