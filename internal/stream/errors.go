@@ -23,8 +23,7 @@ type Error struct {
 	// Number is that of the bad command; the first is 1. Zero stands for the
 	// stream's header. Something after END has the number after that of END.
 	Number int64
-	// Kind is the command's kind, or zero where it cannot be read. It is only
-	// what the damaged command claims if Err is ErrChecksum.
+	// Kind is what the command says it is, or zero where it does not say so.
 	Kind Kind
 	// Path is the path that the command concerns or, where that cannot be read,
 	// the path of the command before it.

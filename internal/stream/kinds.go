@@ -6,8 +6,8 @@ import "fmt"
 // in fs/btrfs/send.h).
 type Kind uint16
 
-// The kinds of version 1; the last three follow in version 2, EnableVerity in
-// version 3.
+// The kinds. Fallocate, FileAttr and EncodedWrite came with version 2,
+// EnableVerity with version 3.
 const (
 	Subvol Kind = iota + 1
 	Snapshot

@@ -14,7 +14,8 @@
 //   - Its paths are relative, inside the snapshot, at most 4095 bytes long, and
 //     without NUL bytes, empty, "." or ".." elements. The empty path, which is
 //     the snapshot's root, occurs only in commands that change metadata.
-//   - Offsets and sizes fit in an int64. So do no sums of them: add with care.
+//   - File offsets, sizes and the lengths of clones fit in an int64, and so do
+//     their sums where a command has both.
 //   - The first command, and only the first, is SUBVOL or SNAPSHOT.
 //   - io.EOF follows a whole stream with nothing behind its END. All other
 //     endings are an [*Error], which is a verdict on the stream and names the
