@@ -1,0 +1,103 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
+)
+
+// ListOptions say what List does.
+type ListOptions struct {
+	Selection
+	// Clean removes the remainders of unfinished transfers.
+	Clean bool
+	// DryRun keeps Clean from removing anything.
+	DryRun bool
+	// Estimate keeps List from looking for sizes that are not known.
+	Estimate bool
+	// Who is how people know the run, for the lock.
+	Who string
+	// Cleaned is told of each remainder: removed, would be, or why not. It may
+	// be nil.
+	Cleaned func(snapshot.Partial, error)
+}
+
+// Listing is what List answers.
+type Listing struct {
+	Inventory *snapshot.Inventory
+	// Snapshots are the selected ones, with their sizes as far as known.
+	Snapshots []snapshot.Snapshot
+}
+
+// List answers what a store holds in its directory. It fails with
+// *NoSnapshotsError if that is nothing, after having cleaned.
+func (e *Engine) List(ctx context.Context, st store.Store, o ListOptions) (*Listing, error) {
+	if o.Clean && !o.DryRun {
+		unlock, err := lock(ctx, st, o.Who)
+		if err != nil {
+			return nil, err
+		}
+		defer func() {
+			if err := unlock(); err != nil {
+				e.log().Warn("releasing the lock", "error", err)
+			}
+		}()
+	}
+	inv, err := e.list(ctx, st)
+	if err != nil {
+		return nil, err
+	}
+	var failed error
+	if o.Clean {
+		failed = e.clean(ctx, st, inv, o)
+	}
+	listing := &Listing{Inventory: inv}
+	listing.Snapshots, _ = o.pick(inv)
+	if len(listing.Snapshots) == 0 {
+		return listing, errors.Join(failed, &NoSnapshotsError{Store: st.String(), Named: o.Name != ""})
+	}
+	if measurer, ok := st.(store.Measurer); ok && !o.Estimate {
+		for i := range listing.Snapshots {
+			snap := &listing.Snapshots[i]
+			if snap.Size.Known {
+				continue
+			}
+			edge := snapshot.Edge{To: snap.ID}
+			snap.Size, err = e.sizeOf(edge, referencedSize, !o.DryRun, func() (snapshot.Size, error) { return measurer.Estimate(ctx, edge) })
+			if interrupted(ctx, err) {
+				return listing, err
+			}
+			if err != nil {
+				e.log().Warn("the size of a snapshot cannot be told", "snapshot", inv.Where(*snap), "error", err)
+			}
+		}
+	}
+	return listing, failed
+}
+
+// clean removes what unfinished transfers have left.
+func (e *Engine) clean(ctx context.Context, st store.Store, inv *snapshot.Inventory, o ListOptions) error {
+	remover, ok := st.(store.Remover)
+	if !ok {
+		return &UnableError{Store: st.String(), Verb: "remove unfinished transfers"}
+	}
+	var errs []error
+	for _, p := range inv.Partials {
+		if !p.Ours {
+			continue
+		}
+		var err error
+		if !o.DryRun {
+			if err = remover.RemovePartial(ctx, p); err != nil {
+				errs = append(errs, fmt.Errorf("removing %s: %w", p.Path, err))
+			}
+		}
+		if o.Cleaned != nil {
+			o.Cleaned(p, err)
+		}
+	}
+	return errors.Join(errs...)
+}

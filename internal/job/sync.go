@@ -1,0 +1,323 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/buttersink/buttersink/internal/ledger"
+	"github.com/buttersink/buttersink/internal/plan"
+	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
+	"github.com/buttersink/buttersink/internal/transfer"
+)
+
+// SyncOptions say what Sync does. The functions may be nil.
+type SyncOptions struct {
+	Selection
+	// Delete removes from the destination what the source's directory does not
+	// hold, after everything else has succeeded.
+	Delete bool
+	// DryRun plans, and does nothing.
+	DryRun bool
+	// Estimate keeps a dry run from measuring; sizes are about right then.
+	Estimate bool
+	// Who is how people know the run, for the lock and the ledger.
+	Who string
+
+	// Measuring is told which step is about to be measured.
+	Measuring func(s plan.Step)
+	// Planned is told what is going to be done, before any of it is.
+	Planned func(p *Outlook)
+	// Event is told what happens to the steps.
+	Event func(transfer.Event)
+	// Removed is told what was removed from the destination, or why not.
+	Removed func(snapshot.Snapshot, error)
+}
+
+// Outlook is a plan with what it was made from.
+type Outlook struct {
+	*plan.Plan
+	Source, Destination         string // names of the stores
+	SourceHolds, DestinationHas *snapshot.Inventory
+	// Excluded counts the snapshots that an exclusion has dropped.
+	Excluded int
+}
+
+// SyncReport is what became of a sync.
+type SyncReport struct {
+	Outlook  *Outlook
+	Transfer *transfer.Report // nil after a dry run
+	Removed  []snapshot.Snapshot
+}
+
+// IncompleteError says that not all that was wanted is at the destination.
+type IncompleteError struct {
+	Wanted, Done int
+	// Conflicts is set if nothing but things in the way kept the rest from
+	// being done.
+	Conflicts bool
+	Err       error
+}
+
+func (e *IncompleteError) Error() string {
+	return fmt.Sprintf("%d of %d snapshots are not at the destination: %v", e.Wanted-e.Done, e.Wanted, e.Err)
+}
+
+func (e *IncompleteError) Unwrap() error { return e.Err }
+
+// Sync brings the selected snapshots of src to dst. It fails with
+// *NoSnapshotsError, *SamePlaceError or *store.LockedError before anything is
+// done, and with *IncompleteError if some of it could not be done.
+func (e *Engine) Sync(ctx context.Context, src, dst store.Store, o SyncOptions) (*SyncReport, error) {
+	a, okA := src.(store.Located)
+	b, okB := dst.(store.Located)
+	if okA && okB && a.Location() == b.Location() {
+		return nil, &SamePlaceError{Place: dst.String()}
+	}
+	if o.DryRun {
+		outlook, err := e.outlook(ctx, src, dst, o)
+		if err != nil {
+			return nil, err
+		}
+		return &SyncReport{Outlook: outlook}, unresolved(outlook)
+	}
+	unlock, err := lock(ctx, dst, o.Who)
+	if err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err := unlock(); err != nil {
+			e.log().Warn("releasing the lock", "error", err)
+		}
+	}()
+	end := e.begin(dst, o.Who)
+	report, err := e.sync(ctx, src, dst, o)
+	end(ctx, err)
+	return report, err
+}
+
+// begin notes the run in the ledger, and closes the receipts that a dead run
+// has left: with the lock held, nobody is working on them any more.
+func (e *Engine) begin(dst store.Store, who string) (end func(context.Context, error)) {
+	if e.Ledger == nil {
+		return func(context.Context, error) {}
+	}
+	owed, err := e.Ledger.Unfinished(dst.String())
+	for _, r := range owed {
+		e.log().Info(fmt.Sprintf("An earlier run was cut while it transferred %s; it is transferred again", r.Path))
+		err = errors.Join(err, e.Ledger.End(r.ID, ledger.Outcome{Result: ledger.Interrupted, Message: "the run ended without a word", Ended: time.Now()}))
+	}
+	run, begun := e.Ledger.BeginRun(who, time.Now())
+	if err = errors.Join(err, begun); err != nil {
+		e.log().Warn("the ledger does not take notes", "error", err)
+	}
+	return func(ctx context.Context, failed error) {
+		if begun != nil {
+			return
+		}
+		outcome := ledger.Outcome{Result: ledger.Done, Ended: time.Now()}
+		if failed != nil {
+			outcome.Result, outcome.Message = ledger.Failed, failed.Error()
+			if interrupted(ctx, failed) {
+				outcome.Result = ledger.Interrupted
+			}
+		}
+		if err := e.Ledger.EndRun(run, outcome); err != nil {
+			e.log().Warn("the ledger does not take notes", "error", err)
+		}
+	}
+}
+
+// sync carries out what the outlook says.
+func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) (*SyncReport, error) {
+	outlook, err := e.outlook(ctx, src, dst, o)
+	if err != nil {
+		return nil, err
+	}
+	report := &SyncReport{Outlook: outlook}
+	t := transfer.Options{Source: src, Destination: dst, Events: o.Event}
+	if e.Ledger != nil {
+		t.Ledger = e.Ledger
+	}
+	report.Transfer = transfer.Run(ctx, outlook.Steps, t)
+	for _, r := range report.Transfer.Results {
+		if r.Outcome == transfer.Committed && r.Step.Action == plan.Send {
+			e.remember(r.Step.Edge, streamSize, snapshot.ExactSize(r.Bytes))
+		}
+	}
+	if err := incomplete(outlook, report.Transfer); err != nil {
+		if len(outlook.Remove) > 0 {
+			e.log().Warn("Nothing is removed from the destination, since not everything has succeeded")
+		}
+		return report, err
+	}
+	return report, e.remove(ctx, dst, report, o)
+}
+
+// remove takes from the destination what the plan says.
+func (e *Engine) remove(ctx context.Context, dst store.Store, report *SyncReport, o SyncOptions) error {
+	if len(report.Outlook.Remove) == 0 {
+		return nil
+	}
+	remover, ok := dst.(store.Remover)
+	if !ok {
+		return &UnableError{Store: dst.String(), Verb: "remove snapshots"}
+	}
+	var errs []error
+	for _, snap := range report.Outlook.Remove {
+		if err := ctx.Err(); err != nil {
+			return errors.Join(append(errs, err)...)
+		}
+		err := remover.Remove(ctx, snap)
+		if err != nil {
+			errs = append(errs, err)
+		} else {
+			report.Removed = append(report.Removed, snap)
+		}
+		if o.Removed != nil {
+			o.Removed(snap, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// outlook lists both stores and plans.
+func (e *Engine) outlook(ctx context.Context, src, dst store.Store, o SyncOptions) (*Outlook, error) {
+	holds, err := e.list(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+	wanted, excluded := o.pick(holds)
+	if len(wanted) == 0 && excluded == 0 {
+		return nil, &NoSnapshotsError{Store: src.String(), Named: o.Name != ""}
+	}
+	has, err := e.list(ctx, dst)
+	if err != nil {
+		return nil, err
+	}
+	wish := plan.Wish{Delete: o.Delete}
+	for _, s := range wanted {
+		wish.Want = append(wish.Want, s.ID)
+	}
+	p, err := e.plan(ctx, src, dst, holds, has, wish)
+	if err != nil {
+		return nil, err
+	}
+	outlook := &Outlook{Plan: p, Source: src.String(), Destination: dst.String(), SourceHolds: holds, DestinationHas: has, Excluded: excluded}
+	if err := e.measure(ctx, src, outlook, o); err != nil {
+		return nil, err
+	}
+	if o.Planned != nil {
+		o.Planned(outlook)
+	}
+	return outlook, nil
+}
+
+// plan plans, looks closer at the doubtful snapshots on which the plan rests,
+// and plans again as long as that has changed anything.
+func (e *Engine) plan(ctx context.Context, src, dst store.Store, holds, has *snapshot.Inventory, wish plan.Wish) (*plan.Plan, error) {
+	for {
+		p := plan.Sync(holds, has, wish)
+		changed := false
+		for _, step := range p.Steps {
+			for _, end := range []struct {
+				st  store.Store
+				inv *snapshot.Inventory
+				id  snapshot.ID
+			}{{src, holds, step.Edge.To}, {src, holds, step.Edge.From}, {dst, has, step.Edge.From}, {dst, has, step.Edge.To}} {
+				again, err := e.prove(ctx, end.st, end.inv, end.id)
+				if err != nil {
+					return nil, err
+				}
+				changed = changed || again
+			}
+		}
+		if !changed {
+			return p, nil
+		}
+	}
+}
+
+// prove settles the trust of a doubtful snapshot, and reports whether it turned
+// out to be touched.
+func (e *Engine) prove(ctx context.Context, st store.Store, inv *snapshot.Inventory, id snapshot.ID) (bool, error) {
+	snap, ok := inv.Find(id)
+	if !ok || snap.Trust != snapshot.Doubtful {
+		return false, nil
+	}
+	trust := snapshot.Touched
+	if prover, ok := st.(store.Prover); ok {
+		var err error
+		if trust, err = prover.Prove(ctx, snap); err != nil {
+			return false, err
+		}
+	}
+	inv.Distrust(id, trust)
+	if trust == snapshot.Touched {
+		e.log().Warn(fmt.Sprintf("%s was made writable and changed after it was received; it is neither sent nor used as a parent", inv.Where(snap)))
+	}
+	return trust == snapshot.Touched, nil
+}
+
+// measure gives each step its size: exactly in a dry run that may measure, else
+// about. A size that cannot be had is left out.
+func (e *Engine) measure(ctx context.Context, src store.Store, outlook *Outlook, o SyncOptions) error {
+	measurer, ok := src.(store.Measurer)
+	if !ok {
+		return nil
+	}
+	for i := range outlook.Steps {
+		step := &outlook.Steps[i]
+		if step.Action != plan.Send {
+			continue
+		}
+		size, err := e.sizeOf(step.Edge, streamSize, false, func() (snapshot.Size, error) {
+			if o.DryRun && !o.Estimate {
+				if o.Measuring != nil {
+					o.Measuring(*step)
+				}
+				return measurer.Measure(ctx, step.Edge)
+			}
+			return measurer.Estimate(ctx, step.Edge)
+		})
+		if interrupted(ctx, err) {
+			return err
+		}
+		if err != nil {
+			e.log().Warn("the size of a step cannot be told", "snapshot", step.Path, "error", err)
+		}
+		step.Size = size
+	}
+	return nil
+}
+
+// unresolved turns the problems of a plan into an error.
+func unresolved(o *Outlook) error { return incomplete(o, nil) }
+
+// incomplete says what of a plan has not been done. Without a report, as after
+// a dry run, only what cannot be planned counts.
+func incomplete(o *Outlook, r *transfer.Report) error {
+	x := &IncompleteError{Wanted: len(o.Keep) + len(o.Steps) + len(o.Problems), Done: len(o.Keep), Conflicts: true}
+	var errs []error
+	for _, p := range o.Problems {
+		errs = append(errs, fmt.Errorf("%s: %s", p.Path, p.Why))
+		x.Conflicts = x.Conflicts && p.Conflict
+	}
+	if r == nil {
+		x.Done += len(o.Steps)
+	} else {
+		x.Done += r.Count(transfer.Committed)
+		for _, result := range r.Results {
+			_, conflict := errors.AsType[*store.ExistsError](result.Err)
+			x.Conflicts = x.Conflicts && (conflict || result.Outcome == transfer.Committed)
+		}
+		errs = append(errs, r.Err())
+	}
+	if x.Done == x.Wanted {
+		return nil
+	}
+	x.Err = errors.Join(errs...)
+	return x
+}

@@ -1,0 +1,175 @@
+package local
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/buttersink/buttersink/internal/btrfs"
+	"github.com/buttersink/buttersink/internal/snapshot"
+)
+
+// List searches the root tree once, and covers the whole file system.
+func (s *Store) List(ctx context.Context) (*snapshot.Inventory, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	subvolumes, err := s.fs.Subvolumes()
+	if err != nil {
+		return nil, fmt.Errorf("listing %s: %w", s.path, err)
+	}
+	mounts, err := s.fs.Mounts()
+	if err != nil {
+		return nil, fmt.Errorf("listing %s: %w", s.path, err)
+	}
+	usage, _, err := s.fs.Quota()
+	if err != nil {
+		s.opt.Log.Warn("sizes of the quota groups cannot be read", "store", s.path, "error", err)
+	}
+	inv := s.inventory(subvolumes, s.fs.LinuxPaths(subvolumes, mounts), usage)
+
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	clear(s.known)
+	for _, snap := range inv.Snapshots {
+		s.known[snap.ID] = snap
+	}
+	return inv, nil
+}
+
+// inventory sorts out what the kernel has listed.
+func (s *Store) inventory(subvolumes []btrfs.Subvolume, paths map[uint64][]string, usage map[uint64]btrfs.Usage) *snapshot.Inventory {
+	inv := &snapshot.Inventory{Dir: s.path, Occupied: map[string]string{}, Lineage: map[snapshot.ID]snapshot.ID{}}
+	byID := map[snapshot.ID]snapshot.Snapshot{}
+	for _, sub := range subvolumes {
+		if !sub.UUID.IsZero() && !sub.ParentUUID.IsZero() {
+			inv.Lineage[snapshot.ID(sub.UUID)] = snapshot.ID(sub.ParentUUID)
+		}
+		rel, inside := s.inside(sub.Path)
+		if sub.Deleted || sub.Path == "" || sub.Path == s.prefix {
+			continue
+		}
+		if inside {
+			if part := unfinished(sub, rel); part != nil {
+				inv.Partials = append(inv.Partials, *part)
+			}
+			if !snapshot.IsPart(rel) {
+				inv.Occupied[rel] = describe(sub)
+			}
+		}
+		if !sub.ReadOnly || snapshot.IsPart(sub.Path) || identity(sub).IsZero() {
+			continue
+		}
+		snap := values(sub)
+		snap.Path, snap.Outside = rel, !inside
+		if !inside {
+			snap.Path = visible(sub, paths[sub.ID])
+		}
+		if u, ok := usage[sub.ID]; ok {
+			snap.Size, snap.Exclusive = snapshot.ExactSize(int64(u.Referenced)), snapshot.ExactSize(int64(u.Exclusive))
+		}
+		if other, ok := byID[snap.ID]; ok {
+			better, worse := snap, other
+			if prefer(other, snap) {
+				better, worse = other, snap
+			}
+			better.AlsoAt = append(append(other.AlsoAt, snap.AlsoAt...), worse.Path)
+			snap = better
+			if inside || !other.Outside {
+				inv.Warnings = append(inv.Warnings, fmt.Sprintf("Duplicate effective uuid %s in '%s' and '%s'", snap.ID, inv.Where(better), inv.Where(worse)))
+			}
+		}
+		byID[snap.ID] = snap
+	}
+	inv.Snapshots = slices.SortedFunc(maps.Values(byID), func(a, b snapshot.Snapshot) int {
+		if c := strings.Compare(a.Path, b.Path); c != 0 {
+			return c
+		}
+		return slices.Compare(a.ID[:], b.ID[:])
+	})
+	slices.SortFunc(inv.Partials, func(a, b snapshot.Partial) int { return strings.Compare(a.Path, b.Path) })
+	return inv
+}
+
+// identity is the effective UUID: the received one, else the subvolume's own.
+func identity(sub btrfs.Subvolume) snapshot.ID {
+	if !sub.ReceivedUUID.IsZero() {
+		return snapshot.ID(sub.ReceivedUUID)
+	}
+	return snapshot.ID(sub.UUID)
+}
+
+// values carries the kernel's fields over, all but the path.
+func values(sub btrfs.Subvolume) snapshot.Snapshot {
+	snap := snapshot.Snapshot{
+		ID: identity(sub), UUID: snapshot.ID(sub.UUID), Parent: snapshot.ID(sub.ParentUUID),
+		Received: !sub.ReceivedUUID.IsZero(), Transid: sub.Ctransid, Generation: sub.Ctransid,
+		Created: sub.Otime, Handle: sub.ID,
+	}
+	if snap.Received {
+		snap.Transid = sub.Stransid
+		if sub.Ctransid > sub.Rtransid {
+			snap.Trust = snapshot.Doubtful
+		}
+	}
+	return snap
+}
+
+// visible is the path of a subvolume outside of the directory: one at which
+// Linux shows it, else the one from the top level.
+func visible(sub btrfs.Subvolume, paths []string) string {
+	if len(paths) > 0 {
+		return paths[0]
+	}
+	return "<top level>/" + sub.Path
+}
+
+// prefer reports whether a is the better of two copies of one snapshot: inside
+// of the directory, provably untouched, then the newer.
+func prefer(a, b snapshot.Snapshot) bool {
+	if a.Outside != b.Outside {
+		return !a.Outside
+	}
+	if a.Trust != b.Trust {
+		return a.Trust < b.Trust
+	}
+	if a.Generation != b.Generation {
+		return a.Generation > b.Generation
+	}
+	return a.Path <= b.Path
+}
+
+// unfinished says what a subvolume inside of the directory is, if it is not a
+// snapshot. Only what its name marks is ours to remove: a writable subvolume
+// without a received UUID is what an interrupted btrfs receive leaves, and also
+// what anyone works in.
+func unfinished(sub btrfs.Subvolume, rel string) *snapshot.Partial {
+	switch {
+	case snapshot.IsPart(rel):
+		return &snapshot.Partial{Path: rel, Ours: true, Why: "its name says that a receive has not been finished"}
+	case sub.ReadOnly:
+		return nil
+	case !sub.ReceivedUUID.IsZero():
+		return &snapshot.Partial{Path: rel, Why: "writable, with a received UUID: a receive that ended before its last step, or a snapshot that was made writable"}
+	default:
+		return &snapshot.Partial{Path: rel, Why: "writable, without a received UUID: a subvolume in use, or what an interrupted btrfs receive left"}
+	}
+}
+
+// describe says what stands at a path.
+func describe(sub btrfs.Subvolume) string {
+	switch {
+	case !sub.ReadOnly && sub.ReceivedUUID.IsZero():
+		return "a writable subvolume without a received UUID (in use, or left by an interrupted btrfs receive)"
+	case !sub.ReadOnly:
+		return "a writable subvolume"
+	default:
+		return "a snapshot with another identity, " + identity(sub).String()
+	}
+}
+
+// dirOf splits a snapshot's path into the directory that it is in and its name.
+func dirOf(p string) (dir, name string) { return path.Dir(p), path.Base(p) }

@@ -1,0 +1,185 @@
+// Package local is the store of snapshots in a btrfs directory of this machine.
+//
+// The directory is opened once; everything below it is reached through that
+// handle, so it does not matter by which mount, bind mount or subvolume mount
+// it was named, nor what is mounted elsewhere later. Snapshots are opened by
+// their subvolume number, not by path.
+//
+// The store holds what lies inside of the directory, at any depth. It also
+// knows the other snapshots of the same file system (snapshot.Snapshot.Outside):
+// they serve as parents, and can be copied in.
+//
+// # What it owns
+//
+// In the directory: subvolumes whose names end in ".part" (snapshot.PartSuffix).
+// In /run/lock: one file per directory that says who holds its lock. Nothing
+// else is written unless a snapshot is being created, copied or removed.
+//
+// # Memory
+//
+// A listing costs about 1 KiB for each subvolume of the file system. A transfer
+// holds the buffers of btrfs.Send, of two stream.Readers and of the receiver: a
+// few MiB, whatever the size.
+//
+//	st, err := local.Open("/mnt/a/snaps", local.Options{})
+//	inv, err := st.List(ctx)
+package local
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+
+	"github.com/buttersink/buttersink/internal/btrfs"
+	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
+)
+
+// ErrNotDirectory says that the path of a store is not an existing directory.
+var ErrNotDirectory = errors.New("not an existing directory")
+
+// Options say how a store works.
+type Options struct {
+	// Protocol is the version of the streams that the store makes: 1, 2, or 0
+	// for the best that the kernel has.
+	Protocol uint32
+	// Log gets what an operator may want to know; nil is silence.
+	Log *slog.Logger
+}
+
+// Store is an opened directory. Its methods may be called at the same time.
+type Store struct {
+	path   string // as people know it
+	root   *os.Root
+	dir    *os.File // the same directory
+	fs     *btrfs.Filesystem
+	subvol uint64 // number of the subvolume that the directory is in
+	prefix string // path of the directory from the top level
+	opt    Options
+
+	mu    sync.Mutex
+	known map[snapshot.ID]snapshot.Snapshot // of the last List, and what came since
+}
+
+var (
+	_ store.Store    = (*Store)(nil)
+	_ store.Source   = (*Store)(nil)
+	_ store.Sink     = (*Store)(nil)
+	_ store.Copier   = (*Store)(nil)
+	_ store.Remover  = (*Store)(nil)
+	_ store.Measurer = (*Store)(nil)
+	_ store.Prover   = (*Store)(nil)
+	_ store.Locker   = (*Store)(nil)
+	_ store.Located  = (*Store)(nil)
+)
+
+// Open opens the directory at path. It fails with ErrNotDirectory,
+// btrfs.ErrNotBtrfs or *btrfs.PermissionError where that is the cause.
+func Open(path string, o Options) (*Store, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", path, err)
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	s := &Store{path: abs, opt: o, known: map[snapshot.ID]snapshot.Snapshot{}}
+	if err := s.open(); err != nil {
+		return nil, errors.Join(fmt.Errorf("opening %s: %w", abs, err), s.Close())
+	}
+	return s, nil
+}
+
+func (s *Store) open() error {
+	var err error
+	if s.root, err = os.OpenRoot(s.path); err != nil {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+			return ErrNotDirectory
+		}
+		return err
+	}
+	if s.dir, err = s.root.Open("."); err != nil {
+		return err
+	}
+	if s.fs, err = btrfs.Open(handle(s.dir)); err != nil {
+		return err
+	}
+	s.subvol, s.prefix, err = btrfs.Locate(s.dir)
+	return err
+}
+
+// handle names an open file by a path that leads to it whatever happens to the
+// path that it was opened by.
+func handle(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
+
+// String names the store for people.
+func (s *Store) String() string { return "btrfs " + s.path }
+
+// Location identifies the directory, by whichever path it was opened.
+func (s *Store) Location() string {
+	return fmt.Sprintf("btrfs %s %d %s", s.fs.UUID(), s.subvol, s.prefix)
+}
+
+// Close releases the directory.
+func (s *Store) Close() error {
+	var errs []error
+	if s.fs != nil {
+		errs = append(errs, s.fs.Close())
+	}
+	if s.dir != nil {
+		errs = append(errs, s.dir.Close())
+	}
+	if s.root != nil {
+		errs = append(errs, s.root.Close())
+	}
+	return errors.Join(errs...)
+}
+
+// inside returns the path of a subvolume relative to the directory.
+func (s *Store) inside(path string) (string, bool) {
+	if s.prefix == "" {
+		return path, path != ""
+	}
+	rel, ok := strings.CutPrefix(path, s.prefix+"/")
+	return rel, ok
+}
+
+// lookup returns a snapshot of the last listing, or one that came since.
+func (s *Store) lookup(id snapshot.ID) (snapshot.Snapshot, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	snap, ok := s.known[id]
+	if !ok {
+		return snapshot.Snapshot{}, fmt.Errorf("%s: %w: %s", s, store.ErrNotFound, id)
+	}
+	return snap, nil
+}
+
+// openSnapshot opens the subvolume of a snapshot, and makes sure that it is
+// still the one that was listed.
+func (s *Store) openSnapshot(snap snapshot.Snapshot) (*os.File, error) {
+	f, err := s.fs.OpenSubvolume(snap.Handle)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			err = fmt.Errorf("%w: it has been removed since it was listed", store.ErrNotFound)
+		}
+		return nil, fmt.Errorf("opening snapshot %s: %w", snap.Path, err)
+	}
+	now, err := btrfs.Info(f)
+	switch {
+	case err != nil:
+	case identity(now) != snap.ID || snapshot.ID(now.UUID) != snap.UUID:
+		err = fmt.Errorf("%w: it has been replaced since it was listed", store.ErrNotFound)
+	case !now.ReadOnly:
+		err = errors.New("it has been made writable since it was listed")
+	default:
+		return f, nil
+	}
+	return nil, errors.Join(fmt.Errorf("opening snapshot %s: %w", snap.Path, err), f.Close())
+}
