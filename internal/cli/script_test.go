@@ -1,0 +1,201 @@
+package cli
+
+import (
+	"errors"
+	"os"
+	"os/exec"
+	"runtime"
+	"strconv"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/buttersink/buttersink/internal/btrfstest"
+)
+
+func TestMain(m *testing.M) {
+	run := func() { os.Exit(Main(os.Args[1:], System())) }
+	testscript.Main(m, map[string]func(){
+		"buttersink":  run,
+		"btrfslist":   run,
+		"checksumdir": run,
+	})
+}
+
+// TestScript runs testdata/script: each script shows one behaviour of the
+// program, and says on top why it matters. Besides testscript's own commands
+// they have those in scriptCommands, and two conditions:
+//
+//	[root]   the test runs as root
+//	[btrfs]  a scratch btrfs can be made. Where the tests have to be complete
+//	         (btrfstest.RealEnv) it is always true, so that a script fails there
+//	         instead of being skipped.
+func TestScript(t *testing.T) {
+	testscript.Run(t, testscript.Params{
+		Dir:                 "testdata/script",
+		RequireExplicitExec: true,
+		RequireUniqueNames:  true,
+		UpdateScripts:       os.Getenv("UPDATE_SCRIPTS") != "",
+		Cmds:                scriptCommands,
+		Condition:           scriptCondition,
+		Setup: func(env *testscript.Env) error {
+			env.Values[benchKey{}] = &bench{
+				t:       env.T().(testing.TB),
+				scratch: map[string]*btrfstest.FS{},
+				trees:   map[string]*btrfstest.Tree{},
+			}
+			env.Setenv("LC_ALL", "C")
+			env.Setenv("XDG_STATE_HOME", env.WorkDir+"/.state")
+			env.Setenv(btrfstest.RealEnv, os.Getenv(btrfstest.RealEnv))
+			return nil
+		},
+	})
+}
+
+type benchKey struct{}
+
+// bench is what the commands of one script share.
+type bench struct {
+	t       testing.TB
+	scratch map[string]*btrfstest.FS   // by name
+	trees   map[string]*btrfstest.Tree // by absolute directory
+}
+
+func benchOf(ts *testscript.TestScript) *bench { return ts.Value(benchKey{}).(*bench) }
+
+func scriptCondition(cond string) (bool, error) {
+	must := os.Getenv(btrfstest.RealEnv) == "1"
+	switch cond {
+	case "root":
+		return must || os.Geteuid() == 0, nil
+	case "btrfs":
+		return must || canBtrfs(), nil
+	}
+	return false, errors.New("unknown condition")
+}
+
+// canBtrfs asks the bench, in a test of its own, whether it would skip.
+func canBtrfs() bool {
+	p := &probe{}
+	done := make(chan struct{})
+	go func() { // Require ends its goroutine when it skips
+		defer close(done)
+		btrfstest.Require(p)
+		p.ok = true
+	}()
+	<-done
+	return p.ok
+}
+
+// probe is a testing.TB on which only the calls of Require may be made.
+type probe struct {
+	testing.TB
+	ok bool
+}
+
+func (p *probe) Helper()               {}
+func (p *probe) Skipf(string, ...any)  { runtime.Goexit() }
+func (p *probe) Fatalf(string, ...any) { runtime.Goexit() }
+
+var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args []string){
+	"exits":   cmdExits,
+	"scratch": cmdScratch,
+	"fill":    cmdFill,
+	"mutate":  cmdMutate,
+	"same":    cmdSame,
+	"flip":    cmdFlip,
+}
+
+// exits CODE PROGRAM [ARG...] runs a program, which has to end with this very
+// exit code.
+func cmdExits(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 2 {
+		ts.Fatalf("usage: exits CODE PROGRAM [ARG...]")
+	}
+	want, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	got := 0
+	err = ts.Exec(args[1], args[2:]...)
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		got = exit.ExitCode()
+	} else {
+		ts.Check(err)
+	}
+	if got != want {
+		ts.Fatalf("exit code %d, want %d", got, want)
+	}
+}
+
+// scratch NAME [MOUNT-OPTIONS] makes a btrfs that lives as long as the script,
+// and sets $NAME to its mount point.
+func cmdScratch(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: scratch NAME [MOUNT-OPTIONS]")
+	}
+	b := benchOf(ts)
+	if b.scratch[args[0]] != nil {
+		ts.Fatalf("scratch %s is there already", args[0])
+	}
+	var opts []btrfstest.Option
+	if len(args) == 2 {
+		opts = append(opts, btrfstest.MountOptions(args[1]))
+	}
+	fs := btrfstest.New(b.t, opts...)
+	b.scratch[args[0]] = fs
+	ts.Setenv(args[0], fs.Dir)
+}
+
+// fill DIR SEED fills an empty directory with a tree that uses everything.
+func cmdFill(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: fill DIR SEED")
+	}
+	seed, err := strconv.ParseUint(args[1], 10, 64)
+	ts.Check(err)
+	b, dir := benchOf(ts), ts.MkAbs(args[0])
+	b.trees[dir] = btrfstest.NewTree(b.t, dir, seed)
+	b.trees[dir].Fill()
+}
+
+// mutate DIR changes at random what fill has made there.
+func cmdMutate(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 1 {
+		ts.Fatalf("usage: mutate DIR")
+	}
+	tree := benchOf(ts).trees[ts.MkAbs(args[0])]
+	if tree == nil {
+		ts.Fatalf("%s was not filled", args[0])
+	}
+	any(tree).(interface{ Mutate() }).Mutate()
+}
+
+// [!] same DIR DIR compares two trees by everything that a stream carries.
+func cmdSame(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: same DIR DIR")
+	}
+	t := benchOf(ts).t
+	diff := cmp.Diff(btrfstest.Entries(t, ts.MkAbs(args[0])), btrfstest.Entries(t, ts.MkAbs(args[1])))
+	switch {
+	case diff != "" && !neg:
+		ts.Fatalf("the trees differ (-first +second):\n%s", diff)
+	case diff == "" && neg:
+		ts.Fatalf("the trees are the same")
+	}
+}
+
+// flip FILE OFFSET inverts one byte of a file.
+func cmdFlip(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: flip FILE OFFSET")
+	}
+	offset, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	data := []byte(ts.ReadFile(args[0]))
+	if offset < 0 || offset >= len(data) {
+		ts.Fatalf("%s has only %d bytes", args[0], len(data))
+	}
+	data[offset] ^= 0xff
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o666))
+}
