@@ -159,6 +159,7 @@ func (tr *Tree) mkdir(dir string) string {
 	path := join(dir, tr.name(dir))
 	tr.check("making directory", path, unix.Mkdir(tr.abs(path), 0o755))
 	tr.chmod(path, 0o755)
+	tr.noteDir(path)
 	return path
 }
 

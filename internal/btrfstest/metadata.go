@@ -152,12 +152,11 @@ func (tr *Tree) chmod(path string, mode uint32) {
 // change of owner takes away setuid bits and capabilities.
 func (tr *Tree) dress(path string) {
 	tr.t.Helper()
-	n := node{path: path}
-	tr.check("looking at", path, unix.Lstat(tr.abs(path), &n.stat))
+	n := node{path, tr.lstat(path).Mode & unix.S_IFMT}
 	if tr.has(Owners) && tr.chance(3) {
 		tr.chown(path)
 	}
-	if n.kind() == unix.S_IFLNK {
+	if n.kind == unix.S_IFLNK {
 		if tr.has(TrustedXattrs) && tr.chance(6) {
 			tr.addXattr(path, "trusted.")
 		}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -74,6 +73,7 @@ type Tree struct {
 	size    int
 	serial  int      // makes names unique
 	clock   int64    // the next plain time
+	dirs    []string // for anyDir; nil if a walk must find them
 	root    rootKind // what the root hands down
 }
 
@@ -178,7 +178,7 @@ func (tr *Tree) settle(start time.Time) {
 	tr.t.Helper()
 	from, to := start.Add(-time.Second).Unix(), time.Now().Add(time.Second).Unix()
 	for _, n := range tr.walk() {
-		if s := n.stat.Mtim.Sec; from <= s && s <= to {
+		if s := tr.lstat(n.path).Mtim.Sec; from <= s && s <= to {
 			tr.setTime(n.path)
 		}
 	}
@@ -200,46 +200,50 @@ func (tr *Tree) setTime(path string) {
 // A node is an entry of the tree as it stands on the file system.
 type node struct {
 	path string // below Dir, "" for the root
-	stat unix.Stat_t
+	kind uint32 // the type bits of the mode
 }
 
-func (n node) kind() uint32 { return n.stat.Mode & unix.S_IFMT }
-func (n node) isFile() bool { return n.kind() == unix.S_IFREG }
-func (n node) isDir() bool  { return n.kind() == unix.S_IFDIR }
-func (n node) within(dir string) bool {
-	return dir == "" || n.path == dir || strings.HasPrefix(n.path, dir+"/")
-}
+func (n node) isFile() bool { return n.kind == unix.S_IFREG }
+func (n node) isDir() bool  { return n.kind == unix.S_IFDIR }
 
 // walk lists the tree, the root first, in an order that depends on the names
 // alone. The tree keeps no list of its own that could drift from the truth.
 func (tr *Tree) walk() []node {
 	tr.t.Helper()
-	var nodes []node
-	var visit func(string)
-	visit = func(path string) {
-		n := node{path: path}
-		tr.check("looking at", path, unix.Lstat(tr.abs(path), &n.stat))
-		nodes = append(nodes, n)
-		if n.isDir() {
-			for _, name := range tr.list(path) {
-				visit(join(path, name))
-			}
+	nodes := []node{{"", unix.S_IFDIR}}
+	for i := 0; i < len(nodes); i++ {
+		if !nodes[i].isDir() {
+			continue
+		}
+		dir := nodes[i].path
+		entries, err := os.ReadDir(tr.abs(dir))
+		tr.check("listing", dir, err)
+		for _, e := range entries {
+			nodes = append(nodes, node{join(dir, e.Name()), kindOf(e.Type())})
 		}
 	}
-	visit("")
 	return nodes
 }
 
-// list returns the sorted names in a directory.
-func (tr *Tree) list(dir string) []string {
-	tr.t.Helper()
-	entries, err := os.ReadDir(tr.abs(dir))
-	tr.check("listing", dir, err)
-	names := make([]string, len(entries))
-	for i, e := range entries {
-		names[i] = e.Name()
+func kindOf(mode os.FileMode) uint32 {
+	switch {
+	case mode.IsDir():
+		return unix.S_IFDIR
+	case mode&os.ModeSymlink != 0:
+		return unix.S_IFLNK
+	case mode.IsRegular():
+		return unix.S_IFREG
+	default:
+		return 0 // fifos, sockets and devices are handled alike
 	}
-	return names
+}
+
+// lstat looks at one entry.
+func (tr *Tree) lstat(path string) unix.Stat_t {
+	tr.t.Helper()
+	var st unix.Stat_t
+	tr.check("looking at", path, unix.Lstat(tr.abs(path), &st))
+	return st
 }
 
 // anyDir returns a directory with room for long names below; the root often.
@@ -248,13 +252,23 @@ func (tr *Tree) anyDir() string {
 	if tr.chance(6) {
 		return ""
 	}
-	var dirs []string
-	for _, n := range tr.walk() {
-		if n.isDir() && len(n.path) < maxPath-600 {
-			dirs = append(dirs, n.path)
+	if tr.dirs == nil {
+		tr.dirs = []string{}
+		for _, n := range tr.walk() {
+			if n.isDir() {
+				tr.noteDir(n.path)
+			}
 		}
 	}
-	return pick(tr, dirs...)
+	return pick(tr, tr.dirs...)
+}
+
+// noteDir remembers a directory for anyDir, unless its path is too long to make
+// much below it.
+func (tr *Tree) noteDir(path string) {
+	if tr.dirs != nil && len(path) < maxPath-600 {
+		tr.dirs = append(tr.dirs, path)
+	}
 }
 
 func (tr *Tree) abs(path string) string {
@@ -335,11 +349,4 @@ func (tr *Tree) prose(n int) []byte {
 		b = append(b, ' ')
 	}
 	return b[:n]
-}
-
-// rel returns the path below Dir, for callers that got an absolute one.
-func (tr *Tree) rel(path string) string {
-	rel, err := filepath.Rel(tr.Dir, path)
-	tr.check("locating", path, err)
-	return rel
 }

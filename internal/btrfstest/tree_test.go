@@ -25,3 +25,29 @@ func TestTreeSeed(t *testing.T) {
 		fs.Delete("b")
 	}
 }
+
+// TestMutateSeed: so do its mutations.
+func TestMutateSeed(t *testing.T) {
+	fs := btrfstest.New(t)
+	for seed := range uint64(8) {
+		var trees [2]*btrfstest.Tree
+		for i, name := range []string{"a", "b"} {
+			trees[i] = btrfstest.NewTree(t, fs.Subvolume(name), seed)
+			trees[i].Fill()
+		}
+		for round := range 4 {
+			before := btrfstest.Digest(t, trees[0].Dir)
+			trees[0].Mutate()
+			trees[1].Mutate()
+			if diff := btrfstest.Diff(t, trees[0].Dir, trees[1].Dir); diff != "" {
+				t.Errorf("seed %d gives two trees in round %d:\n%s", seed, round, diff)
+			}
+			if btrfstest.Digest(t, trees[0].Dir) == before {
+				t.Errorf("seed %d: round %d changes nothing", seed, round)
+			}
+		}
+		t.Log(trees[0].Done)
+		fs.Delete("a")
+		fs.Delete("b")
+	}
+}

@@ -1,0 +1,524 @@
+package btrfstest
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// A mutation changes the tree and reports whether it found something to change.
+type mutation struct {
+	name    string
+	feature Feature // "" for what cannot be left out
+	do      func(tr *Tree) bool
+}
+
+var allMutations = []mutation{
+	{name: "edit in the middle", do: (*Tree).editMiddle},
+	{name: "append", do: (*Tree).appendTo},
+	{name: "rewrite", do: (*Tree).rewrite},
+	{name: "write the same again", do: (*Tree).writeSame},
+	{name: "truncate", do: (*Tree).truncate},
+	{name: "truncate longer", feature: Sparse, do: (*Tree).truncateLonger},
+	{name: "punch a hole", feature: Holes, do: (*Tree).punchHole},
+	{name: "preallocate", feature: Prealloc, do: (*Tree).preallocate},
+	{name: "reflink a whole file", feature: Reflinks, do: (*Tree).reflinkWhole},
+	{name: "reflink a part", feature: Reflinks, do: (*Tree).reflinkPart},
+	{name: "reflink within a file", feature: Reflinks, do: (*Tree).reflinkSelf},
+	{name: "delete", do: (*Tree).deleteOne},
+	{name: "delete a subtree", do: (*Tree).deleteTree},
+	{name: "delete and recreate", do: (*Tree).recreate},
+	{name: "empty and refill a directory", do: (*Tree).refill},
+	{name: "rename", do: (*Tree).rename},
+	{name: "rename over another", do: (*Tree).renameOver},
+	{name: "rename in a circle", do: (*Tree).rotate},
+	{name: "swap two files", do: func(tr *Tree) bool { return tr.swap(node.isFile) }},
+	{name: "swap two directories", do: func(tr *Tree) bool { return tr.swap(node.isDir) }},
+	{name: "swap anything", do: func(tr *Tree) bool { return tr.swap(func(node) bool { return true }) }},
+	{name: "move a directory into another", do: (*Tree).moveDir},
+	{name: "move a directory and put a new one in its place", do: (*Tree).moveAndReplace},
+	{name: "turn parent and child around", do: (*Tree).invert},
+	{name: "file becomes directory", do: (*Tree).fileToDir},
+	{name: "directory becomes file", do: (*Tree).dirToFile},
+	{name: "add a hard link", feature: HardLinks, do: (*Tree).addLink},
+	{name: "remove one of several hard links", feature: HardLinks, do: (*Tree).removeLink},
+	{name: "change metadata", do: (*Tree).redress},
+	{name: "change the mode", do: (*Tree).changeMode},
+	{name: "change the owner", feature: Owners, do: (*Tree).changeOwner},
+	{name: "change an ACL", feature: ACLs, do: (*Tree).changeACL},
+	{name: "remove xattrs", do: (*Tree).stripXattrs},
+	{name: "change the time", do: (*Tree).changeTime},
+	{name: "change the root", feature: RootChanges, do: (*Tree).changeRoot},
+}
+
+// Mutate changes the tree as time would between two snapshots: some 15 to 40
+// random mutations, several of which may hit the same entry.
+func (tr *Tree) Mutate() {
+	tr.t.Helper()
+	start := time.Now()
+	for range tr.between(15, 40) {
+		tr.mutateOnce()
+	}
+	tr.settle(start)
+}
+
+// mutateOnce carries out one mutation, or makes something new: rather that where
+// the tree has shrunk, rather a deletion where it has grown.
+func (tr *Tree) mutateOnce() {
+	tr.t.Helper()
+	tr.dirs = nil
+	few, many := max(20, tr.size), 2*tr.size+250
+	switch n := len(tr.walk()); {
+	case n < few && tr.chance(2), tr.chance(4):
+		tr.make(tr.pickKind())
+		return
+	case n > many && tr.chance(2):
+		tr.deleteTree()
+		return
+	}
+	for {
+		m := pick(tr, allMutations...)
+		if tr.has(m.feature) && m.do(tr) {
+			tr.Done[m.name]++
+			return
+		}
+	}
+}
+
+// find returns a random entry other than the root for which is holds.
+func (tr *Tree) find(is func(node) bool) (node, bool) {
+	tr.t.Helper()
+	nodes := slices.DeleteFunc(tr.walk()[1:], func(n node) bool { return !is(n) })
+	if len(nodes) == 0 {
+		return node{}, false
+	}
+	return pick(tr, nodes...), true
+}
+
+// onFile finds a file and changes it through a descriptor.
+func (tr *Tree) onFile(do func(fd int, size int64) error) bool {
+	tr.t.Helper()
+	n, ok := tr.find(node.isFile)
+	if ok {
+		size := tr.lstat(n.path).Size
+		tr.edit(n.path, func(fd int) error { return do(fd, size) })
+	}
+	return ok
+}
+
+func (tr *Tree) editMiddle() bool {
+	return tr.onFile(func(fd int, size int64) error {
+		return writeAt(fd, tr.content(tr.between(1, 20_000)), tr.rng.Int64N(size+1))
+	})
+}
+
+func (tr *Tree) appendTo() bool {
+	return tr.onFile(func(fd int, size int64) error {
+		return writeAt(fd, tr.content(tr.between(1, 30_000)), size)
+	})
+}
+
+func (tr *Tree) rewrite() bool {
+	return tr.onFile(func(fd int, _ int64) error {
+		if err := unix.Ftruncate(fd, 0); err != nil {
+			return err
+		}
+		return writeAt(fd, tr.content(tr.between(0, 60_000)), 0)
+	})
+}
+
+// writeSame makes new extents with the old content.
+func (tr *Tree) writeSame() bool {
+	return tr.onFile(func(fd int, size int64) error {
+		b := make([]byte, 50_000)
+		offset := tr.rng.Int64N(size + 1)
+		n, err := unix.Pread(fd, b, offset)
+		if err != nil {
+			return err
+		}
+		return writeAt(fd, b[:n], offset)
+	})
+}
+
+func (tr *Tree) truncate() bool {
+	return tr.onFile(func(fd int, size int64) error { return unix.Ftruncate(fd, tr.rng.Int64N(size+1)) })
+}
+
+func (tr *Tree) truncateLonger() bool {
+	return tr.onFile(func(fd int, size int64) error { return unix.Ftruncate(fd, size+1+tr.rng.Int64N(100_000)) })
+}
+
+func (tr *Tree) punchHole() bool {
+	return tr.onFile(func(fd int, size int64) error { return tr.punch(fd, size+sector) })
+}
+
+func (tr *Tree) preallocate() bool {
+	return tr.onFile(func(fd int, size int64) error {
+		mode := pick[uint32](tr, 0, unix.FALLOC_FL_KEEP_SIZE)
+		return unix.Fallocate(fd, mode, tr.rng.Int64N(size+sector), 1+tr.rng.Int64N(300_000))
+	})
+}
+
+func (tr *Tree) reflinkWhole() bool {
+	source, ok := tr.find(node.isFile)
+	if !ok {
+		return false
+	}
+	target := tr.create(tr.anyDir(), nil)
+	tr.clone(source.path, target)
+	return true
+}
+
+func (tr *Tree) reflinkPart() bool {
+	source, _ := tr.find(node.isFile)
+	target, ok := tr.find(node.isFile)
+	if !ok {
+		return false
+	}
+	a, b := tr.lstat(source.path), tr.lstat(target.path)
+	if a.Ino != b.Ino { // two names of one file would be a reflink within it
+		tr.cloneRange(source.path, target.path)
+	}
+	return a.Ino != b.Ino
+}
+
+func (tr *Tree) reflinkSelf() bool {
+	n, ok := tr.find(node.isFile)
+	if ok {
+		tr.cloneRange(n.path, n.path)
+	}
+	return ok
+}
+
+func (tr *Tree) remove(path string) {
+	tr.t.Helper()
+	tr.check("removing", path, os.RemoveAll(tr.abs(path)))
+}
+
+func (tr *Tree) deleteOne() bool {
+	n, ok := tr.find(func(n node) bool { return !n.isDir() })
+	if ok {
+		tr.remove(n.path)
+	}
+	return ok
+}
+
+func (tr *Tree) deleteTree() bool {
+	n, ok := tr.find(node.isDir)
+	if ok {
+		tr.remove(n.path)
+	}
+	return ok
+}
+
+// recreate replaces an entry with a new one of the same name: another inode,
+// and often another type.
+func (tr *Tree) recreate() bool {
+	n, ok := tr.find(func(node) bool { return true })
+	if ok {
+		tr.remove(n.path)
+		tr.makeAt(n.path)
+	}
+	return ok
+}
+
+// makeAt makes a file, directory, fifo or symlink of a given name.
+func (tr *Tree) makeAt(path string) {
+	tr.t.Helper()
+	switch tr.rng.IntN(6) {
+	case 0:
+		tr.check("making directory", path, unix.Mkdir(tr.abs(path), 0o755))
+	case 1:
+		if tr.has(Symlinks) {
+			tr.check("making symlink", path, unix.Symlink("made at", tr.abs(path)))
+			break
+		}
+		fallthrough
+	case 2:
+		if tr.has(Fifos) {
+			tr.check("making fifo", path, unix.Mkfifo(tr.abs(path), 0o644))
+			break
+		}
+		fallthrough
+	default:
+		tr.check("creating", path, os.WriteFile(tr.abs(path), tr.content(tr.between(0, 20_000)), 0o644))
+	}
+	tr.dress(path)
+}
+
+// refill empties a directory and makes new entries, most of the old names.
+func (tr *Tree) refill() bool {
+	dir, ok := tr.find(node.isDir)
+	if !ok {
+		return false
+	}
+	var names []string
+	for _, n := range tr.walk()[1:] {
+		if parent(n.path) == dir.path {
+			names = append(names, n.path)
+			tr.remove(n.path)
+		}
+	}
+	for _, path := range names[:min(len(names), 20)] {
+		if !tr.chance(4) {
+			tr.makeAt(path)
+		}
+	}
+	return true
+}
+
+// move renames an entry, unless a path below it would become too long.
+func (tr *Tree) move(from, to string) bool {
+	tr.t.Helper()
+	if !tr.fits(from, to) {
+		return false
+	}
+	tr.check("renaming to "+to, from, unix.Rename(tr.abs(from), tr.abs(to)))
+	return true
+}
+
+// fits reports whether from and all that is below it may stand at to.
+func (tr *Tree) fits(from, to string) bool {
+	tr.t.Helper()
+	for _, n := range tr.walk() {
+		if within(n.path, from) && len(n.path)-len(from)+len(to) > maxPath {
+			return false
+		}
+	}
+	return true
+}
+
+// within reports whether path is dir or below it.
+func within(path, dir string) bool {
+	return dir == "" || path == dir || strings.HasPrefix(path, dir+"/")
+}
+
+func (tr *Tree) rename() bool {
+	n, ok := tr.find(func(node) bool { return true })
+	dir := tr.anyDir()
+	return ok && !within(dir, n.path) && tr.move(n.path, join(dir, tr.name(dir)))
+}
+
+func (tr *Tree) renameOver() bool {
+	a, _ := tr.find(func(n node) bool { return !n.isDir() })
+	b, ok := tr.find(func(n node) bool { return !n.isDir() && n.path != a.path })
+	// Renaming one link of a file over another does nothing at all.
+	return ok && tr.lstat(a.path).Ino != tr.lstat(b.path).Ino && tr.move(a.path, b.path)
+}
+
+// rotate moves a to b, b to c and c to a.
+func (tr *Tree) rotate() bool {
+	var paths []string
+	for len(paths) < 3 {
+		n, ok := tr.find(func(n node) bool {
+			return !slices.ContainsFunc(paths, func(p string) bool { return within(p, n.path) || within(n.path, p) })
+		})
+		if !ok {
+			return false
+		}
+		paths = append(paths, n.path)
+	}
+	for i, p := range paths {
+		if !tr.fits(p, paths[(i+1)%3]) {
+			return false
+		}
+	}
+	return tr.exchange(paths[0], paths[1]) && tr.exchange(paths[0], paths[2])
+}
+
+// exchange swaps two entries, in one step or by way of a third name.
+func (tr *Tree) exchange(a, b string) bool {
+	tr.t.Helper()
+	if tr.chance(2) {
+		tr.check("exchanging with "+b, a, unix.Renameat2(unix.AT_FDCWD, tr.abs(a), unix.AT_FDCWD, tr.abs(b), unix.RENAME_EXCHANGE))
+		return true
+	}
+	third := tr.name("")
+	for _, step := range [][2]string{{a, third}, {b, a}, {third, b}} {
+		tr.check("renaming to "+step[1], step[0], unix.Rename(tr.abs(step[0]), tr.abs(step[1])))
+	}
+	return true
+}
+
+func (tr *Tree) swap(is func(node) bool) bool {
+	a, _ := tr.find(is)
+	b, ok := tr.find(func(n node) bool { return is(n) && !within(n.path, a.path) && !within(a.path, n.path) })
+	return ok && tr.fits(a.path, b.path) && tr.fits(b.path, a.path) && tr.exchange(a.path, b.path)
+}
+
+func (tr *Tree) moveDir() bool {
+	a, ok := tr.find(node.isDir)
+	dir := tr.anyDir()
+	return ok && !within(dir, a.path) && tr.move(a.path, join(dir, tr.name(dir)))
+}
+
+func (tr *Tree) moveAndReplace() bool {
+	a, ok := tr.find(node.isDir)
+	dir := tr.anyDir()
+	if !ok || within(dir, a.path) || !tr.move(a.path, join(dir, tr.name(dir))) {
+		return false
+	}
+	tr.check("making directory", a.path, unix.Mkdir(tr.abs(a.path), 0o755))
+	tr.dress(a.path)
+	if len(a.path) < maxPath-600 {
+		tr.makeFile(a.path, tr.content(1000))
+	}
+	return true
+}
+
+// invert makes the child of a directory its parent.
+func (tr *Tree) invert() bool {
+	child, ok := tr.find(func(n node) bool { return n.isDir() && parent(n.path) != "" })
+	if !ok {
+		return false
+	}
+	outer := parent(child.path)
+	place := join(parent(outer), tr.name(parent(outer)))
+	if !tr.fits(child.path, place) || !tr.fits(outer, join(place, tr.longName(40))) {
+		return false
+	}
+	tr.move(child.path, place)
+	inner := join(place, tr.name(place))
+	tr.move(outer, inner)
+	if tr.chance(2) && tr.fits(place, outer) {
+		tr.move(place, outer) // the child now bears its parent's old name
+	}
+	return true
+}
+
+// fileToDir puts a directory in the place of a file, and half the time the file
+// into it.
+func (tr *Tree) fileToDir() bool {
+	n, ok := tr.find(func(n node) bool { return !n.isDir() && len(n.path) < maxPath-600 })
+	if !ok {
+		return false
+	}
+	aside := tr.name("")
+	tr.move(n.path, aside)
+	tr.check("making directory", n.path, unix.Mkdir(tr.abs(n.path), 0o755))
+	tr.dress(n.path)
+	if tr.chance(2) {
+		tr.move(aside, join(n.path, tr.name(n.path)))
+	} else {
+		tr.remove(aside)
+	}
+	return true
+}
+
+func (tr *Tree) dirToFile() bool {
+	n, ok := tr.find(node.isDir)
+	if ok {
+		tr.remove(n.path)
+		tr.check("creating", n.path, os.WriteFile(tr.abs(n.path), tr.content(tr.between(0, 9000)), 0o644))
+		tr.dress(n.path)
+	}
+	return ok
+}
+
+func (tr *Tree) addLink() bool {
+	n, ok := tr.find(func(n node) bool { return !n.isDir() })
+	if ok {
+		tr.link(n.path, tr.anyDir())
+	}
+	return ok
+}
+
+func (tr *Tree) removeLink() bool {
+	n, ok := tr.find(func(n node) bool { return n.isFile() && tr.lstat(n.path).Nlink > 1 })
+	if ok {
+		tr.remove(n.path)
+	}
+	return ok
+}
+
+func (tr *Tree) redress() bool {
+	n, ok := tr.find(func(node) bool { return true })
+	if ok {
+		tr.dress(n.path)
+	}
+	return ok
+}
+
+func (tr *Tree) changeMode() bool {
+	n, ok := tr.find(func(n node) bool { return n.kind != unix.S_IFLNK })
+	if ok {
+		mode := uint32(tr.rng.IntN(0o1000))
+		if tr.has(OddModes) && tr.chance(3) {
+			mode = uint32(tr.rng.IntN(0o10000))
+		}
+		tr.chmod(n.path, mode)
+	}
+	return ok
+}
+
+func (tr *Tree) changeOwner() bool {
+	n, ok := tr.find(func(node) bool { return true })
+	if ok {
+		tr.chown(n.path)
+	}
+	return ok
+}
+
+func (tr *Tree) changeACL() bool {
+	n, ok := tr.find(func(n node) bool { return n.kind != unix.S_IFLNK })
+	if !ok {
+		return false
+	}
+	tr.setxattr(n.path, aclAccess, tr.acl(false))
+	if n.isDir() && tr.has(DefaultACLs) && tr.chance(2) {
+		tr.setxattr(n.path, aclDefault, tr.acl(true))
+	}
+	return true
+}
+
+// stripXattrs removes most xattrs of an entry that has some, ACLs, capabilities
+// and properties as well.
+func (tr *Tree) stripXattrs() bool {
+	n, ok := tr.find(func(n node) bool { return len(tr.listXattrs(n.path)) > 0 })
+	if !ok {
+		return false
+	}
+	for i, name := range tr.listXattrs(n.path) {
+		if i == 0 || !tr.chance(4) {
+			tr.check("removing xattr "+name+" of", n.path, unix.Lremovexattr(tr.abs(n.path), name))
+		}
+	}
+	return true
+}
+
+// listXattrs returns the sorted names of an entry's xattrs.
+func (tr *Tree) listXattrs(path string) []string {
+	tr.t.Helper()
+	b := make([]byte, 64<<10)
+	n, err := unix.Llistxattr(tr.abs(path), b)
+	tr.check("listing the xattrs of", path, err)
+	names := strings.FieldsFunc(string(b[:n]), func(r rune) bool { return r == 0 })
+	slices.Sort(names)
+	return names
+}
+
+func (tr *Tree) changeTime() bool {
+	n, ok := tr.find(func(node) bool { return true })
+	if ok {
+		tr.setTime(n.path)
+	}
+	return ok
+}
+
+// changeRoot gives the root other metadata. A root that hands something down
+// does so from one mutation to another, or not.
+func (tr *Tree) changeRoot() bool {
+	if tr.root != rootPlain && tr.chance(2) {
+		for _, name := range tr.listXattrs("") {
+			if name == aclDefault || name == compressionProperty {
+				tr.check("removing xattr "+name+" of", "", unix.Lremovexattr(tr.Dir, name))
+				return true
+			}
+		}
+	}
+	tr.dressRoot()
+	return true
+}
