@@ -1,0 +1,223 @@
+package btrfs
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// listing collects all subvolumes and finds out their paths.
+type listing struct {
+	dir   *os.File
+	all   []Subvolume
+	index map[uint64]int    // number of a subvolume -> place in all
+	dirs  map[dirKey]string // paths of directories asked for before
+	done  map[uint64]bool   // Path is known
+}
+
+type dirKey struct{ subvol, ino uint64 }
+
+// read fills all, but for the paths.
+func (l *listing) read() error {
+	const op = "the tree of roots"
+	s := span{
+		tree:  rootTree,
+		first: key{object: TopLevel, kind: rootItemType},
+		last:  key{object: lastInode, kind: rootBackrefType, offset: math.MaxUint64},
+	}
+	for it, err := range search(l.dir, s) {
+		if err != nil {
+			return searching(op, err)
+		}
+		if it.object != TopLevel && it.object < firstInode {
+			continue // trees of the file system itself
+		}
+		switch it.kind {
+		case rootItemType:
+			err = rootItem(it.data, l.get(it.object))
+		case rootBackrefType:
+			// A backref can stand without its root item for a moment; what is
+			// no subvolume is not listed.
+			if at, ok := l.index[it.object]; ok {
+				sub := &l.all[at]
+				sub.ParentID = it.offset
+				sub.DirID, sub.Name, err = rootBackref(it.data)
+			}
+		}
+		if err != nil {
+			return searching(op, err)
+		}
+	}
+	l.done = make(map[uint64]bool, len(l.all))
+	return nil
+}
+
+// get returns the subvolume with a number, a new one if need be.
+func (l *listing) get(id uint64) *Subvolume {
+	at, ok := l.index[id]
+	if !ok {
+		at = len(l.all)
+		l.index[id] = at
+		l.all = append(l.all, Subvolume{ID: id})
+	}
+	return &l.all[at]
+}
+
+// path finds the path of all[at], sets it, and returns it with a slash at its
+// end unless it is empty. What turns out to be gone is marked as deleted.
+func (l *listing) path(at int) (string, error) {
+	s := &l.all[at]
+	if !l.done[s.ID] {
+		l.done[s.ID] = true // before the parents: a loop in a damaged tree must end
+		if err := l.find(s); err != nil {
+			return "", searching(fmt.Sprintf("for the path of subvolume %d", s.ID), err)
+		}
+		if s.Deleted {
+			s.ParentID, s.DirID, s.Name, s.Path = 0, 0, "", ""
+		}
+	}
+	if s.Path == "" {
+		return "", nil
+	}
+	return s.Path + "/", nil
+}
+
+// find sets the path of s, or that it is deleted.
+func (l *listing) find(s *Subvolume) error {
+	if s.ID == TopLevel || s.Deleted {
+		return nil
+	}
+	err := l.resolve(s)
+	if errors.Is(err, fs.ErrNotExist) && s.ParentID != 0 {
+		// Its directory is not where the listing said: it was moved or deleted
+		// since.
+		if s.ParentID, s.DirID, s.Name, err = backref(l.dir, s.ID); err == nil {
+			err = l.resolve(s)
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		s.Deleted = true
+		return nil
+	}
+	return err
+}
+
+// resolve sets the path of s from where s says that it stands.
+func (l *listing) resolve(s *Subvolume) error {
+	parent, ok := l.index[s.ParentID]
+	if !ok {
+		return fs.ErrNotExist
+	}
+	above, err := l.path(parent)
+	if err != nil {
+		return err
+	}
+	if l.all[parent].Deleted {
+		return fs.ErrNotExist
+	}
+	within, err := l.directory(dirKey{s.ParentID, s.DirID})
+	if err != nil {
+		return err
+	}
+	s.Path = above + within + s.Name
+	return nil
+}
+
+// directory is directoryPath, remembered: snapshots stand in few directories.
+func (l *listing) directory(d dirKey) (string, error) {
+	if path, ok := l.dirs[d]; ok {
+		return path, nil
+	}
+	path, err := directoryPath(l.dir, d.subvol, d.ino)
+	if err != nil {
+		return "", err
+	}
+	l.dirs[d] = path
+	return path, nil
+}
+
+// directoryPath returns the path of a directory from the root of its
+// subvolume, with a slash at its end; the root itself is "". The error matches
+// fs.ErrNotExist if there is none.
+func directoryPath(f *os.File, subvol, ino uint64) (string, error) {
+	if ino == firstInode {
+		return "", nil
+	}
+	args := inoLookupArgs{tree: subvol, object: ino}
+	err := request(f, iocInoLookup, unsafe.Pointer(&args))
+	if errors.Is(err, unix.ENAMETOOLONG) {
+		return longDirectoryPath(f, subvol, ino)
+	}
+	if err != nil {
+		return "", err
+	}
+	return unix.ByteSliceToString(args.name[:]), nil
+}
+
+// longDirectoryPath is directoryPath for what is too long for the kernel's own
+// answer.
+func longDirectoryPath(f *os.File, subvol, ino uint64) (string, error) {
+	path := ""
+	for steps := 0; ino != firstInode; steps++ {
+		parent := uint64(0)
+		for it, err := range search(f, ofKind(subvol, ino, inodeRefType)) {
+			if err != nil {
+				return "", err
+			}
+			name, err := inodeRefName(it.data)
+			if err != nil {
+				return "", err
+			}
+			parent, path = it.offset, name+"/"+path
+			break // a directory has one name
+		}
+		if parent == 0 || steps > math.MaxUint16 {
+			return "", fs.ErrNotExist
+		}
+		ino = parent
+	}
+	return path, nil
+}
+
+// backref returns where a subvolume stands: in which subvolume, in which
+// directory of it, and under which name. The error matches fs.ErrNotExist if it
+// is deleted.
+func backref(f *os.File, id uint64) (parent, dir uint64, name string, err error) {
+	for it, err := range search(f, ofKind(rootTree, id, rootBackrefType)) {
+		if err != nil {
+			return 0, 0, "", err
+		}
+		dir, name, err = rootBackref(it.data)
+		return it.offset, dir, name, err
+	}
+	return 0, 0, "", fs.ErrNotExist
+}
+
+// subvolumePath returns the path of one subvolume from the top level. The error
+// matches fs.ErrNotExist if it is deleted.
+func subvolumePath(f *os.File, id uint64) (string, error) {
+	path := ""
+	for steps := 0; id != TopLevel; steps++ {
+		parent, dir, name, err := backref(f, id)
+		if err != nil {
+			return "", err
+		}
+		within, err := directoryPath(f, parent, dir)
+		if err != nil {
+			return "", err
+		}
+		if path != "" {
+			path = "/" + path
+		}
+		path, id = within+name+path, parent
+		if steps > math.MaxUint16 {
+			return "", fs.ErrNotExist // a loop in a damaged tree
+		}
+	}
+	return path, nil
+}

@@ -1,0 +1,264 @@
+package btrfs
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Info returns what the kernel knows of the subvolume that subvol is in (any
+// file of it). Path is empty: finding it out is dearer, see [Locate].
+func Info(subvol *os.File) (Subvolume, error) {
+	if err := onBtrfs(subvol); err != nil {
+		return Subvolume{}, err
+	}
+	var args subvolInfo
+	if err := request(subvol, iocGetSubvolInfo, unsafe.Pointer(&args)); err != nil {
+		return Subvolume{}, fmt.Errorf("asking about subvolume %s: %w", subvol.Name(), err)
+	}
+	return Subvolume{
+		ID:           args.id,
+		ParentID:     args.parentID,
+		DirID:        args.dirID,
+		Name:         unix.ByteSliceToString(args.name[:]),
+		UUID:         args.uuid,
+		ParentUUID:   args.parentUUID,
+		ReceivedUUID: args.receivedUUID,
+		Generation:   args.generation,
+		Ctransid:     args.ctransid,
+		Otransid:     args.otransid,
+		Stransid:     args.stransid,
+		Rtransid:     args.rtransid,
+		Ctime:        clock(args.ctime.sec, args.ctime.nsec),
+		Otime:        clock(args.otime.sec, args.otime.nsec),
+		Stime:        clock(args.stime.sec, args.stime.nsec),
+		Rtime:        clock(args.rtime.sec, args.rtime.nsec),
+		ReadOnly:     args.flags&rootReadOnly != 0,
+	}, nil
+}
+
+// IsSubvolume reports whether f is the root directory of a subvolume. It is
+// false, and no error, for everything that is not on btrfs.
+func IsSubvolume(f *os.File) (bool, error) {
+	if err := onBtrfs(f); err != nil {
+		if errors.Is(err, ErrNotBtrfs) {
+			return false, nil
+		}
+		return false, err
+	}
+	var st unix.Stat_t
+	if err := control(f, func(fd int) error { return unix.Fstat(fd, &st) }); err != nil {
+		return false, fmt.Errorf("looking at %s: %w", f.Name(), err)
+	}
+	return st.Ino == firstInode && st.Mode&unix.S_IFMT == unix.S_IFDIR, nil
+}
+
+// Locate returns the number of the subvolume that the directory dir is in, and
+// the path of dir from the top level, without leading slash.
+func Locate(dir *os.File) (subvolID uint64, path string, err error) {
+	if err := onBtrfs(dir); err != nil {
+		return 0, "", err
+	}
+	op := "for the path of " + dir.Name()
+	var st unix.Stat_t
+	if err := control(dir, func(fd int) error { return unix.Fstat(fd, &st) }); err != nil {
+		return 0, "", fmt.Errorf("looking at %s: %w", dir.Name(), err)
+	}
+	args := inoLookupArgs{object: firstInode}
+	if err := request(dir, iocInoLookup, unsafe.Pointer(&args)); err != nil {
+		return 0, "", searching(op, err)
+	}
+	above, err := subvolumePath(dir, args.tree)
+	if err != nil {
+		return 0, "", searching(op, err)
+	}
+	within, err := directoryPath(dir, args.tree, st.Ino)
+	if err != nil {
+		return 0, "", searching(op, err)
+	}
+	return args.tree, strings.Trim(above+"/"+within, "/"), nil
+}
+
+// errName says that a name cannot be that of a subvolume.
+var errName = errors.New("not a name (want 1 to 255 bytes without slash, and neither . nor ..)")
+
+// setName puts name into the field of an ioctl's argument.
+func setName(field []byte, name string) error {
+	if name == "" || name == "." || name == ".." || len(name) > 255 || strings.ContainsAny(name, "/\x00") {
+		return fmt.Errorf("%q: %w", name, errName)
+	}
+	copy(field, name)
+	return nil
+}
+
+// CreateSubvolume makes an empty subvolume in dir. The error matches
+// fs.ErrExist if name is taken. On return it is on disk.
+func CreateSubvolume(dir *os.File, name string) error {
+	op := fmt.Sprintf("making subvolume %q", name)
+	var args volArgs
+	if err := setName(args.name[:], name); err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	if err := request(dir, iocSubvolCreate, unsafe.Pointer(&args)); err != nil {
+		return perhapsRefused(op, capSysAdmin, err)
+	}
+	return nil
+}
+
+// CreateSnapshot makes a snapshot of the subvolume src in dir, which is on the
+// same file system. The error matches fs.ErrExist if name is taken. On return
+// it is on disk.
+//
+// A read-only snapshot of a received snapshot that is read-only has the same
+// received UUID; a writable one has none.
+func CreateSnapshot(dir *os.File, name string, src *os.File, readOnly bool) error {
+	op := fmt.Sprintf("making snapshot %q of %s", name, src.Name())
+	var args volArgsV2
+	if readOnly {
+		args.flags = subvolReadOnly
+	}
+	if err := setName(args.name[:], name); err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	err := control(src, func(fd int) error {
+		args.fd = int64(fd)
+		return request(dir, iocSnapCreateV2, unsafe.Pointer(&args))
+	})
+	if err != nil {
+		// The kernel wants src to be the caller's own.
+		return perhapsRefused(op, capFowner, err)
+	}
+	return nil
+}
+
+// DeleteSubvolume deletes a subvolume of dir, a read-only one as well. Its
+// space becomes free later. The kernel refuses with EPERM while the subvolume
+// is being sent, or if it is the one that is mounted by default, and with
+// ENOTEMPTY if it contains other subvolumes.
+func DeleteSubvolume(dir *os.File, name string) error {
+	op := fmt.Sprintf("deleting subvolume %q", name)
+	var args volArgs
+	if err := setName(args.name[:], name); err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	}
+	err := request(dir, iocSnapDestroy, unsafe.Pointer(&args))
+	switch {
+	case errors.Is(err, unix.ENOTEMPTY):
+		return fmt.Errorf("%s: it contains other subvolumes: %w", op, err)
+	case errors.Is(err, unix.EPERM) && capSysAdmin.held():
+		return fmt.Errorf("%s: it is being sent, or mounted by default: %w", op, err)
+	case err != nil:
+		return perhapsRefused(op, capSysAdmin, err)
+	}
+	return nil
+}
+
+// ReadOnly reports whether the subvolume f is read-only by its own flag.
+func ReadOnly(f *os.File) (bool, error) {
+	flags, err := subvolFlags(f)
+	return flags&subvolReadOnly != 0, err
+}
+
+func subvolFlags(f *os.File) (uint64, error) {
+	if err := onBtrfs(f); err != nil {
+		return 0, err
+	}
+	var flags uint64
+	if err := request(f, iocSubvolGetFlags, unsafe.Pointer(&flags)); err != nil {
+		return 0, fmt.Errorf("asking whether %s is read-only: %w", f.Name(), err)
+	}
+	return flags, nil
+}
+
+// SetReadOnly makes the subvolume f read-only or writable, and returns when
+// that is on disk. It does nothing if f is already what is wanted. A received
+// UUID stays what it is. The kernel refuses with EPERM to make writable what
+// is being sent.
+func SetReadOnly(f *os.File, ro bool) error {
+	flags, err := subvolFlags(f)
+	if err != nil || (flags&subvolReadOnly != 0) == ro {
+		return err
+	}
+	op := fmt.Sprintf("making %s writable", f.Name())
+	if ro {
+		op = fmt.Sprintf("making %s read-only", f.Name())
+	}
+	flags ^= subvolReadOnly
+	if err := request(f, iocSubvolSetFlags, unsafe.Pointer(&flags)); err != nil {
+		if errors.Is(err, unix.EPERM) && !ro && capFowner.held() {
+			return fmt.Errorf("%s: it is being sent: %w", op, err)
+		}
+		return perhapsRefused(op, capFowner, err)
+	}
+	return nil
+}
+
+// SetReceived gives the subvolume f, which must be writable, the identity of
+// what was sent: its UUID, and its transid on the sending side. A zero uuid
+// takes the identity away. On return it is on disk; rtransid is the transaction
+// that brought it there. File data is not: see [Sync], which has to come first.
+func SetReceived(f *os.File, uuid UUID, stransid uint64) (rtransid uint64, err error) {
+	args := receivedArgs{uuid: uuid, stransid: stransid}
+	if err := request(f, iocSetReceived, unsafe.Pointer(&args)); err != nil {
+		return 0, perhapsRefused(fmt.Sprintf("setting the received UUID of %s", f.Name()), capFowner, err)
+	}
+	return args.rtransid, nil
+}
+
+// Sync returns when everything written to the file system of f so far is on
+// disk, data and metadata.
+func Sync(f *os.File) error {
+	if err := control(f, unix.Syncfs); err != nil {
+		return fmt.Errorf("synchronising the file system of %s: %w", f.Name(), err)
+	}
+	return nil
+}
+
+// An EncodedExtent says what the data of an encoded write is; the fields are
+// those of the stream's ENCODED_WRITE command.
+type EncodedExtent struct {
+	// Offset is where in the file it goes, FileLen how many bytes of the file
+	// it makes.
+	Offset  int64
+	FileLen uint64
+	// UnencodedLen is the length of the data when decoded, and
+	// UnencodedOffset where in that the bytes of the file begin.
+	UnencodedLen, UnencodedOffset uint64
+	// Compression is 1 for zlib, 2 for zstd, 3 to 7 for lzo with sectors of
+	// 4 KiB to 64 KiB. Encryption is 0.
+	Compression, Encryption uint32
+}
+
+// EncodedWrite writes compressed data to the file fd just as it is
+// (BTRFS_IOC_ENCODED_WRITE, Linux 5.18). Where the kernel cannot take it, the
+// error matches ENOTTY, EINVAL or EOPNOTSUPP and nothing is written.
+func EncodedWrite(fd int, data []byte, e EncodedExtent) error {
+	const op = "writing compressed data"
+	if len(data) == 0 {
+		return fmt.Errorf("%s: %w", op, unix.EINVAL)
+	}
+	iov := unix.Iovec{Base: unsafe.SliceData(data)}
+	iov.SetLen(len(data))
+	args := encodedArgs{
+		iov:             &iov,
+		iovcnt:          1,
+		offset:          e.Offset,
+		fileLen:         e.FileLen,
+		unencodedLen:    e.UnencodedLen,
+		unencodedOffset: e.UnencodedOffset,
+		compression:     e.Compression,
+		encryption:      e.Encryption,
+	}
+	n, err := ioctl(fd, iocEncodedWrite, unsafe.Pointer(&args))
+	if err != nil {
+		return refused(op, capSysAdmin, err)
+	}
+	if n != len(data) {
+		return fmt.Errorf("%s: only %d of %d bytes: %w", op, n, len(data), unix.EIO)
+	}
+	return nil
+}
