@@ -1,0 +1,234 @@
+package replay
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/buttersink/buttersink/internal/stream"
+)
+
+// handle is an open object whose metadata are to be changed. What cannot be
+// opened without side effects (devices, fifos, sockets, symbolic links) is
+// only referred to (O_PATH), and changed through its name in /proc/self/fd,
+// which leads to that very object and no further.
+type handle struct {
+	fd     int
+	byName bool
+}
+
+// handle opens the entry base of d.
+func (t *tree) handle(d *dir, base string) (handle, error) {
+	st, err := t.stat(d, base)
+	if err != nil {
+		return handle{}, err
+	}
+	flags := unix.O_NOFOLLOW | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC
+	h := handle{}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG, unix.S_IFDIR:
+		flags |= unix.O_RDONLY
+	default:
+		flags |= unix.O_PATH
+		h.byName = true
+	}
+	if h.fd, err = unix.Openat(d.fd, base, flags, 0); err != nil {
+		return handle{}, fmt.Errorf("opening: %w", err)
+	}
+	var now unix.Stat_t
+	if err := unix.Fstat(h.fd, &now); err != nil || now.Dev != st.Dev || now.Ino != st.Ino {
+		h.close()
+		return handle{}, fmt.Errorf("opening: it was replaced meanwhile (%w)", ErrOutside)
+	}
+	return h, nil
+}
+
+func (h handle) close() { unix.Close(h.fd) }
+
+func (h handle) name() string { return "/proc/self/fd/" + strconv.Itoa(h.fd) }
+
+func (h handle) setXattr(name string, value []byte) error {
+	if h.byName {
+		return unix.Setxattr(h.name(), name, value, 0)
+	}
+	return unix.Fsetxattr(h.fd, name, value, 0)
+}
+
+func (h handle) removeXattr(name string) error {
+	if h.byName {
+		return unix.Removexattr(h.name(), name)
+	}
+	return unix.Fremovexattr(h.fd, name)
+}
+
+func (h handle) chmod(mode uint32) error {
+	if h.byName {
+		return unix.Fchmodat(unix.AT_FDCWD, h.name(), mode, 0)
+	}
+	return unix.Fchmod(h.fd, mode)
+}
+
+func (h handle) chown(uid, gid int) error {
+	return unix.Fchownat(h.fd, "", uid, gid, unix.AT_EMPTY_PATH)
+}
+
+// with gives a handle for what is at path to change: the file at hand, a
+// directory that is open anyway, or one opened for the purpose.
+func (r *Receiver) with(path []byte, change func(handle) error) error {
+	if h, ok := r.held(path); ok {
+		return change(h)
+	}
+	d, base, err := r.tree.at(path)
+	if err != nil {
+		return err
+	}
+	h, err := r.tree.handle(d, base)
+	if err != nil {
+		return err
+	}
+	defer h.close()
+	return change(h)
+}
+
+// held returns a handle for path if it is open already.
+func (r *Receiver) held(path []byte) (handle, bool) {
+	switch {
+	case len(path) == 0:
+		return handle{fd: r.tree.top.fd}, true
+	case r.file.is(path):
+		return handle{fd: r.file.fd}, true
+	}
+	if d := r.tree.dirs[string(path)]; d != nil {
+		return handle{fd: d.fd}, true
+	}
+	return handle{}, false
+}
+
+func (r *Receiver) chmod(path []byte, mode uint64) error {
+	r.tree.changed(path)
+	h, ok := r.held(path)
+	var err error
+	if ok {
+		err = h.chmod(uint32(mode & 0o7777))
+	} else {
+		var d *dir
+		var base string
+		if d, base, err = r.tree.at(path); err != nil {
+			return err
+		}
+		err = unix.Fchmodat(d.fd, base, uint32(mode&0o7777), unix.AT_SYMLINK_NOFOLLOW)
+		if err == unix.EOPNOTSUPP {
+			// The kernel is older than fchmodat2 (6.6), or it is a symbolic link.
+			return r.chmodOld(d, base, uint32(mode&0o7777))
+		}
+	}
+	if r.file.is(path) {
+		r.file.fresh = false
+	}
+	if err != nil {
+		return fmt.Errorf("setting the mode: %w", err)
+	}
+	return nil
+}
+
+// chmodOld changes a mode where fchmodat cannot be told not to follow.
+func (r *Receiver) chmodOld(d *dir, base string, mode uint32) error {
+	st, err := r.tree.stat(d, base)
+	if err != nil {
+		return err
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
+		return fmt.Errorf("setting the mode: %w: a symbolic link has none", unix.EOPNOTSUPP)
+	}
+	h, err := r.tree.handle(d, base)
+	if err != nil {
+		return err
+	}
+	defer h.close()
+	if err := h.chmod(mode); err != nil {
+		return fmt.Errorf("setting the mode: %w", err)
+	}
+	return nil
+}
+
+func (r *Receiver) chown(path []byte, uid, gid uint64) error {
+	// The highest number means "leave it" to the system call.
+	if uid >= math.MaxUint32 || gid >= math.MaxUint32 {
+		return fmt.Errorf("setting the owner: %d:%d is out of range", uid, gid)
+	}
+	r.tree.changed(path)
+	if h, ok := r.held(path); ok {
+		if r.file.is(path) && r.file.fresh && r.file.ownedBy(uid, gid) {
+			return nil
+		}
+		if err := unix.Fchown(h.fd, int(uid), int(gid)); err != nil {
+			return fmt.Errorf("setting the owner: %w", err)
+		}
+		return nil
+	}
+	d, base, err := r.tree.at(path)
+	if err != nil {
+		return err
+	}
+	if err := unix.Fchownat(d.fd, base, int(uid), int(gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return fmt.Errorf("setting the owner: %w", err)
+	}
+	return nil
+}
+
+func (r *Receiver) utimes(path []byte, atime, mtime stream.Time) error {
+	ts := [2]unix.Timespec{}
+	for i, t := range []stream.Time{atime, mtime} {
+		// Greater numbers mean "now" and "leave it" to the system call.
+		if t.Nsec >= 1e9 {
+			return fmt.Errorf("setting the times: %d nanoseconds are out of range", t.Nsec)
+		}
+		ts[i] = unix.Timespec{Sec: t.Sec, Nsec: int64(t.Nsec)}
+	}
+	if len(path) == 0 {
+		// Whatever is done in the root directory from now on changes them
+		// again, and the kernel sends them once: they are set in the end.
+		r.rootTime = &ts
+		return nil
+	}
+	var err error
+	if h, ok := r.held(path); ok {
+		err = unix.UtimesNanoAt(h.fd, "", ts[:], unix.AT_EMPTY_PATH)
+	} else {
+		var d *dir
+		var base string
+		if d, base, err = r.tree.at(path); err != nil {
+			return err
+		}
+		err = unix.UtimesNanoAt(d.fd, base, ts[:], unix.AT_SYMLINK_NOFOLLOW)
+	}
+	if err != nil {
+		return fmt.Errorf("setting the times: %w", err)
+	}
+	return nil
+}
+
+func (r *Receiver) setXattr(path []byte, name string, value []byte) error {
+	r.tree.changed(path)
+	if r.file.is(path) {
+		r.file.fresh = false
+	}
+	return r.with(path, func(h handle) error {
+		if err := h.setXattr(name, value); err != nil {
+			return fmt.Errorf("setting attribute %q: %w", name, err)
+		}
+		return nil
+	})
+}
+
+func (r *Receiver) removeXattr(path []byte, name string) error {
+	r.tree.changed(path)
+	return r.with(path, func(h handle) error {
+		if err := h.removeXattr(name); err != nil && err != unix.ENODATA {
+			return fmt.Errorf("removing attribute %q: %w", name, err)
+		}
+		return nil
+	})
+}
