@@ -1,0 +1,153 @@
+package storetest
+
+import (
+	"context"
+	"io"
+
+	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
+)
+
+// String returns the inner store's name.
+func (f *Fault) String() string { return f.inner.String() }
+
+// Close closes the inner store.
+func (f *Fault) Close() error { return f.inner.Close() }
+
+// Location implements store.Located. It is the inner store's.
+func (f *Fault) Location() string {
+	if s, ok := f.inner.(store.Located); ok {
+		return s.Location()
+	}
+	return f.inner.String()
+}
+
+// List implements store.Store.
+func (f *Fault) List(ctx context.Context) (*snapshot.Inventory, error) {
+	if err := f.before(ctx, List, snapshot.ID{}); err != nil {
+		return nil, err
+	}
+	return f.inner.List(ctx)
+}
+
+// Open implements store.Source.
+func (f *Fault) Open(ctx context.Context, e snapshot.Edge) (io.ReadCloser, error) {
+	s, err := inner[store.Source](f, Open)
+	if err != nil {
+		return nil, err
+	}
+	r := f.hit(Open, e.To)
+	if r != nil && r.do != nil {
+		if err := r.do(ctx); err != nil {
+			return nil, err
+		}
+	}
+	in, err := s.Open(ctx, e)
+	if err != nil {
+		return nil, err
+	}
+	if r != nil && r.alter != nil {
+		in = r.alter(in)
+	}
+	return &faultStream{ReadCloser: in, f: f, ctx: ctx, id: e.To}, nil
+}
+
+// Create implements store.Sink.
+func (f *Fault) Create(ctx context.Context, want store.Want) (store.Writer, error) {
+	s, err := inner[store.Sink](f, Create)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.before(ctx, Create, want.Edge.To); err != nil {
+		return nil, err
+	}
+	w, err := s.Create(ctx, want)
+	if err != nil {
+		return nil, err
+	}
+	return &faultWriter{Writer: w, f: f, ctx: ctx, id: want.Edge.To}, nil
+}
+
+// Copy implements store.Copier.
+func (f *Fault) Copy(ctx context.Context, want store.Want) error {
+	s, err := inner[store.Copier](f, Copy)
+	if err != nil {
+		return err
+	}
+	if err := f.before(ctx, Copy, want.Edge.To); err != nil {
+		return err
+	}
+	return s.Copy(ctx, want)
+}
+
+// Remove implements store.Remover.
+func (f *Fault) Remove(ctx context.Context, x snapshot.Snapshot) error {
+	s, err := inner[store.Remover](f, Remove)
+	if err != nil {
+		return err
+	}
+	if err := f.before(ctx, Remove, x.ID); err != nil {
+		return err
+	}
+	return s.Remove(ctx, x)
+}
+
+// RemovePartial implements store.Remover.
+func (f *Fault) RemovePartial(ctx context.Context, p snapshot.Partial) error {
+	s, err := inner[store.Remover](f, RemovePartial)
+	if err != nil {
+		return err
+	}
+	if err := f.before(ctx, RemovePartial, snapshot.ID{}); err != nil {
+		return err
+	}
+	return s.RemovePartial(ctx, p)
+}
+
+// Estimate implements store.Measurer.
+func (f *Fault) Estimate(ctx context.Context, e snapshot.Edge) (snapshot.Size, error) {
+	s, err := inner[store.Measurer](f, Estimate)
+	if err != nil {
+		return snapshot.Size{}, err
+	}
+	if err := f.before(ctx, Estimate, e.To); err != nil {
+		return snapshot.Size{}, err
+	}
+	return s.Estimate(ctx, e)
+}
+
+// Measure implements store.Measurer.
+func (f *Fault) Measure(ctx context.Context, e snapshot.Edge) (snapshot.Size, error) {
+	s, err := inner[store.Measurer](f, Measure)
+	if err != nil {
+		return snapshot.Size{}, err
+	}
+	if err := f.before(ctx, Measure, e.To); err != nil {
+		return snapshot.Size{}, err
+	}
+	return s.Measure(ctx, e)
+}
+
+// Prove implements store.Prover.
+func (f *Fault) Prove(ctx context.Context, x snapshot.Snapshot) (snapshot.Trust, error) {
+	s, err := inner[store.Prover](f, Prove)
+	if err != nil {
+		return snapshot.Doubtful, err
+	}
+	if err := f.before(ctx, Prove, x.ID); err != nil {
+		return snapshot.Doubtful, err
+	}
+	return s.Prove(ctx, x)
+}
+
+// Lock implements store.Locker.
+func (f *Fault) Lock(ctx context.Context, who string) (func() error, error) {
+	s, err := inner[store.Locker](f, Lock)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.before(ctx, Lock, snapshot.ID{}); err != nil {
+		return nil, err
+	}
+	return s.Lock(ctx, who)
+}
