@@ -13,9 +13,9 @@
 //     one was made from the other, directly or through others, received copies
 //     included. Snapshots that merely share a directory are never parents;
 //   - the destination holds it, or will after an earlier step;
-//   - on both sides it is still what its identity promises (snapshot.Trust, and
-//     for a parent that the destination knows by its own UUID, an equal
-//     transaction number).
+//   - on both sides it is still what its identity promises: snapshot.Trust, and
+//     for a parent that is the destination's own, nothing changed since it was
+//     made, or the transaction number that the source knows.
 //
 // Nearest is counted in generations, close relatives (siblings, parent and
 // child) before distant ones. Snapshots newer than what the destination has of
@@ -187,7 +187,7 @@ func (s *sync) why(here, there snapshot.Snapshot) string {
 		return "has been changed on the source since it was received"
 	case there.Trust == snapshot.Touched:
 		return "has been changed at the destination since it was received"
-	case !there.Received && here.Transid != 0 && there.Transid != here.Transid:
+	case !there.Received && !there.Pristine && here.Transid != there.Transid:
 		return "is the destination's own snapshot, and has been changed since it was sent"
 	}
 	return ""

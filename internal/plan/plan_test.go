@@ -72,6 +72,7 @@ func TestSync(t *testing.T) {
 	doubtful := func(s snapshot.Snapshot) snapshot.Snapshot { s.Trust = snapshot.Doubtful; return s }
 	outside := func(s snapshot.Snapshot) snapshot.Snapshot { s.Outside = true; return s }
 	at := func(s snapshot.Snapshot, gen uint64) snapshot.Snapshot { s.Transid = gen; return s }
+	pristine := func(s snapshot.Snapshot) snapshot.Snapshot { s.Pristine = true; return s }
 	// A restored subvolume: live1 was made from a copy of b, and d from live1.
 	d := snap("d", "live1", 40)
 	restored := inventory(a, b, d)
@@ -92,6 +93,7 @@ func TestSync(t *testing.T) {
 		{"a parent changed on the source is not used", inventory(touched(a), b), inventory(copyOf(a, "")), "b"},
 		{"a doubtful one is used until proven", inventory(a, b), inventory(doubtful(copyOf(a, ""))), "b<a"},
 		{"going home: the original is the parent", inventory(copyOf(a, ""), copyOf(b, "a")), inventory(a), "b<a"},
+		{"going home to an original that was never changed", inventory(copyOf(a, ""), copyOf(b, "a")), inventory(pristine(at(a, 12))), "b<a"},
 		{"going home to a changed original", inventory(copyOf(a, ""), copyOf(b, "a")), inventory(at(a, 12)), "b"},
 		{"received copies are a family by their chain", inventory(copyOf(a, ""), copyOf(b, "a"), copyOf(c, "b")), inventory(copyOf(b, "")), "c<b a<b"},
 		{"a parent outside of the directory", inventory(outside(a), b), inventory(outside(copyOf(a, ""))), "b<a"},

@@ -123,6 +123,9 @@ type Snapshot struct {
 	UUID, Parent ID
 	// Received is set where the ID came with a stream.
 	Received bool
+	// Pristine is set where nothing has changed since the file system made the
+	// snapshot, as is the rule for one that is not a copy.
+	Pristine bool
 	// Generation is the transaction number of the last change as the store's
 	// own file system counts: it orders the snapshots of one store.
 	Generation uint64

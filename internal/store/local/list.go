@@ -107,7 +107,7 @@ func values(sub btrfs.Subvolume) snapshot.Snapshot {
 	snap := snapshot.Snapshot{
 		ID: identity(sub), UUID: snapshot.ID(sub.UUID), Parent: snapshot.ID(sub.ParentUUID),
 		Received: !sub.ReceivedUUID.IsZero(), Transid: sub.Ctransid, Generation: sub.Ctransid,
-		Created: sub.Otime, Handle: sub.ID,
+		Pristine: sub.Ctransid <= sub.Otransid, Created: sub.Otime, Handle: sub.ID,
 	}
 	if snap.Received {
 		snap.Transid = sub.Stransid

@@ -111,11 +111,7 @@ func (s *Store) checkParent(want store.Want) error {
 	if want.Edge.IsFull() {
 		return nil
 	}
-	parent, err := replay.FindParent(s.fs, btrfs.UUID(want.Edge.From), want.FromTransid)
-	if err != nil {
-		return parentError(err)
-	}
-	return parent.Close()
+	return parentError(replay.CheckParent(s.fs, btrfs.UUID(want.Edge.From), want.FromTransid))
 }
 
 // parentError says in the words of the contract what the receiver found.

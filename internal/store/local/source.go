@@ -98,7 +98,7 @@ func (s *Store) send(ctx context.Context, x *ends, o btrfs.SendOptions) (io.Read
 // sending is a stream on its way, with what it keeps open.
 type sending struct {
 	io.Reader
-	raw  io.Closer
+	raw  io.ReadCloser
 	ends *ends
 }
 
