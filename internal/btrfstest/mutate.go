@@ -69,7 +69,7 @@ func (tr *Tree) Mutate() {
 // the tree has shrunk, rather a deletion where it has grown.
 func (tr *Tree) mutateOnce() {
 	tr.t.Helper()
-	tr.dirs = nil
+	tr.moved()
 	few, many := max(20, tr.size), 2*tr.size+250
 	switch n := len(tr.walk()); {
 	case n < few && tr.chance(2), tr.chance(4):
@@ -91,7 +91,12 @@ func (tr *Tree) mutateOnce() {
 // find returns a random entry other than the root for which is holds.
 func (tr *Tree) find(is func(node) bool) (node, bool) {
 	tr.t.Helper()
-	nodes := slices.DeleteFunc(tr.walk()[1:], func(n node) bool { return !is(n) })
+	var nodes []node
+	for _, n := range tr.walk()[1:] {
+		if is(n) {
+			nodes = append(nodes, n)
+		}
+	}
 	if len(nodes) == 0 {
 		return node{}, false
 	}
@@ -196,6 +201,7 @@ func (tr *Tree) reflinkSelf() bool {
 func (tr *Tree) remove(path string) {
 	tr.t.Helper()
 	tr.check("removing", path, os.RemoveAll(tr.abs(path)))
+	tr.moved()
 }
 
 func (tr *Tree) deleteOne() bool {
@@ -277,6 +283,7 @@ func (tr *Tree) move(from, to string) bool {
 		return false
 	}
 	tr.check("renaming to "+to, from, unix.Rename(tr.abs(from), tr.abs(to)))
+	tr.moved()
 	return true
 }
 
@@ -332,6 +339,7 @@ func (tr *Tree) rotate() bool {
 // exchange swaps two entries, in one step or by way of a third name.
 func (tr *Tree) exchange(a, b string) bool {
 	tr.t.Helper()
+	defer tr.moved()
 	if tr.chance(2) {
 		tr.check("exchanging with "+b, a, unix.Renameat2(unix.AT_FDCWD, tr.abs(a), unix.AT_FDCWD, tr.abs(b), unix.RENAME_EXCHANGE))
 		return true

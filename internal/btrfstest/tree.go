@@ -73,6 +73,7 @@ type Tree struct {
 	size    int
 	serial  int      // makes names unique
 	clock   int64    // the next plain time
+	nodes   []node   // what walk last saw; nil if it must look again
 	dirs    []string // for anyDir; nil if a walk must find them
 	root    rootKind // what the root hands down
 }
@@ -126,6 +127,7 @@ func (tr *Tree) has(f Feature) bool { return !tr.without[f] }
 func (tr *Tree) Fill() {
 	tr.t.Helper()
 	start := time.Now()
+	tr.moved()
 	early := tr.chance(2)
 	if early {
 		tr.dressRoot()
@@ -176,6 +178,7 @@ func (tr *Tree) dressRoot() {
 // gives to its entries itself are never near the present.
 func (tr *Tree) settle(start time.Time) {
 	tr.t.Helper()
+	tr.moved()
 	from, to := start.Add(-time.Second).Unix(), time.Now().Add(time.Second).Unix()
 	for _, n := range tr.walk() {
 		if s := tr.lstat(n.path).Mtim.Sec; from <= s && s <= to {
@@ -207,9 +210,13 @@ func (n node) isFile() bool { return n.kind == unix.S_IFREG }
 func (n node) isDir() bool  { return n.kind == unix.S_IFDIR }
 
 // walk lists the tree, the root first, in an order that depends on the names
-// alone. The tree keeps no list of its own that could drift from the truth.
+// alone. The file system is asked again after everything that moves or removes
+// entries; what a mutation adds it need not see itself.
 func (tr *Tree) walk() []node {
 	tr.t.Helper()
+	if tr.nodes != nil {
+		return tr.nodes
+	}
 	nodes := []node{{"", unix.S_IFDIR}}
 	for i := 0; i < len(nodes); i++ {
 		if !nodes[i].isDir() {
@@ -222,8 +229,12 @@ func (tr *Tree) walk() []node {
 			nodes = append(nodes, node{join(dir, e.Name()), kindOf(e.Type())})
 		}
 	}
+	tr.nodes = nodes
 	return nodes
 }
+
+// moved makes walk and anyDir look again.
+func (tr *Tree) moved() { tr.nodes, tr.dirs = nil, nil }
 
 func kindOf(mode os.FileMode) uint32 {
 	switch {
