@@ -27,18 +27,28 @@ func (c *console) Write(p []byte) (int, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.above != nil {
-		if n, err := c.above.Write(p); err == nil {
-			return n, nil
+		if _, err := c.above.Write(append([]byte("\r"), p...)); err == nil {
+			return len(p), nil
 		}
 	}
 	return c.w.Write(p)
 }
 
-// draw gives the lines to w from now on; nil takes them back.
+// draw gives the lines to w from now on. A key that the terminal echoes moves
+// the cursor, so they begin with a carriage return.
 func (c *console) draw(w io.Writer) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.above = w
+}
+
+// withdraw ends a drawing by calling end, before which and after which no line
+// gets lost.
+func (c *console) withdraw(end func()) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	end()
+	c.above = nil
 }
 
 // startLog makes env.Log ready: for the console as quiet and the environment

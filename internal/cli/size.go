@@ -12,8 +12,8 @@ var units = []string{"bytes", "KiB", "MiB", "GiB", "TiB"}
 
 // humanSize writes a number of bytes with four significant digits: "1.5 KiB".
 // The form is ButterSink's; people's scripts read it.
-func humanSize(n float64) string {
-	unit := 0
+func humanSize[N int64 | float64](bytes N) string {
+	n, unit := float64(bytes), 0
 	for n >= 1024 && unit < len(units)-1 {
 		n /= 1024
 		unit++
@@ -28,9 +28,9 @@ func sizeText(s snapshot.Size) string {
 	case !s.Known:
 		return "None"
 	case !s.Exact:
-		return "~" + humanSize(float64(s.Bytes))
+		return "~" + humanSize(s.Bytes)
 	}
-	return humanSize(float64(s.Bytes))
+	return humanSize(s.Bytes)
 }
 
 // rateText writes the pace of n bytes in d: "117.7 MiB/s"; "" where there is

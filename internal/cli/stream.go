@@ -257,11 +257,14 @@ func (v *streamVerdict) String() string {
 	if v.Error != "" {
 		b += ": " + printable(v.Error)
 	}
-	read := fmt.Sprintf("; read %s, %s", plural(int(v.Commands), "command", "commands"), humanSize(float64(v.Bytes)))
-	if v.Verdict != verdictOK {
-		return b + read + " before that"
+	read := plural(int(v.Commands), "command", "commands") + ", " + humanSize(v.Bytes)
+	switch {
+	case v.Verdict != verdictOK && v.Bytes == 0:
+		return b
+	case v.Verdict != verdictOK:
+		return b + "; good before that: " + read
 	}
-	b += read + fmt.Sprintf(", %s, ", plural(int(v.Files), "file", "files"))
+	b += fmt.Sprintf(": read %s, %s; ", read, plural(int(v.Files), "file", "files"))
 	if v.Parent.IsZero() {
 		return b + fmt.Sprintf("full stream of %s %s/%d", printable(string(v.Name)), v.UUID, v.Transid)
 	}
