@@ -34,11 +34,6 @@ const (
 	Done Kind = "done"
 )
 
-// ends reports whether the event is the last one of a step.
-func (k Kind) ends() bool {
-	return k == Committed || k == Failed || k == Skipped || k == Interrupted
-}
-
 // Event is a fact about a run, for a program that shows it to people or
 // machines. The order of the events of one step is: StepBegun, then Progress
 // and Retry any number of times, then one of Committed, Failed and Interrupted;
