@@ -235,11 +235,13 @@ func (r *Receiver) clone(ctx context.Context, c *stream.Command) error {
 		// To the system call it means "up to the end".
 		return errors.New("cloning: nothing to clone")
 	}
-	src, err := r.cloneSource(c)
+	// In this order: the file at hand may be the source, and is closed if it is
+	// not the destination as well.
+	dst, err := r.at(c.Path)
 	if err != nil {
 		return err
 	}
-	dst, err := r.at(c.Path)
+	src, err := r.cloneSource(c)
 	if err != nil {
 		return err
 	}
