@@ -97,11 +97,14 @@ func Open(path string, o Options) (*Store, error) {
 }
 
 func (s *Store) open() error {
-	var err error
+	info, err := os.Stat(s.path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || err == nil && !info.IsDir() {
+		return ErrNotDirectory
+	}
+	if err != nil {
+		return err
+	}
 	if s.root, err = os.OpenRoot(s.path); err != nil {
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
-			return ErrNotDirectory
-		}
 		return err
 	}
 	if s.dir, err = s.root.Open("."); err != nil {

@@ -48,7 +48,7 @@ func (s *Store) Create(ctx context.Context, want store.Want) (store.Writer, erro
 
 // place opens the directory in which a snapshot is to be made, making it if
 // need be, and checks that the snapshot's name is free.
-func (s *Store) place(p string) (dir *os.File, name string, err error) {
+func (s *Store) place(p string) (_ *os.File, name string, err error) {
 	if !filepath.IsLocal(p) || path.Clean(p) != p || p == "." || snapshot.IsPart(p) {
 		return nil, "", fmt.Errorf("creating %q in %s: not a usable path for a snapshot", p, s.path)
 	}
@@ -59,7 +59,8 @@ func (s *Store) place(p string) (dir *os.File, name string, err error) {
 			return nil, "", fmt.Errorf("creating %s: %w", full, err)
 		}
 	}
-	if dir, err = s.root.Open(parent); err != nil {
+	dir, err := s.root.Open(parent)
+	if err != nil {
 		return nil, "", fmt.Errorf("creating %s: %w", full, err)
 	}
 	defer func() {
