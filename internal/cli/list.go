@@ -1,20 +1,146 @@
 package cli
 
 import (
+	"context"
 	"errors"
+	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/snapshot"
 )
+
+// listOptions are the flags of list.
+type listOptions struct {
+	dryRun, delete, estimate, json bool
+
+	exclude []string
+}
 
 // newList returns the command that lists the snapshots in a directory.
 func newList(env *Env) *cobra.Command {
+	var o listOptions
 	cmd := &cobra.Command{
 		Use:   "list [flags] DIR",
 		Short: "List the snapshots in a directory",
-		RunE:  func(*cobra.Command, []string) error { return errors.New("list is not wired yet") },
+		Long: `list shows the snapshots in a directory, ordered by path: UUID, path, and in
+parentheses how much data the snapshot refers to and how much of it no other
+subvolume shares. The UUID is the received one where there is one, so that the
+same snapshot has the same UUID everywhere.
+
+DIR is a directory with a slash at its end, for all snapshots below it, or one
+snapshot without a slash.
+
+Sizes come from the quota groups if these are on; buttersink never switches them
+on. Otherwise the data is added up from the snapshot's metadata, which takes a
+moment the first time and is remembered; what is not shared is not known then.
+
+Before: the directory exists and is on a mounted btrfs file system; it runs as
+root.
+
+After: nothing has changed. With --delete, what unfinished transfers have left
+behind (subvolumes whose names end in ".part") is removed. Writable subvolumes
+are never touched: they are shown as what they may be.`,
+		Example: `  buttersink list /mnt/b/snaps/
+  buttersink list -e /mnt/b/snaps/      without looking for sizes
+  buttersink list -n -d /mnt/b/snaps/   show which remainders would be removed
+  buttersink list --json /mnt/b/snaps/`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usagef(cmd.CommandPath(), "want one directory, got %d arguments", len(args))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return env.untilReaderLeaves(runList(cmd.Context(), env, cmd.CommandPath(), &o, args[0]))
+		},
 	}
-	cmd.Flags().BoolP("dry-run", "n", false, "show what would be done, and do nothing")
-	cmd.Flags().BoolP("delete", "d", false, "remove what unfinished transfers have left behind")
-	cmd.Flags().Bool("json", false, "print one JSON object a line")
+	f := cmd.Flags()
+	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "with --delete: show what would be removed, and remove nothing")
+	f.BoolVarP(&o.delete, "delete", "d", false, "remove what unfinished transfers have left behind")
+	f.BoolVarP(&o.estimate, "estimate", "e", false, "show only sizes that are known already")
+	f.BoolVar(&o.json, "json", false, "print one JSON object a line on standard output")
+	f.StringArrayVar(&o.exclude, "exclude", nil, "leave out snapshots whose path matches `REGEX` at its start; may be repeated")
 	return cmd
+}
+
+func runList(ctx context.Context, env *Env, command string, o *listOptions, directory string) error {
+	exclude, err := patterns(command, o.exclude)
+	if err != nil {
+		return err
+	}
+	st, err := openPlace(env, command, directory, false)
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+
+	out := newRecords(env.Stdout)
+	engine := &job.Engine{Log: env.Log}
+	if !o.dryRun {
+		engine.Ledger = env.openLedger()
+	}
+	listing, err := engine.List(ctx, st.Store, job.ListOptions{
+		Selection: job.Selection{Name: st.name, Exclude: exclude},
+		Clean:     o.delete, DryRun: o.dryRun, Estimate: o.estimate,
+		Who: strings.Join([]string{"buttersink list", st.arg}, " "),
+		Cleaned: func(p snapshot.Partial, err error) {
+			if o.json {
+				out.put(partialRecord{Event: cleanedWord(o.dryRun, err), Path: p.Path, Why: p.Why, Error: errorText(err)})
+			} else if err == nil {
+				env.Log.Info(map[bool]string{true: "WOULD: ", false: ""}[o.dryRun] + "Delete subvolume " + p.Path)
+			}
+		},
+	})
+	if listing != nil {
+		if o.json {
+			recordListing(out, listing, o.delete)
+		} else {
+			printListing(env, listing, o.delete)
+		}
+	}
+	if _, ok := errors.AsType[*job.NoSnapshotsError](err); ok {
+		return &exitError{code: exitFailed, err: err, hint: st.noSnapshots()}
+	}
+	return errors.Join(err, out.err)
+}
+
+// printListing writes ButterSink's lines: UUID, path, sizes. What is unfinished
+// is not part of the answer, so it goes to the log.
+func printListing(env *Env, l *job.Listing, cleaned bool) {
+	for _, s := range l.Snapshots {
+		size := sizeText(s.Size)
+		if s.Exclusive.Known {
+			size += " " + sizeText(s.Exclusive) + " exclusive"
+		}
+		fmt.Fprintf(env.Stdout, "%s %s (%s)\n", s.ID, printable(l.Inventory.Where(s)), size)
+	}
+	for _, p := range l.Inventory.Partials {
+		if !p.Ours || !cleaned {
+			env.Log.Info(fmt.Sprintf("Not a snapshot: %s (%s)", p.Path, p.Why))
+		}
+	}
+}
+
+func recordListing(out *records, l *job.Listing, cleaned bool) {
+	for _, s := range l.Snapshots {
+		out.put(recordOfSnapshot(l.Inventory, s))
+	}
+	for _, p := range l.Inventory.Partials {
+		if !p.Ours || !cleaned {
+			out.put(partialRecord{Event: "partial", Path: p.Path, Why: p.Why})
+		}
+	}
+}
+
+func cleanedWord(dryRun bool, err error) string {
+	switch {
+	case err != nil:
+		return "not-removed"
+	case dryRun:
+		return "would-remove"
+	}
+	return "removed"
 }

@@ -1,0 +1,147 @@
+package cli
+
+import (
+	"encoding/json"
+	"io"
+	"time"
+
+	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/plan"
+	"github.com/buttersink/buttersink/internal/snapshot"
+)
+
+// records writes JSON objects, one a line. It keeps the first error.
+type records struct {
+	w   io.Writer
+	err error
+}
+
+func newRecords(w io.Writer) *records { return &records{w: w} }
+
+func (r *records) put(v any) {
+	if r.err != nil {
+		return
+	}
+	enc := json.NewEncoder(r.w)
+	enc.SetEscapeHTML(false)
+	r.err = enc.Encode(v)
+}
+
+// The records of --json, beside transfer.Event. Each has the field "event".
+type (
+	// snapshotRecord is one snapshot of a listing.
+	snapshotRecord struct {
+		Event     string      `json:"event"` // "snapshot"
+		ID        snapshot.ID `json:"id"`
+		Path      string      `json:"path"` // relative to the directory
+		At        string      `json:"at"`   // the whole path
+		AlsoAt    []string    `json:"also_at,omitempty"`
+		UUID      snapshot.ID `json:"uuid"`
+		Parent    snapshot.ID `json:"parent,omitzero"`
+		Received  bool        `json:"received"`
+		Transid   uint64      `json:"transid"`
+		Created   time.Time   `json:"created"`
+		Doubtful  bool        `json:"doubtful,omitempty"`
+		Size      *int64      `json:"size"` // null if it is not known
+		SizeExact bool        `json:"size_exact"`
+		Exclusive *int64      `json:"exclusive"`
+	}
+	// partialRecord is something unfinished.
+	partialRecord struct {
+		Event string `json:"event"` // "partial", "removed", "would-remove", "not-removed"
+		Path  string `json:"path"`
+		Why   string `json:"why"`
+		Error string `json:"error,omitempty"`
+	}
+	// planRecord is what a sync is going to do.
+	planRecord struct {
+		Event       string          `json:"event"` // "plan"
+		DryRun      bool            `json:"dry_run"`
+		Source      string          `json:"source"`
+		Destination string          `json:"destination"`
+		Steps       []stepRecord    `json:"steps"`
+		Keep        []keptRecord    `json:"keep"`
+		Problems    []problemRecord `json:"problems"`
+		Remove      []keptRecord    `json:"remove"`
+		Excluded    int             `json:"excluded"`
+		Bytes       *int64          `json:"bytes"`
+		Exact       bool            `json:"exact"`
+	}
+	stepRecord struct {
+		Action plan.Action `json:"action"`
+		To     snapshot.ID `json:"to"`
+		From   snapshot.ID `json:"from,omitzero"`
+		Path   string      `json:"path"`
+		Bytes  *int64      `json:"bytes"`
+		Exact  bool        `json:"exact"`
+		Reason string      `json:"reason"`
+	}
+	keptRecord struct {
+		ID   snapshot.ID `json:"id"`
+		Path string      `json:"path"`
+	}
+	problemRecord struct {
+		ID       snapshot.ID `json:"id"`
+		Path     string      `json:"path"`
+		Why      string      `json:"why"`
+		Conflict bool        `json:"conflict"`
+	}
+	// removedRecord is a snapshot that --delete removed, or could not.
+	removedRecord struct {
+		Event string      `json:"event"` // "removed"
+		ID    snapshot.ID `json:"id"`
+		Path  string      `json:"path"`
+		Error string      `json:"error,omitempty"`
+	}
+	// resultRecord is the last record of a sync.
+	resultRecord struct {
+		Event       string `json:"event"` // "result"
+		OK          bool   `json:"ok"`
+		Exit        int    `json:"exit"`
+		DryRun      bool   `json:"dry_run"`
+		Transferred int    `json:"transferred"`
+		Kept        int    `json:"kept"`
+		Removed     int    `json:"removed"`
+		Bytes       int64  `json:"bytes"`
+		Error       string `json:"error,omitempty"`
+	}
+)
+
+// bytesOf is a size for JSON: null if nothing is known.
+func bytesOf(s snapshot.Size) *int64 {
+	if !s.Known {
+		return nil
+	}
+	return &s.Bytes
+}
+
+func recordOfSnapshot(inv *snapshot.Inventory, s snapshot.Snapshot) snapshotRecord {
+	return snapshotRecord{
+		Event: "snapshot", ID: s.ID, Path: s.Path, At: inv.Where(s), AlsoAt: s.AlsoAt, UUID: s.UUID, Parent: s.Parent,
+		Received: s.Received, Transid: s.Transid, Created: s.Created, Doubtful: s.Trust != snapshot.Intact,
+		Size: bytesOf(s.Size), SizeExact: s.Size.Exact, Exclusive: bytesOf(s.Exclusive),
+	}
+}
+
+func recordOfPlan(o *job.Outlook, dryRun bool) planRecord {
+	total := o.Total()
+	r := planRecord{
+		Event: "plan", DryRun: dryRun, Source: o.Source, Destination: o.Destination, Excluded: o.Excluded,
+		Bytes: bytesOf(total), Exact: total.Exact,
+		// Empty lists, not null, for whoever loops over them.
+		Steps: []stepRecord{}, Keep: []keptRecord{}, Problems: []problemRecord{}, Remove: []keptRecord{},
+	}
+	for _, s := range o.Steps {
+		r.Steps = append(r.Steps, stepRecord{Action: s.Action, To: s.Edge.To, From: s.Edge.From, Path: s.Path, Bytes: bytesOf(s.Size), Exact: s.Size.Exact, Reason: s.Reason})
+	}
+	for _, k := range o.Keep {
+		r.Keep = append(r.Keep, keptRecord{ID: k.Snapshot.ID, Path: k.Snapshot.Path})
+	}
+	for _, p := range o.Problems {
+		r.Problems = append(r.Problems, problemRecord{ID: p.Snapshot.ID, Path: p.Path, Why: p.Why, Conflict: p.Conflict})
+	}
+	for _, s := range o.Remove {
+		r.Remove = append(r.Remove, keptRecord{ID: s.ID, Path: s.Path})
+	}
+	return r
+}
