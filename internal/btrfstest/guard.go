@@ -11,13 +11,13 @@ import (
 )
 
 // guardScript is what the guard runs. It makes the directory itself, so that
-// there is no moment at which the directory exists and nobody would remove it,
-// and then waits for the end of its input, which comes when the test binary
+// there is no moment at which the directory exists and nobody would remove it
+// (hence PIPE: the reader of its name may be gone already), and then waits for the end of its input, which comes when the test binary
 // closes the pipe or dies. Mounts are detached lazily, together with all that
 // is mounted beneath them, because a child of a killed test may still be busy
 // there; the last of them to end frees the file system and its loop devices.
 const guardScript = `
-trap '' HUP INT QUIT TERM
+trap '' HUP INT PIPE QUIT TERM
 dir=$(mktemp -d "${TMPDIR:-/tmp}/btrfstest-XXXXXXXXXX") || exit
 printf '%s\n' "$dir"
 exec >/dev/null
