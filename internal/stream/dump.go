@@ -14,11 +14,14 @@ import (
 // "./" and the snapshot's name, and escaped in the manner of C. What was good
 // before an error is printed.
 //
-// It differs where btrfs-progs drops facts or breaks the line: names and data
-// of extended attributes are escaped like paths and printed to their ends,
-// where btrfs-progs prints them raw and the data up to its first NUL; paths
-// that exceed PATH_MAX together with the snapshot's name are printed, where
-// btrfs-progs gives up; and so are commands of version 3, which it refuses.
+// It differs where btrfs-progs drops facts or breaks the line: the sources of
+// clones and the names and data of extended attributes are escaped like paths
+// and printed to their ends, where btrfs-progs prints them raw and the data up
+// to its first NUL; file attributes are hexadecimal, where btrfs-progs prints
+// "0x" and a decimal number; paths that exceed PATH_MAX together with the
+// snapshot's name are printed, where btrfs-progs gives up; and so are commands
+// of version 3, which it refuses.
+//
 // Like btrfs-progs, it prints no END, and no inode numbers, nanoseconds or
 // creation times, nor from which snapshot a clone is taken: its source is
 // printed as if it lay in this one. DumpJSON has all that.

@@ -12,8 +12,12 @@ import (
 // for each version of the stream (fs/btrfs/send.c): 48 KiB in version 1, and
 // 128 KiB from version 2 on where pages have 4 KiB.
 //
-// The result is exact for streams whose data is not compressed. For one that
-// is sent compressed it is that of the uncompressed stream.
+// The result is exact for full streams, and for increments of version 2, whose
+// data is not compressed. In an increment of version 1, where holes are sent as
+// zeros, the kernel decides on other grounds whether a file needs a TRUNCATE
+// when it leaves the zeros out: the result can be off by one such command, 26
+// bytes and the path, for each file that has grown and has a new hole. For a
+// stream that is sent compressed the result is that of the uncompressed one.
 func MeasureMetadata(r *Reader) (int64, error) {
 	var total int64
 	for {
