@@ -67,7 +67,10 @@ func command(t testing.TB, name string, args ...string) string {
 
 func info(t testing.TB, path string) Subvolume {
 	t.Helper()
-	s, err := Info(opened(t, path))
+	f, err := os.Open(path)
+	must(t, err)
+	defer f.Close()
+	s, err := Info(f)
 	must(t, err)
 	return s
 }

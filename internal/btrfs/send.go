@@ -177,24 +177,31 @@ func newSending(op string) (s *sending, write int, err error) {
 
 // run is the goroutine in which the kernel sends.
 func (s *sending) run(subvol *os.File, write int, o SendOptions) {
-	// A signal that is handled makes the kernel start the stream again from its
-	// header. So they are all blocked, on a thread that nothing else may use
-	// again: it is never unlocked, and ends with the goroutine.
-	runtime.LockOSThread()
-	var all unix.Sigset_t
-	for i := range all.Val {
-		all.Val[i] = ^all.Val[i]
-	}
-	err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, nil)
-	if err == nil {
-		err = sendInto(subvol, write, o)
-	}
+	err := undisturbed(func() error { return sendInto(subvol, write, o) })
 	if err != nil {
 		s.result = explainSend(s.op, err, subvol, o)
 	}
 	unix.Close(write)
 	subvol.Close()
 	close(s.done)
+}
+
+// undisturbed runs do with all signals blocked, and ends the thread with the
+// goroutine that calls it, which must do nothing else.
+//
+// A signal that is handled makes the kernel begin a stream again from its
+// header, in the middle of the stream. And when nobody reads, SIGPIPE waits for
+// the thread, which must not come back to life with it.
+func undisturbed(do func() error) error {
+	runtime.LockOSThread() // never unlocked: the runtime ends the thread then
+	var all unix.Sigset_t
+	for i := range all.Val {
+		all.Val[i] = ^all.Val[i]
+	}
+	if err := unix.PthreadSigmask(unix.SIG_SETMASK, &all, nil); err != nil {
+		return fmt.Errorf("blocking signals: %w", err)
+	}
+	return do()
 }
 
 func sendInto(subvol *os.File, write int, o SendOptions) error {

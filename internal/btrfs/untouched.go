@@ -19,7 +19,8 @@ import (
 // means than system calls (a repair of the unmounted file system, a clock that
 // was set back into the very time of the receive) go unseen.
 //
-// In the usual case it costs one ioctl. Else it reads the changed parts of the
+// Data that wait in the page cache to be written to f are written out first. In
+// the usual case there are none, and it costs a few system calls. Else it reads the changed parts of the
 // subvolume's metadata, or all of it after a balance.
 func Untouched(f *os.File) (bool, error) {
 	info, err := Info(f)
@@ -28,6 +29,14 @@ func Untouched(f *os.File) (bool, error) {
 	}
 	if info.ReceivedUUID.IsZero() || info.Rtransid == 0 {
 		return false, nil
+	}
+	// Data in the page cache have left no trace in the tree yet, not even in
+	// the transid.
+	if err := writeOut(f, info); err != nil {
+		return false, err
+	}
+	if info, err = Info(f); err != nil {
+		return false, err
 	}
 	if info.Ctransid <= info.Rtransid {
 		return true, nil
@@ -66,6 +75,33 @@ func receivedAt(t time.Time, info Subvolume) bool {
 		return false
 	}
 	return !t.After(info.Rtime)
+}
+
+// writeOut writes the data of a read-only subvolume to the disk that are still
+// in the page cache.
+//
+// No request of the kernel's is for that, but to send begins with it, for the
+// subvolume alone. So send goes to where nobody reads, and fails with the first
+// byte. The other way would be to write out everything on the file system.
+func writeOut(f *os.File, info Subvolume) error {
+	if !info.ReadOnly {
+		return nil // it can change in the next moment anyway
+	}
+	var ends [2]int
+	if err := unix.Pipe2(ends[:], unix.O_CLOEXEC); err != nil {
+		return fmt.Errorf("making a pipe: %w", err)
+	}
+	unix.Close(ends[0])
+	sent := make(chan error)
+	go func() {
+		sent <- undisturbed(func() error { return sendInto(f, ends[1], SendOptions{MetadataOnly: true}) })
+	}()
+	err := <-sent
+	unix.Close(ends[1])
+	if errors.Is(err, unix.EPIPE) {
+		return nil
+	}
+	return Sync(f) // it is being deduplicated, or we may not send
 }
 
 // settle makes sure that what was changed in transaction transid can be found
