@@ -158,8 +158,8 @@ func control(f *os.File, do func(fd int) error) error {
 		return err
 	}
 	var failed error
-	if err := conn.Control(func(fd uintptr) { failed = do(int(fd)) }); err != nil {
-		return err
+	if conn.Control(func(fd uintptr) { failed = do(int(fd)) }) != nil {
+		return os.ErrClosed // its own error for that is not to be recognised
 	}
 	return failed
 }
