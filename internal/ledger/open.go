@@ -57,7 +57,7 @@ func Open(path string) (*Ledger, error) {
 		return nil, fmt.Errorf("opening the ledger %s: %w", path, err)
 	}
 	if err := os.MkdirAll(filepath.Dir(abs), 0o700); err != nil {
-		return nil, fmt.Errorf("opening the ledger: %w", err)
+		return nil, fmt.Errorf("opening the ledger %s: %w", path, err)
 	}
 	// SQLite would make the file with the mode that the umask leaves. Its other
 	// files get the mode of this one.
@@ -68,10 +68,13 @@ func Open(path string) (*Ledger, error) {
 	case errors.Is(err, fs.ErrExist):
 		// It is not opened here to look at it: closing any descriptor of a file
 		// drops the locks that SQLite has on it elsewhere in this process.
-		err = nil
+		var info fs.FileInfo
+		if info, err = os.Stat(abs); err == nil && !info.Mode().IsRegular() {
+			err = errors.New("it is not a file")
+		}
 	}
 	if err != nil {
-		return nil, fmt.Errorf("opening the ledger: %w", err)
+		return nil, fmt.Errorf("opening the ledger %s: %w", path, err)
 	}
 	name := url.URL{Scheme: "file", OmitHost: true, Path: abs}
 	return open(name.String(), path)
@@ -164,6 +167,8 @@ func (l *Ledger) version(q interface {
 		return 0, l.explain("opening", err)
 	case application != applicationID && (application != 0 || version != 0 || tables != 0):
 		return 0, fmt.Errorf("opening the ledger %s: it is the database of another program", l.path)
+	case version < 0:
+		return 0, &DamagedError{Path: l.path, Err: fmt.Errorf("it claims to have version %d", version)}
 	case version > known:
 		return 0, &NewerError{Path: l.path, Found: version, Known: known}
 	}
