@@ -59,6 +59,11 @@ func (s *Store) inventory(subvolumes []btrfs.Subvolume, paths map[uint64][]strin
 			if !snapshot.IsPart(rel) {
 				inv.Occupied[rel] = describe(sub)
 			}
+			for dir, _ := dirOf(rel); dir != "."; dir, _ = dirOf(dir) {
+				if inv.Occupied[dir] == "" {
+					inv.Occupied[dir] = "a directory"
+				}
+			}
 		}
 		if !sub.ReadOnly || snapshot.IsPart(sub.Path) || identity(sub).IsZero() {
 			continue

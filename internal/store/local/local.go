@@ -141,6 +141,7 @@ func (s *Store) Close() error {
 	if s.root != nil {
 		errs = append(errs, s.root.Close())
 	}
+	s.fs, s.dir, s.root = nil, nil, nil
 	return errors.Join(errs...)
 }
 

@@ -24,6 +24,9 @@ var errAbandoned = errors.New("the transfer was abandoned")
 
 // Create prepares a receive. The stream is carried out as it is written.
 func (s *Store) Create(ctx context.Context, want store.Want) (store.Writer, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
 	dir, name, err := s.place(want.Path)
 	if err != nil {
 		return nil, err
@@ -69,6 +72,12 @@ func (s *Store) place(p string) (_ *os.File, name string, err error) {
 		}
 	}()
 	if err := s.onSameFilesystem(dir); err != nil {
+		return nil, "", fmt.Errorf("creating %s: %w", full, err)
+	}
+	if err := unix.Faccessat(int(dir.Fd()), ".", unix.W_OK, 0); err != nil {
+		if errors.Is(err, unix.EROFS) {
+			err = errors.New("its directory is read-only, part of a snapshot or of a read-only mount")
+		}
 		return nil, "", fmt.Errorf("creating %s: %w", full, err)
 	}
 	var st unix.Stat_t
@@ -144,8 +153,12 @@ func (w *writer) receive(ctx context.Context, pr *io.PipeReader) error {
 	if err != nil {
 		return err
 	}
-	if snapshot.ID(id.UUID) != w.want.Edge.To || id.HasParent == w.want.Edge.IsFull() || snapshot.ID(id.Parent) != w.want.Edge.From {
-		return fmt.Errorf("receiving %s: the stream is that of another snapshot, %s", w.want.Path, snapshot.ID(id.UUID))
+	found := snapshot.Edge{To: snapshot.ID(id.UUID), From: snapshot.ID(id.Parent)}
+	switch {
+	case found != w.want.Edge || id.HasParent == w.want.Edge.IsFull():
+		return fmt.Errorf("receiving %s: the stream makes %s from %s, not what was announced", w.want.Path, found.To, found.From)
+	case w.want.Transid != 0 && id.Transid != w.want.Transid:
+		return fmt.Errorf("receiving %s: the stream is of transaction %d of the snapshot, not %d", w.want.Path, id.Transid, w.want.Transid)
 	}
 	return w.receiver.Receive(ctx, r)
 }

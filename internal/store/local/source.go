@@ -89,7 +89,7 @@ func (s *Store) send(ctx context.Context, x *ends, o btrfs.SendOptions) (io.Read
 	if x.fromFile != nil {
 		id.HasParent, id.Parent, id.ParentTransid = true, stream.UUID(x.from.ID), x.from.Transid
 	}
-	if sent.Reader, err = stream.RewriteHead(sent.raw, id); err != nil {
+	if sent.stream, err = stream.RewriteHead(sent.raw, id); err != nil {
 		return nil, errors.Join(fmt.Errorf("sending %s: %w", x.to.Path, retryable(err)), sent.Close())
 	}
 	return sent, nil
@@ -97,17 +97,27 @@ func (s *Store) send(ctx context.Context, x *ends, o btrfs.SendOptions) (io.Read
 
 // sending is a stream on its way, with what it keeps open.
 type sending struct {
-	io.Reader
-	raw  io.ReadCloser
-	ends *ends
+	stream io.Reader
+	raw    io.ReadCloser
+	ends   *ends
+	closed bool
 }
 
 func (s *sending) Read(p []byte) (int, error) {
-	n, err := s.Reader.Read(p)
+	if s.closed {
+		return 0, os.ErrClosed
+	}
+	n, err := s.stream.Read(p)
 	return n, retryable(err)
 }
 
-func (s *sending) Close() error { return errors.Join(s.raw.Close(), s.ends.Close()) }
+func (s *sending) Close() error {
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	return errors.Join(s.raw.Close(), s.ends.Close())
+}
 
 // retryable marks what goes away by itself: extents that are being deduplicated.
 func retryable(err error) error {
@@ -184,11 +194,11 @@ func (s *Store) Measure(ctx context.Context, e snapshot.Edge) (snapshot.Size, er
 // Prove looks at the inodes of a snapshot that has changed after it was marked
 // as received.
 func (s *Store) Prove(ctx context.Context, snap snapshot.Snapshot) (snapshot.Trust, error) {
-	if snap.Trust != snapshot.Doubtful {
-		return snap.Trust, nil
-	}
 	if err := ctx.Err(); err != nil {
 		return snap.Trust, err
+	}
+	if snap.Trust != snapshot.Doubtful {
+		return snap.Trust, nil
 	}
 	f, err := s.openSnapshot(snap)
 	if err != nil {
