@@ -25,11 +25,12 @@ import (
 
 // pending is an object that has been announced and not yet made.
 type pending struct {
-	kind stream.Kind // 0: none
-	path []byte
-	link []byte
-	mode uint32 // file type bits of a device node
-	rdev uint64
+	kind   stream.Kind // 0: none
+	number int64
+	path   []byte
+	link   []byte
+	mode   uint32 // file type bits of a device node
+	rdev   uint64
 }
 
 // inheritance says whether objects created in a directory get more than the
@@ -64,7 +65,7 @@ func (r *Receiver) putOff(c *stream.Command) error {
 			return fmt.Errorf("making a device node: device number %#x is too large", c.Rdev)
 		}
 	}
-	p.kind = c.Kind
+	p.kind, p.number = c.Kind, c.Number
 	return nil
 }
 
@@ -72,18 +73,17 @@ func (r *Receiver) putOff(c *stream.Command) error {
 // there; then c is done.
 func (r *Receiver) create(c *stream.Command) (done bool, err error) {
 	p := &r.pending
-	defer func() { p.kind = 0 }()
 	if c.Kind == stream.Rename && bytes.Equal(c.Path, p.path) {
 		err := r.make(c.PathTo)
+		if err == nil {
+			return true, nil
+		}
 		if !errors.Is(err, unix.EEXIST) {
-			return true, err
+			return false, fmt.Errorf("as %q: %w", c.PathTo, err)
 		}
 		// A rename replaces what is in the way, and creating does not.
 	}
-	if err := r.make(p.path); err != nil {
-		return false, fmt.Errorf("making %q: %w", p.path, err)
-	}
-	return false, nil
+	return false, r.make(p.path)
 }
 
 // make creates the pending object at path, with nothing inherited.

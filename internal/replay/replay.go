@@ -182,10 +182,20 @@ func (r *Receiver) receive(ctx context.Context, in *stream.Reader) error {
 			return fmt.Errorf("receiving %s: %w", r.o.Name, err)
 		}
 		if ended {
-			return r.blame(c, errors.New("a command follows the end"))
+			return r.blame(placeOf(c), errors.New("a command follows the end"))
 		}
-		if err := r.carryOut(ctx, c); err != nil {
-			return r.blame(c, err)
+		// What the last command put off is done now, and is still its own.
+		done := false
+		if p := &r.pending; p.kind != 0 {
+			if done, err = r.create(c); err != nil {
+				return r.blame(place{p.number, p.kind, p.path}, err)
+			}
+			p.kind = 0
+		}
+		if !done {
+			if err := r.carryOut(ctx, c); err != nil {
+				return r.blame(placeOf(c), err)
+			}
 		}
 		ended = c.Kind == stream.End
 	}
@@ -195,31 +205,34 @@ func (r *Receiver) receive(ctx context.Context, in *stream.Reader) error {
 	return nil
 }
 
+// place is a command that an error can be blamed on.
+type place struct {
+	number int64
+	kind   stream.Kind
+	path   []byte
+}
+
+func placeOf(c *stream.Command) place { return place{c.Number, c.Kind, c.Path} }
+
 // blame says in which command an error came up. An error of the name or of the
-// parent is a matter of the whole stream, and stays as it is.
-func (r *Receiver) blame(c *stream.Command, err error) error {
+// parent is a matter of the whole stream, and says enough by itself.
+func (r *Receiver) blame(p place, err error) error {
 	if _, ok := errors.AsType[*ParentError](err); ok || errors.Is(err, ErrExists) {
 		return fmt.Errorf("receiving %s: %w", r.o.Name, err)
 	}
-	if len(c.Path) == 0 {
-		return fmt.Errorf("receiving %s: command %d, %s: %w", r.o.Name, c.Number, c.Kind, err)
+	if len(p.path) == 0 {
+		return fmt.Errorf("receiving %s: command %d, %s: %w", r.o.Name, p.number, p.kind, err)
 	}
-	return fmt.Errorf("receiving %s: command %d, %s %q: %w", r.o.Name, c.Number, c.Kind, c.Path, err)
+	return fmt.Errorf("receiving %s: command %d, %s %q: %w", r.o.Name, p.number, p.kind, p.path, err)
 }
 
-// carryOut does what one command says, and before it what was put off by the
-// last.
+// carryOut does what one command says.
 func (r *Receiver) carryOut(ctx context.Context, c *stream.Command) error {
 	switch {
 	case c.Kind == stream.Subvol || c.Kind == stream.Snapshot:
 		return r.begin(c)
 	case r.tree == nil:
 		return errors.New("the stream does not begin with a subvolume or snapshot")
-	}
-	if r.pending.kind != 0 {
-		if done, err := r.create(c); done || err != nil {
-			return err
-		}
 	}
 	switch c.Kind {
 	case stream.MkFile, stream.MkDir, stream.MkNod, stream.MkFifo, stream.MkSock, stream.Symlink:
