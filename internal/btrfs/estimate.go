@@ -127,7 +127,7 @@ func (e *estimator) add(it item) error {
 			e.Inodes++
 		}
 	case xattrItemType:
-		if e.changed {
+		if e.changed && e.ino == it.object {
 			e.both(withPath + 2*attrHead + int64(len(it.data)))
 		}
 	case extentDataType:

@@ -1,0 +1,113 @@
+package btrfs
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/buttersink/buttersink/internal/btrfstest"
+)
+
+// compare runs the contenders in turn, in several rounds, and reports the
+// median of each and its ratio to the first. Other things run on the machine:
+// the ratios are what can be compared.
+func compare(b *testing.B, rounds int, prepare func(), names []string, run func(name string)) {
+	b.Helper()
+	times := make(map[string][]float64)
+	for b.Loop() {
+		for range rounds {
+			for _, name := range names {
+				if prepare != nil {
+					prepare()
+				}
+				start := time.Now()
+				run(name)
+				times[name] = append(times[name], time.Since(start).Seconds())
+			}
+		}
+	}
+	median := func(name string) float64 {
+		slices.Sort(times[name])
+		return times[name][len(times[name])/2]
+	}
+	for _, name := range names {
+		b.ReportMetric(1000*median(name), name+"-ms")
+		b.ReportMetric(median(name)/median(names[0]), name+"-ratio")
+	}
+	b.ReportMetric(0, "ns/op")
+}
+
+// Listing many snapshots, against btrfs subvolume list.
+func BenchmarkSubvolumes(b *testing.B) {
+	const snapshots = 5000
+	bench := btrfstest.New(b, btrfstest.Size(4<<30))
+	must(b, os.Mkdir(bench.Path("snaps"), 0o755))
+	bench.Subvolume("live")
+	into, live := opened(b, bench.Path("snaps")), opened(b, bench.Path("live"))
+	start := time.Now()
+	for i := range snapshots {
+		must(b, CreateSnapshot(into, strconv.Itoa(i), live, true))
+	}
+	b.Logf("making %d snapshots took %v", snapshots, time.Since(start))
+	f := filesystem(b, bench.Dir)
+	compare(b, 7, nil, []string{"btrfs", "ours", "ours-with-paths"}, func(name string) {
+		switch name {
+		case "btrfs":
+			command(b, "btrfs", "subvolume", "list", "-puqR", bench.Dir)
+		case "ours", "ours-with-paths":
+			all, err := f.Subvolumes()
+			must(b, err)
+			if len(all) != snapshots+2 {
+				b.Fatalf("%d subvolumes", len(all))
+			}
+			if name == "ours-with-paths" {
+				mounts, err := f.Mounts()
+				must(b, err)
+				if paths := f.LinuxPaths(all, mounts); len(paths) != len(all) {
+					b.Fatalf("%d have paths", len(paths))
+				}
+			}
+		}
+	})
+}
+
+// Sending many small files from a disk whose page cache is cold, against
+// btrfs send.
+func BenchmarkSend(b *testing.B) {
+	bench := btrfstest.New(b, btrfstest.Size(2<<30))
+	bench.Subvolume("live")
+	manyFiles(b, bench.Path("live"), 20_000)
+	bench.Snapshot("live", "one", true)
+	var size int64
+	send := func(o SendOptions) {
+		f, err := os.Open(bench.Path("one"))
+		must(b, err)
+		defer f.Close()
+		s, err := Send(b.Context(), f, o)
+		must(b, err)
+		defer s.Close()
+		size, err = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{s}, make([]byte, 1<<20))
+		must(b, err)
+	}
+	compare(b, 5, func() { bench.Remount() }, []string{"btrfs", "plain", "ahead"}, func(name string) {
+		switch name {
+		case "btrfs":
+			shell := exec.Command("sh", "-c", fmt.Sprintf("btrfs send -q '%s' | cat >/dev/null", strings.ReplaceAll(bench.Path("one"), "'", "")))
+			out, err := shell.CombinedOutput()
+			if err != nil {
+				b.Fatalf("%v\n%s", err, out)
+			}
+		case "plain":
+			send(SendOptions{NoPrefetch: true})
+		case "ahead":
+			send(SendOptions{})
+		}
+	})
+	b.Logf("%d bytes", size)
+}

@@ -1,0 +1,122 @@
+package btrfs
+
+import (
+	"math"
+	"math/rand/v2"
+	"os"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/buttersink/buttersink/internal/btrfstest"
+)
+
+func TestEstimateSend(t *testing.T) {
+	bench := btrfstest.New(t, btrfstest.MountOptions("compress=zstd"), btrfstest.Size(1<<30))
+	live := bench.Subvolume("live")
+	rng := rand.New(rand.NewPCG(1, 2))
+	fill := func(name string, size int, text bool) {
+		data := make([]byte, size)
+		for i := range data {
+			data[i] = byte(rng.Uint32())
+			if text {
+				data[i] = "etaoin shrdlu"[rng.IntN(13)]
+			}
+		}
+		must(t, os.WriteFile(live+"/"+name, data, 0o644))
+	}
+	manyFiles(t, live, 1000)
+	fill("noise", 8<<20, false)
+	fill("text", 8<<20, true)
+	// What is not sent, or once only.
+	sparse, err := os.Create(live + "/sparse")
+	must(t, err)
+	must(t, sparse.Truncate(100<<20))
+	sparse.Close()
+	prealloc, err := os.Create(live + "/prealloc")
+	must(t, err)
+	must(t, unix.Fallocate(int(prealloc.Fd()), 0, 0, 20<<20))
+	prealloc.Close()
+	command(t, "cp", "--reflink=always", live+"/noise", live+"/shared")
+	one := bench.Snapshot("live", "one", true)
+
+	fill("more", 2<<20, false)
+	fill("more text", 2<<20, true)
+	must(t, os.Rename(live+"/0", live+"/moved"))
+	two := bench.Snapshot("live", "two", true)
+
+	check := func(what string, tolerance float64) {
+		t.Helper()
+		from := func(parent string) *os.File {
+			if parent == "" {
+				return nil
+			}
+			return opened(t, parent)
+		}
+		for _, c := range []struct {
+			name, path, parent string
+		}{{"full", one, ""}, {"increment", two, one}} {
+			e, err := EstimateSend(opened(t, c.path), from(c.parent))
+			must(t, err)
+			var o SendOptions
+			if c.parent != "" {
+				o.Parent = info(t, c.parent).ID
+			}
+			plain := len(sendAll(t, c.path, o))
+			o.Protocol, o.Compressed = 2, true
+			compressed := len(sendAll(t, c.path, o))
+			for _, n := range []struct {
+				kind      string
+				got, want int64
+			}{{"plain", e.Plain, int64(plain)}, {"compressed", e.Compressed, int64(compressed)}} {
+				off := float64(n.got)/float64(n.want) - 1
+				t.Logf("%s, %s, %s: %d, in truth %d (%+.2f %%), %d inodes", what, c.name, n.kind, n.got, n.want, 100*off, e.Inodes)
+				if math.Abs(off) > tolerance {
+					t.Errorf("%s, %s, %s: off by %+.2f %%", what, c.name, n.kind, 100*off)
+				}
+			}
+		}
+	}
+	check("as made", 0.03)
+	command(t, "btrfs", "balance", "start", "--full-balance", bench.Dir)
+	check("balanced", 0.03)
+
+	// Nothing changed.
+	three := bench.Snapshot("live", "three", true)
+	e, err := EstimateSend(opened(t, three), opened(t, two))
+	must(t, err)
+	if e.Plain > 1000 || e.Inodes != 0 {
+		t.Errorf("nothing changed, but %+v", e)
+	}
+}
+
+func TestCommonUntil(t *testing.T) {
+	parent := Subvolume{UUID: UUID{1}, Ctransid: 10, Generation: 99}
+	for _, c := range []struct {
+		name  string
+		child Subvolume
+		want  uint64
+	}{
+		{"snapshot of it", Subvolume{ParentUUID: UUID{1}, Otransid: 20}, 19},
+		{"of the same source", Subvolume{ParentUUID: UUID{7}, Otransid: 20}, 10},
+		{"of nothing", Subvolume{Otransid: 20}, 10},
+	} {
+		if got := commonUntil(c.child, parent); got != c.want {
+			t.Errorf("%s: got %d, want %d", c.name, got, c.want)
+		}
+	}
+}
+
+func TestEstimateBoundsItsMemory(t *testing.T) {
+	e := estimator{shared: make(map[uint64]struct{})}
+	data := make([]byte, 53)
+	data[20] = extentRegular
+	disk.PutUint64(data[45:], 4096)
+	for i := range uint64(estimateExtents + 10) {
+		disk.PutUint64(data[21:], 4096+i)
+		must(t, e.add(item{key: key{object: 257, kind: extentDataType}, data: data}))
+	}
+	if len(e.shared) > estimateExtents {
+		t.Errorf("%d extents", len(e.shared))
+	}
+}
