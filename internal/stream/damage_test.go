@@ -66,7 +66,7 @@ func failure(t testing.TB, data []byte) *Error {
 func TestDamage(t *testing.T) {
 	for name, data := range corpus(t) {
 		at := starts(t, data)
-		step := max(1, len(data)/200)
+		step := max(1, len(data)/120)
 		for i := 0; i < len(data); i += step {
 			for _, bits := range []byte{1, 0x80, 0xff} {
 				if i == len(magic) && data[i]^bits == 3 {
@@ -95,7 +95,7 @@ func TestDamage(t *testing.T) {
 func TestTruncated(t *testing.T) {
 	for name, data := range corpus(t) {
 		at := starts(t, data)
-		for i := 0; i < len(data); i += 1 + i/200 {
+		for i := 0; i < len(data); i += 1 + i/60 {
 			e := failure(t, data[:i])
 			want := numberAt(at, i)
 			if i < headerSize {
@@ -126,7 +126,7 @@ func TestRestarted(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for i := headerSize; i < len(data); i += 1 + i/80 {
+		for i := headerSize; i < len(data); i += 1 + i/30 {
 			for _, first := range [][]byte{data, rewritten} {
 				if i < at[1] && first[i] != data[i] {
 					continue

@@ -2,10 +2,16 @@ package stream
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -229,4 +235,53 @@ func asProgs(t *testing.T, data []byte) string {
 		b.WriteString(line)
 	}
 	return b.String()
+}
+
+// A sender that is stopped and continued exits with success and leaves a
+// stream that begins again in the middle.
+func TestStoppedSender(t *testing.T) {
+	fs := btrfstest.New(t)
+	live := fs.Subvolume("live")
+	for i := range 64 {
+		data := bytes.Repeat([]byte{byte(i), 1, 2, 3}, 100000)
+		if err := os.WriteFile(filepath.Join(live, fmt.Sprint(i)), data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	snap := fs.Snapshot("live", "snap", true)
+	for version := range 2 {
+		send := exec.CommandContext(t.Context(), btrfstest.Program(t, "btrfs"), "-q", "send", "--proto", fmt.Sprint(version+1), snap)
+		pipe, err := send.StdoutPipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := send.Start(); err != nil {
+			t.Fatal(err)
+		}
+		var data bytes.Buffer
+		if _, err := io.CopyN(&data, pipe, 3<<20); err != nil {
+			t.Fatal(err)
+		}
+		// It waits for room in the pipe now.
+		for _, signal := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGCONT} {
+			if err := send.Process.Signal(signal); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(100 * time.Millisecond)
+		}
+		if _, err := data.ReadFrom(pipe); err != nil {
+			t.Fatal(err)
+		}
+		if err := send.Wait(); err != nil {
+			t.Fatalf("the sender noticed: %v", err)
+		}
+		e := failure(t, data.Bytes())
+		if !errors.Is(e, ErrRestarted) {
+			t.Error(e)
+		}
+		if n := bytes.Count(data.Bytes(), []byte(magic)); n < 2 {
+			t.Errorf("%d headers", n)
+		}
+		t.Log(e)
+	}
 }
