@@ -46,7 +46,7 @@ func TestScript(t *testing.T) {
 				trees:   map[string]*btrfstest.Tree{},
 			}
 			env.Setenv("LC_ALL", "C")
-			env.Setenv("XDG_STATE_HOME", env.WorkDir+"/.state")
+			env.Setenv("BUTTERSINK_STATE", env.WorkDir+"/.state")
 			env.Setenv(btrfstest.RealEnv, os.Getenv(btrfstest.RealEnv))
 			return nil
 		},

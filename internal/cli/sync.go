@@ -219,7 +219,7 @@ func (v *syncView) planned(o *job.Outlook) {
 		v.say("%s from %d diffs in %s", total, sends, o.Source)
 	}
 	if n := len(o.Keep) + copies; n > 0 {
-		v.say("%d diffs in %s already", n, o.Destination)
+		v.say("0 bytes from %d diffs in %s", n, o.Destination)
 	}
 	v.say("%s from %d diffs in TOTAL", total, len(o.Steps)+len(o.Keep))
 	for _, k := range o.Keep {

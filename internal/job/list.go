@@ -59,23 +59,37 @@ func (e *Engine) List(ctx context.Context, st store.Store, o ListOptions) (*List
 	if len(listing.Snapshots) == 0 {
 		return listing, errors.Join(failed, &NoSnapshotsError{Store: st.String(), Named: o.Name != ""})
 	}
-	if measurer, ok := st.(store.Measurer); ok && !o.Estimate {
-		for i := range listing.Snapshots {
-			snap := &listing.Snapshots[i]
-			if snap.Size.Known {
-				continue
-			}
-			edge := snapshot.Edge{To: snap.ID}
-			snap.Size, err = e.sizeOf(edge, referencedSize, !o.DryRun, func() (snapshot.Size, error) { return measurer.Estimate(ctx, edge) })
-			if interrupted(ctx, err) {
-				return listing, err
-			}
-			if err != nil {
-				e.log().Warn("the size of a snapshot cannot be told", "snapshot", inv.Where(*snap), "error", err)
-			}
-		}
+	if err := e.sizes(ctx, st, listing, o); err != nil {
+		return listing, err
 	}
 	return listing, failed
+}
+
+// sizes fills in what the listing does not say. A size that cannot be told
+// stays unknown.
+func (e *Engine) sizes(ctx context.Context, st store.Store, l *Listing, o ListOptions) error {
+	measurer, able := st.(store.Measurer)
+	for i := range l.Snapshots {
+		snap := &l.Snapshots[i]
+		if snap.Size.Known {
+			continue
+		}
+		edge := snapshot.Edge{To: snap.ID}
+		var err error
+		snap.Size, err = e.sizeOf(edge, referencedSize, !o.DryRun, func() (snapshot.Size, error) {
+			if o.Estimate || !able {
+				return snapshot.Size{}, nil
+			}
+			return measurer.Estimate(ctx, edge)
+		})
+		if interrupted(ctx, err) {
+			return err
+		}
+		if err != nil {
+			e.log().Warn("the size of a snapshot cannot be told", "snapshot", l.Inventory.Where(*snap), "error", err)
+		}
+	}
+	return nil
 }
 
 // clean removes what unfinished transfers have left.
