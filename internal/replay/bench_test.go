@@ -35,9 +35,15 @@ func newBench(t testing.TB, fs *btrfstest.FS, dir string) *bench {
 	if b.fs, err = btrfs.Open(path); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { b.fs.Close() })
 	b.dir = open(t, path)
+	t.Cleanup(b.close)
 	return b
+}
+
+// close gives the file system free, to be unmounted. It may be called twice.
+func (b *bench) close() {
+	b.fs.Close()
+	b.dir.Close()
 }
 
 func open(t testing.TB, path string) *os.File {

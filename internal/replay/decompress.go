@@ -23,6 +23,9 @@ const (
 	compressLast = 7
 )
 
+// maxSector is the largest sector size.
+const maxSector = 64 << 10
+
 // maxUnencoded bounds what one extent decompresses to. The kernel's own limit
 // is 128 KiB (BTRFS_MAX_UNCOMPRESSED).
 const maxUnencoded = 1 << 20
@@ -37,15 +40,16 @@ type decoder struct {
 	source bytes.Reader
 }
 
-// decode returns the n bytes that data decompress to, filled up with zeros: the
-// kernel stores nothing of the zeros past the end of a file. The result is valid
-// until the next call.
+// decode returns the first n bytes that data decompress to, filled up with
+// zeros. Like the kernel it does not mind more, or less, than n: an extent may
+// have been compressed up to the end of a sector, or only up to that of the file.
+// The result is valid until the next call.
 func (d *decoder) decode(kind uint32, data []byte, n int) ([]byte, error) {
 	if n > maxUnencoded {
 		return nil, fmt.Errorf("%d bytes in one extent: %w", n, errCorrupt)
 	}
-	if cap(d.plain) < n {
-		d.plain = make([]byte, max(n, 128<<10))
+	if cap(d.plain) < n+maxSector {
+		d.plain = make([]byte, max(n, 128<<10)+maxSector)
 	}
 	out := d.plain[:n]
 	var got int
@@ -58,14 +62,14 @@ func (d *decoder) decode(kind uint32, data []byte, n int) ([]byte, error) {
 	case kind == compressZstd:
 		got, err = d.unzstd(out, data)
 	case kind >= compressLZO && kind <= compressLast:
-		got, err = unlzo(out, data, 4096<<(kind-compressLZO))
+		got, err = unlzo(out[:n+maxSector], data, n, 4096<<(kind-compressLZO))
 	default:
 		return nil, fmt.Errorf("compression %d is not known", kind)
 	}
 	if err != nil {
 		return nil, err
 	}
-	clear(out[got:])
+	clear(out[min(got, n):])
 	return out, nil
 }
 
@@ -81,15 +85,16 @@ func (d *decoder) inflate(out, data []byte) (int, error) {
 		d.zlib = nil
 		return 0, fmt.Errorf("zlib: %w: %w", errCorrupt, err)
 	}
-	got, err := io.ReadFull(d.zlib, out)
-	if err != nil && err != io.ErrUnexpectedEOF && err != io.EOF {
-		return 0, fmt.Errorf("zlib: %w: %w", errCorrupt, err)
-	}
-	if got == len(out) {
-		// The check sum is read with the end, and more would be too much.
-		var one [1]byte
-		if extra, err := d.zlib.Read(one[:]); extra != 0 || err != io.EOF {
-			return 0, fmt.Errorf("zlib: %w", errCorrupt)
+	// ReadFull would not tell the end of the data from data that are cut short.
+	got := 0
+	for got < len(out) {
+		n, err := d.zlib.Read(out[got:])
+		got += n
+		if err == io.EOF {
+			break
+		}
+		if err != nil {
+			return 0, fmt.Errorf("zlib: %w: %w", errCorrupt, err)
 		}
 	}
 	return got, nil
@@ -111,10 +116,8 @@ func (d *decoder) unzstd(out, data []byte) (int, error) {
 	if err != nil {
 		return 0, fmt.Errorf("zstd: %w: %w", errCorrupt, err)
 	}
-	if len(plain) > len(out) {
-		return 0, fmt.Errorf("zstd: %w", errCorrupt)
-	}
-	return len(plain), nil
+	// The decoder takes a buffer of its own if out has no room.
+	return copy(out, plain), nil
 }
 
 // firstFrame cuts data at the end of the first zstd frame (RFC 8878, 3.1.1).
@@ -151,8 +154,9 @@ func firstFrame(data []byte) ([]byte, error) {
 // unlzo undoes what the kernel's fs/btrfs/lzo.c writes: the length of all, then
 // segments, each of them its length and what at most one sector compresses to,
 // as LZO1X. A length never crosses the end of a sector of the compressed data;
-// if there is no room for one, it stands at the start of the next.
-func unlzo(out, data []byte, sector int) (int, error) {
+// if there is no room for one, it stands at the start of the next. It stops
+// after n bytes, and needs room for one sector more.
+func unlzo(out, data []byte, n, sector int) (int, error) {
 	const width = 4
 	if len(data) < width {
 		return 0, fmt.Errorf("lzo: %w", errCorrupt)
@@ -162,7 +166,7 @@ func unlzo(out, data []byte, sector int) (int, error) {
 		return 0, fmt.Errorf("lzo: %w", errCorrupt)
 	}
 	got, at := 0, width
-	for at < total && got < len(out) {
+	for at < total && got < n {
 		if left := sector - at%sector; left < width {
 			at += left
 		}
@@ -174,13 +178,13 @@ func unlzo(out, data []byte, sector int) (int, error) {
 		if size > total-at {
 			return 0, fmt.Errorf("lzo: %w", errCorrupt)
 		}
-		n, err := lzo.Decompress(data[at:at+size], out[got:min(got+sector, len(out))])
+		plain, err := lzo.Decompress(data[at:at+size], out[got:got+sector])
 		if err != nil {
 			return 0, fmt.Errorf("lzo: %w: %w", errCorrupt, err)
 		}
-		got += n
+		got += plain
 		at += size
-		if n < sector {
+		if plain < sector {
 			break
 		}
 	}

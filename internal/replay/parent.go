@@ -16,12 +16,10 @@ const maxSources = 16
 
 // source is a subvolume that the stream builds upon, found intact.
 type source struct {
-	file *os.File
-	tree *tree
-	id   uint64
-	// ctransid is the transaction of its last change when it was found intact.
-	ctransid uint64
-	used     uint64
+	candidate
+	tree    *tree
+	transid uint64 // as the stream says
+	used    uint64
 }
 
 func (s *source) close() { s.tree.close() }
@@ -66,17 +64,15 @@ func (r *Receiver) evictSource() error {
 }
 
 // check proves that the source is still what it was when it was found. A change
-// meanwhile may have got into the clones.
+// meanwhile may have got into what was made of it.
 func (s *source) check(u btrfs.UUID) error {
-	info, err := btrfs.Info(s.file)
+	now := candidate{file: s.file, own: s.own}
+	err := now.judge(s.transid)
 	if err != nil {
 		return fmt.Errorf("looking at parent %s again: %w", u, err)
 	}
-	switch {
-	case !info.ReadOnly:
-		return &ParentError{UUID: u, Reason: ParentWritable}
-	case info.Ctransid != s.ctransid:
-		return &ParentError{UUID: u, Reason: ParentChanged}
+	if !now.intact {
+		return now.refusal(u)
 	}
 	return nil
 }
@@ -136,9 +132,7 @@ func find(fs *btrfs.Filesystem, u btrfs.UUID, transid uint64) (*source, error) {
 	}
 	best := slices.MaxFunc(all, better)
 	if !best.intact {
-		// The path is for people; without it the error is still true.
-		_, path, _ := btrfs.Locate(best.file)
-		return nil, &ParentError{UUID: u, Path: path, Reason: best.reason}
+		return nil, best.refusal(u)
 	}
 	for i := range all {
 		if all[i].file == best.file {
@@ -150,7 +144,14 @@ func find(fs *btrfs.Filesystem, u btrfs.UUID, transid uint64) (*source, error) {
 		best.file.Close()
 		return nil, err
 	}
-	return &source{file: best.file, tree: t, id: best.info.ID, ctransid: best.info.Ctransid}, nil
+	return &source{candidate: best, tree: t, transid: transid}, nil
+}
+
+// refusal says why a candidate cannot be used.
+func (c *candidate) refusal(u btrfs.UUID) error {
+	// The path is for people; without it the error is still true.
+	_, path, _ := btrfs.Locate(c.file)
+	return &ParentError{UUID: u, Path: path, Reason: c.reason}
 }
 
 // better orders candidates; the greatest is the one to take.
@@ -187,10 +188,7 @@ func look(fs *btrfs.Filesystem, id uint64, own bool, transid uint64) (*candidate
 		return nil, err
 	}
 	c := &candidate{file: f, own: own}
-	if c.info, err = btrfs.Info(f); err == nil {
-		err = c.judge(transid)
-	}
-	if err != nil {
+	if err := c.judge(transid); err != nil {
 		f.Close()
 		return nil, err
 	}
@@ -206,6 +204,10 @@ func look(fs *btrfs.Filesystem, id uint64, own bool, transid uint64) (*candidate
 // creation). The latter also judges originals in streams whose numbers were
 // counted by another file system.
 func (c *candidate) judge(transid uint64) error {
+	var err error
+	if c.info, err = btrfs.Info(c.file); err != nil {
+		return err
+	}
 	if !c.info.ReadOnly {
 		c.reason = ParentWritable
 		return nil
@@ -215,7 +217,6 @@ func (c *candidate) judge(transid uint64) error {
 		c.intact = c.info.Ctransid == transid || c.info.Ctransid <= c.info.Otransid
 	}
 	if !c.intact && !c.info.ReceivedUUID.IsZero() {
-		var err error
 		if c.intact, err = btrfs.Untouched(c.file); err != nil {
 			return err
 		}
