@@ -30,3 +30,11 @@ func BenchmarkTree(b *testing.B) {
 		}
 	})
 }
+
+// BenchmarkNew tells what a file system costs, from nothing to nothing. It needs
+// -benchtime 1x, for what New makes lives until the end of its benchmark.
+func BenchmarkNew(b *testing.B) {
+	for b.Loop() {
+		btrfstest.New(b)
+	}
+}

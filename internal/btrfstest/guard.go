@@ -19,6 +19,7 @@ import (
 const guardScript = `
 trap '' HUP INT PIPE QUIT TERM
 dir=$(mktemp -d "${TMPDIR:-/tmp}/btrfstest-XXXXXXXXXX") || exit
+chmod 755 "$dir"
 printf '%s\n' "$dir"
 exec >/dev/null
 read -r line

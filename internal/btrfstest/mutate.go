@@ -519,13 +519,9 @@ func (tr *Tree) changeTime() bool {
 // changeRoot gives the root other metadata. A root that hands something down
 // does so from one mutation to another, or not.
 func (tr *Tree) changeRoot() bool {
-	if tr.root != rootPlain && tr.chance(2) {
-		for _, name := range tr.listXattrs("") {
-			if name == aclDefault || name == compressionProperty {
-				tr.check("removing xattr "+name+" of", "", unix.Lremovexattr(tr.Dir, name))
-				return true
-			}
-		}
+	if x := tr.root.xattr; x != "" && tr.chance(2) && slices.Contains(tr.listXattrs(""), x) {
+		tr.check("removing xattr "+x+" of", "", unix.Lremovexattr(tr.Dir, x))
+		return true
 	}
 	tr.dressRoot()
 	return true

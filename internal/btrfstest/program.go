@@ -19,6 +19,7 @@ var aptPackages = map[string]string{
 	"setfattr":   "attr",
 	"getfattr":   "attr",
 	"chattr":     "e2fsprogs",
+	"filefrag":   "e2fsprogs",
 	"lsattr":     "e2fsprogs",
 	"setcap":     "libcap2-bin",
 	"getcap":     "libcap2-bin",

@@ -78,18 +78,23 @@ type Tree struct {
 	root    rootKind // what the root hands down
 }
 
-type rootKind int
+// implied tells which features cannot do without which others.
+var implied = map[Feature]Feature{HardLinks: ManyLinks, ACLs: DefaultACLs}
 
-const (
-	rootPlain rootKind = iota
-	rootACL
-	rootCompression
-)
+// rootKind is the xattr that makes a root hand something down.
+type rootKind struct {
+	xattr   string
+	feature Feature
+}
+
+// rootKinds are by the lowest bits of the seed.
+var rootKinds = [8]rootKind{1: {aclDefault, DefaultACLs}, 3: {compressionProperty, Compression}, 6: {aclDefault, DefaultACLs}}
 
 // A TreeOption changes what a Tree makes.
 type TreeOption func(*Tree)
 
-// Without leaves features out.
+// Without leaves features out. HardLinks takes ManyLinks with it, ACLs takes
+// DefaultACLs, and the root hands down nothing that is left out.
 func Without(features ...Feature) TreeOption {
 	return func(tr *Tree) {
 		for _, f := range features {
@@ -114,8 +119,13 @@ func NewTree(t testing.TB, dir string, seed uint64, opts ...TreeOption) *Tree {
 	for _, o := range opts {
 		o(tr)
 	}
-	if tr.has(RootInheritance) {
-		tr.root = [8]rootKind{1: rootACL, 3: rootCompression, 6: rootACL}[seed%8]
+	for f, also := range implied {
+		if !tr.has(f) {
+			tr.without[also] = true
+		}
+	}
+	if kind := rootKinds[seed%8]; tr.has(RootInheritance) && tr.has(kind.feature) {
+		tr.root = kind
 	}
 	return tr
 }
@@ -165,10 +175,10 @@ func (tr *Tree) dressRoot() {
 			tr.setTime("")
 		}
 	}
-	switch tr.root {
-	case rootACL:
+	switch tr.root.xattr {
+	case aclDefault:
 		tr.setxattr("", aclDefault, tr.acl(true))
-	case rootCompression:
+	case compressionProperty:
 		tr.setxattr("", compressionProperty, []byte(pick(tr, "zstd", "lzo", "zlib")))
 	}
 }
