@@ -18,8 +18,9 @@ import (
 type bars struct {
 	progress *progress
 
-	mu     sync.Mutex // guards the two below, never held by a drawing
+	mu     sync.Mutex // guards what is below, never held by a drawing
 	screen *mpb.Progress
+	rows   []*mpb.Bar
 	closed bool
 }
 
@@ -43,7 +44,8 @@ func (b *bars) show() {
 			_, err := io.WriteString(w, "\r"+b.progress.row(row, stat.AvailableWidth))
 			return err
 		}
-		b.screen.MustAdd(0, mpb.BarFillerFunc(draw), mpb.BarPriority(i), mpb.BarFillerTrim())
+		bar := b.screen.MustAdd(0, mpb.BarFillerFunc(draw), mpb.BarPriority(i), mpb.BarFillerTrim())
+		b.rows = append(b.rows, bar)
 	}
 	b.progress.env.console.draw(b.screen)
 }
@@ -62,7 +64,12 @@ func (b *bars) close() {
 	if b.screen == nil {
 		return
 	}
-	b.progress.env.console.withdraw(b.screen.Shutdown)
+	b.progress.env.console.withdraw(func() {
+		for _, row := range b.rows {
+			row.Abort(true)
+		}
+		b.screen.Wait()
+	})
 }
 
 func (p *progress) row(row func(*meter, time.Time, int) string, width int) string {

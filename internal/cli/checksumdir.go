@@ -26,10 +26,10 @@ func newChecksumdir(env *Env) *cobra.Command {
 		Long: `Sums up each directory in three files in the current directory, called after
 the last element of the directory's name:
 
-  NAME.ls         one line for each entry: mode, links, owner, group, time of the
-                  last change of the content (UTC), path; ordered by path
-  NAME.files      sha256 and path of each regular file, as sha256sum prints them;
-                  ordered by path
+  NAME.ls         one line for each entry: mode, links, owner, group, time of
+                  the last change of the content (UTC), path; ordered by path
+  NAME.files      sha256 and path of each regular file, as sha256sum prints
+                  them; ordered by path
   NAME.sha256sum  the sha256 of those two
 
 Two directories are the same in all that these files hold exactly if the two
@@ -41,12 +41,12 @@ below them is.
 Before: you can read everything below DIR, and the current directory is not
 below it.
 
-Effect: writes the three files, whole or not at all, and replaces older ones.
-Nothing below DIR is changed. Orders are by bytes, so they do not depend on
-the language that is set. In names with a line end, and in NAME.files also in
-those with a backslash, these are escaped as sha256sum does it.`,
-		Example: `  cd /tmp && checksumdir /mnt/a/snaps/monday
-  sha256sum -c monday.sha256sum && (cd /mnt/b/snaps/monday && sha256sum -c) <monday.files`,
+After: the three files are there, whole, or none of them is new; older ones are
+replaced. Nothing below DIR has changed. Orders are by bytes, so they do not
+depend on the language that is set. In names with a line end, and in NAME.files
+also in those with a backslash, these are escaped as sha256sum does it.`,
+		Example: `  checksumdir /mnt/a/snaps/monday
+  (cd /mnt/b/snaps/monday && sha256sum --quiet -c) <monday.files`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 { // 1, not 2: scripts know checksumdir so
 				return &exitError{
@@ -206,17 +206,18 @@ func (j *checksumJob) run(ctx context.Context, env *Env) (err error) {
 		return err
 	}
 	for _, f := range []*sumFile{ls, sums} {
+		if err := f.finish(); err != nil {
+			return err
+		}
 		if err := writeLine(overall, sumLine(f.sum.Sum(nil), f.name)); err != nil {
 			return err
 		}
 	}
+	if err := overall.finish(); err != nil {
+		return err
+	}
 	// The overall sums go last: should the machine stop here, they do not fit
 	// what lies beside them.
-	for _, f := range files {
-		if err := f.finish(); err != nil {
-			return err
-		}
-	}
 	for _, f := range files {
 		if err := f.publish(); err != nil {
 			return err
@@ -256,7 +257,7 @@ func (s *sumFile) Write(p []byte) (int, error) {
 	return n, s.explain(err)
 }
 
-// Sum may be asked for only once everything is flushed.
+// finish writes what is still held back. Only then sum is that of the file.
 func (s *sumFile) finish() error {
 	err := s.w.Flush()
 	if err == nil {

@@ -64,6 +64,9 @@ func Main(args []string, env *Env) int {
 
 // withCause names the signal where err only says that the run was cancelled.
 func withCause(err error, cause *interruptedError) error {
+	if _, ok := errors.AsType[*interruptedError](err); ok {
+		return err
+	}
 	if err.Error() == context.Canceled.Error() {
 		return cause
 	}

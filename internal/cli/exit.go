@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/buttersink/buttersink/internal/btrfs"
 	"github.com/buttersink/buttersink/internal/store"
 )
 
@@ -83,7 +84,8 @@ type verdict struct {
 	hint string
 }
 
-// verdicts are asked in order; the first that knows the error decides.
+// verdicts are asked in order; the first that knows the error decides on the
+// code, and the first that has a hint gives it.
 var verdicts = []func(error) (verdict, bool){
 	onType(func(e *exitError) verdict { return verdict{e.code, e.hint} }),
 	onType(func(e *usageError) verdict {
@@ -99,6 +101,10 @@ var verdicts = []func(error) (verdict, bool){
 	onType(func(e *store.ParentError) verdict {
 		return verdict{exitConflict, "An increment cannot start from it. Remove it, or choose another destination, and the snapshot is sent whole."}
 	}),
+	onType(func(e *btrfs.PermissionError) verdict {
+		return verdict{exitFailed, "Run it as root, or give it the capability " + e.Capability + "."}
+	}),
+	onValue(btrfs.ErrNotBtrfs, verdict{exitFailed, "Is the file system mounted?"}),
 }
 
 func onType[E error](judge func(E) verdict) func(error) (verdict, bool) {
@@ -118,12 +124,16 @@ func judge(err error) verdict {
 	if err == nil {
 		return verdict{code: exitDone}
 	}
+	answer, known := verdict{code: exitFailed}, false
 	for _, v := range verdicts {
-		if verdict, ok := v(err); ok {
-			return verdict
+		switch found, ok := v(err); {
+		case ok && !known:
+			answer, known = found, true
+		case ok && answer.hint == "":
+			answer.hint = found.hint
 		}
 	}
-	return verdict{code: exitFailed}
+	return answer
 }
 
 // report prints an error the only time that it is printed, and returns the exit
@@ -134,7 +144,7 @@ func (env *Env) report(err error) int {
 		return v.code
 	}
 	for _, e := range flatten(err) {
-		text := printable(redact(e.Error()))
+		text := printable(redact(strings.TrimSpace(e.Error())))
 		fmt.Fprintf(env.console, "%s\n", paint(env, slog.LevelError, "ERROR:")+" "+sentence(text))
 		if env.file != nil {
 			slog.New(env.file).Error(text)

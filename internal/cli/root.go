@@ -48,7 +48,10 @@ The slash at the end matters: /dir/ stands for all snapshots below a directory,
 /dir/snap for the one snapshot of that name. A directory that is named like a
 command is written ./list/ or with its full path.
 
-Reading and making snapshots takes root.`,
+Before: the directories exist and are on mounted btrfs file systems; it runs as
+root.
+
+After: see "buttersink sync --help" and "buttersink list --help".`,
 		Example: `  buttersink /mnt/a/snaps/                      show what is there
   buttersink -n /mnt/a/snaps/ /mnt/b/snaps/     show what would be sent
   buttersink /mnt/a/snaps/ /mnt/b/snaps/        send it
@@ -66,15 +69,8 @@ Reading and making snapshots takes root.`,
 			if len(args) == 2 {
 				return sync.RunE(cmd, args)
 			}
-			for _, name := range []string{"dry-run", "delete", "json", "exclude"} {
-				from, to := cmd.Flags().Lookup(name), list.Flags().Lookup(name)
-				if from == nil || to == nil || !from.Changed {
-					continue
-				}
-				if err := to.Value.Set(from.Value.String()); err != nil {
-					return fmt.Errorf("setting --%s: %w", name, err)
-				}
-				to.Changed = true
+			if err := handOver(cmd, list); err != nil {
+				return err
 			}
 			return list.RunE(cmd, args)
 		},
@@ -87,6 +83,32 @@ Reading and making snapshots takes root.`,
 	})
 	root.SetHelpCommand(newHelp(root))
 	return root
+}
+
+// handOver sets on one command the flags that were given to another and that
+// both have.
+func handOver(from, to *cobra.Command) error {
+	for _, name := range []string{"dry-run", "delete", "estimate", "exclude", "json"} {
+		given, wanted := from.Flags().Lookup(name), to.Flags().Lookup(name)
+		if given == nil || wanted == nil || !given.Changed {
+			continue
+		}
+		type list interface { // what the value of a flag that may be repeated is
+			GetSlice() []string
+			Replace([]string) error
+		}
+		var err error
+		if values, ok := given.Value.(list); ok {
+			err = wanted.Value.(list).Replace(values.GetSlice())
+		} else {
+			err = wanted.Value.Set(given.Value.String())
+		}
+		if err != nil {
+			return fmt.Errorf("setting --%s: %w", name, err)
+		}
+		wanted.Changed = true
+	}
+	return nil
 }
 
 // asProgram gives a command what the topmost one has: the flags that hold

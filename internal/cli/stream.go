@@ -36,7 +36,7 @@ that holds everything but the file data.
 
 Before: FILE is a send stream; "-" is standard input. It takes no root.
 
-Effect: nothing is changed. What was good is printed also when the stream turns
+After: nothing has changed. What was good is printed also when the stream turns
 out to be bad; then the place is named and the exit code is 1.`,
 		Example: `  buttersink stream dump monday.stream
   btrfs send -q /mnt/a/snaps/monday | buttersink stream dump - | head`,
@@ -89,7 +89,7 @@ at hand, or that it is the stream that somebody meant to keep.
 
 Before: each FILE is a send stream; "-" is standard input. It takes no root.
 
-Effect: nothing is changed. The exit code is 0 if all are ok, otherwise 1.`,
+After: nothing has changed. The exit code is 0 if all are ok, otherwise 1.`,
 		Example: `  buttersink stream verify monday.stream tuesday.stream
   zstd -dc monday.stream.zst | buttersink stream verify --json -`,
 		Args: func(cmd *cobra.Command, args []string) error {

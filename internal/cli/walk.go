@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -195,21 +194,16 @@ func modeText(mode uint32) string {
 // mountPoints returns all paths on which something is mounted, as proc(5)
 // lists them in the fifth field of /proc/self/mountinfo.
 func mountPoints() (map[string]bool, error) {
-	f, err := os.Open("/proc/self/mountinfo")
+	text, err := os.ReadFile("/proc/self/mountinfo")
 	if err != nil {
 		return nil, fmt.Errorf("listing the mount points: %w", err)
 	}
-	defer f.Close()
 	points := map[string]bool{}
-	lines := bufio.NewScanner(f)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		if fields := strings.Fields(lines.Text()); len(fields) > 4 {
+	for line := range strings.Lines(string(text)) {
+		// Blanks in a field are escaped; a carriage return, say, is not.
+		if fields := strings.Split(line, " "); len(fields) > 4 {
 			points[filepath.Clean(mountEscapes.Replace(fields[4]))] = true
 		}
-	}
-	if err := lines.Err(); err != nil {
-		return nil, fmt.Errorf("listing the mount points: %w", err)
 	}
 	return points, nil
 }
