@@ -56,17 +56,23 @@ func (r *Report) Count(outcome Kind) int {
 }
 
 // Err joins the errors of all steps that were tried and not committed, each
-// with its path. It is nil when every step was committed.
+// with its path, and the reason why the rest was not reached. It is nil exactly
+// when every step was committed.
 func (r *Report) Err() error {
 	var errs []error
 	for _, s := range r.Results {
-		if s.Outcome == Failed || s.Outcome == Interrupted {
+		_, dependent := errors.AsType[*DependencyError](s.Err)
+		switch {
+		case s.Outcome == Committed || dependent:
+		case s.Outcome == Skipped:
+			// The context ended. It has been said, if a step was interrupted.
+			if r.Count(Interrupted) == 0 {
+				errs = append(errs, s.Err)
+			}
+			return errors.Join(errs...)
+		default:
 			errs = append(errs, fmt.Errorf("%s: %w", s.Step.Path, s.Err))
 		}
-	}
-	if len(errs) == 0 && r.Count(Committed) < len(r.Results) {
-		// Nothing was begun: every step has the same reason, the context's.
-		return r.Results[0].Err
 	}
 	return errors.Join(errs...)
 }
