@@ -120,3 +120,25 @@ func TestEstimateBoundsItsMemory(t *testing.T) {
 		t.Errorf("%d extents", len(e.shared))
 	}
 }
+
+// Items as large as they come fit into a search.
+func TestLargestItem(t *testing.T) {
+	bench := btrfstest.New(t, btrfstest.Features("--nodesize", "65536"))
+	live := bench.Subvolume("live")
+	for _, name := range []string{"a", "b"} {
+		write(t, live+"/"+name, "")
+		size := 65_400 // more than fits
+		for ; size > 65_000; size-- {
+			if err := unix.Setxattr(live+"/"+name, "user.x", make([]byte, size), 0); err == nil {
+				break
+			}
+		}
+		t.Logf("xattr of %d bytes", size)
+	}
+	bench.Sync()
+	e, err := EstimateSend(opened(t, live), nil)
+	must(t, err)
+	if e.Plain < 2*65_000 || e.Inodes != 3 {
+		t.Errorf("got %+v", e)
+	}
+}

@@ -1,10 +1,15 @@
 package btrfs
 
 import (
+	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
+
+	"github.com/buttersink/buttersink/internal/btrfstest"
 )
 
 func TestParseMountinfo(t *testing.T) {
@@ -97,4 +102,99 @@ func FuzzMountinfo(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestMounts(t *testing.T) {
+	bench := btrfstest.New(t)
+	other := btrfstest.New(t)
+	bench.Subvolume("live")
+	odd := "odd dir\n\\040\ttab"
+	must(t, os.MkdirAll(bench.Path("live/"+odd), 0o755))
+	bench.Subvolume("live/" + odd + "/in")
+	bench.Subvolume("live/cover")
+	bench.Subvolume("live/cover/under")
+	sub := bench.MountAgain("subvol=live,ro")
+	bound := bench.Bind("live/" + odd)
+	// A mount on an odd path.
+	must(t, os.MkdirAll(other.Path(odd), 0o755))
+	at := other.Path(odd)
+	must(t, unix.Mount(bench.Path("live"), at, "", unix.MS_BIND, ""))
+	t.Cleanup(func() { _ = unix.Unmount(at, unix.MNT_DETACH) })
+	// One that hides a part of the first.
+	over := bench.Path("live/cover")
+	must(t, unix.Mount("tmpfs", over, "tmpfs", 0, "size=64k"))
+	t.Cleanup(func() { _ = unix.Unmount(over, unix.MNT_DETACH) })
+
+	f := filesystem(t, bench.Dir)
+	mounts, err := f.Mounts()
+	must(t, err)
+	type seen struct {
+		Point, Root string
+		ReadOnly    bool
+	}
+	var got []seen
+	for _, m := range mounts {
+		got = append(got, seen{m.Point, m.Root, m.ReadOnly})
+	}
+	want := []seen{{bench.Dir, "", false}, {sub, "live", true}, {bound, "live/" + odd, false}, {at, "live", false}}
+	sort := func(a, b seen) int { return strings.Compare(a.Point, b.Point) }
+	slices.SortFunc(got, sort)
+	slices.SortFunc(want, sort)
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got)\n%s", diff)
+	}
+
+	all, err := f.Subvolumes()
+	must(t, err)
+	paths := f.LinuxPaths(all, mounts)
+	for _, s := range all {
+		var want []string
+		switch s.Path {
+		case "":
+			want = []string{bench.Dir}
+		case "live":
+			want = []string{bench.Path("live"), sub, at}
+		case "live/" + odd + "/in":
+			want = []string{bench.Path(s.Path), sub + "/" + odd + "/in", at + "/" + odd + "/in", bound + "/in"}
+		case "live/cover":
+			want = []string{sub + "/cover", at + "/cover"}
+		case "live/cover/under":
+			want = []string{sub + "/cover/under", at + "/cover/under"}
+		}
+		got := slices.Sorted(slices.Values(paths[s.ID]))
+		slices.Sort(want)
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("%q: (-want +got)\n%s", s.Path, diff)
+		}
+		for _, path := range paths[s.ID] {
+			if there := info(t, path); there.ID != s.ID {
+				t.Errorf("%s is subvolume %d, want %d", path, there.ID, s.ID)
+			}
+		}
+	}
+}
+
+// Only the upper of two mounts on one point can be seen.
+func TestMountsHidden(t *testing.T) {
+	bench := btrfstest.New(t)
+	other := btrfstest.New(t)
+	bench.Subvolume("live")
+	place := bench.Bind("live")
+	must(t, unix.Mount(other.Dir, place, "", unix.MS_BIND, ""))
+	t.Cleanup(func() { _ = unix.Unmount(place, unix.MNT_DETACH) })
+	points := func(dir string) []string {
+		mounts, err := filesystem(t, dir).Mounts()
+		must(t, err)
+		var points []string
+		for _, m := range mounts {
+			points = append(points, m.Point)
+		}
+		return points
+	}
+	if got := points(bench.Dir); !slices.Equal(got, []string{bench.Dir}) {
+		t.Errorf("the lower one: %v", got)
+	}
+	if got := points(other.Dir); !slices.Equal(got, []string{other.Dir, place}) {
+		t.Errorf("the upper one: %v", got)
+	}
 }

@@ -95,6 +95,7 @@ func (p *prefetch) halt() {
 
 // walk goes through all inodes in the order in which the kernel sends them.
 func (p *prefetch) walk(subvol uint64) {
+	defer p.dropPassed(subvol)
 	for it, err := range search(p.subvol, wholeSubvolume(0)) {
 		if err != nil || p.stopping.Load() {
 			return
@@ -166,7 +167,7 @@ func (p *prefetch) read(subvol uint64, f *prefetched) bool {
 func (p *prefetch) dropPassed(subvol uint64) {
 	passed := p.passed.Load()
 	n := 0
-	for ; n < len(p.queue) && p.queue[n].ino < passed && !p.stopping.Load(); n++ {
+	for ; n < len(p.queue) && p.queue[n].ino < passed; n++ {
 		f := &p.queue[n]
 		p.bytes -= f.size
 		if !f.drop {
@@ -177,7 +178,7 @@ func (p *prefetch) dropPassed(subvol uint64) {
 			unix.Close(fd)
 		}
 	}
-	p.queue = append(p.queue[:0], p.queue[n:]...)
+	p.queue = p.queue[n:]
 }
 
 // open opens a file by its number. Files are opened once to read and once to

@@ -8,8 +8,6 @@ import (
 	"math"
 	"os"
 	"unsafe"
-
-	"golang.org/x/sys/unix"
 )
 
 // Numbers of trees, from linux/btrfs_tree.h. currentTree is that of the
@@ -100,8 +98,9 @@ func ofKind(tree, object uint64, kind uint8) span {
 const (
 	searchArgsSize   = int(unsafe.Sizeof(searchArgs{}))
 	searchHeaderSize = 32
-	searchBuffer     = 64 << 10
-	searchBufferMax  = 1 << 20 // far above the largest item, which fits in a node of 64 KiB
+	// searchBuffer has room for the largest item with its header: a node has
+	// 64 KiB at most, of which its own header takes more.
+	searchBuffer = 64 << 10
 )
 
 // search gives the items of s in the order of their keys, found through f,
@@ -113,7 +112,7 @@ func search(f *os.File, s span) iter.Seq2[item, error] {
 	return func(yield func(item, error) bool) {
 		buffer := make([]byte, searchArgsSize+searchBuffer)
 		for first, more := s.first, true; more; {
-			count, err := searchOnce(f, s, first, &buffer)
+			count, err := searchOnce(f, s, first, buffer)
 			if err != nil {
 				yield(item{}, err)
 				return
@@ -138,33 +137,26 @@ func search(f *os.File, s span) iter.Seq2[item, error] {
 }
 
 // searchOnce fills buffer with what is found of s from first on, and returns
-// how many items that are. It grows buffer if not even one has room.
-func searchOnce(f *os.File, s span, first key, buffer *[]byte) (uint32, error) {
-	for {
-		// The buffer comes from the heap and is larger than a page: it is
-		// aligned for the struct.
-		args := (*searchArgs)(unsafe.Pointer(unsafe.SliceData(*buffer)))
-		*args = searchArgs{
-			key: searchKey{
-				tree:      s.tree,
-				minObject: first.object, maxObject: s.last.object,
-				minType: uint32(first.kind), maxType: uint32(s.last.kind),
-				minOffset: first.offset, maxOffset: s.last.offset,
-				minTransid: s.since, maxTransid: math.MaxUint64,
-				items: math.MaxUint32,
-			},
-			size: uint64(len(*buffer) - searchArgsSize),
-		}
-		err := request(f, iocTreeSearchV2, unsafe.Pointer(args))
-		if err == nil {
-			return args.key.items, nil
-		}
-		if need := args.size; errors.Is(err, unix.EOVERFLOW) && need > uint64(len(*buffer)-searchArgsSize) && need <= searchBufferMax {
-			*buffer = make([]byte, searchArgsSize+int(need))
-			continue
-		}
+// how many items that are.
+func searchOnce(f *os.File, s span, first key, buffer []byte) (uint32, error) {
+	// The buffer comes from the heap and is larger than a page: it is aligned
+	// for the struct.
+	args := (*searchArgs)(unsafe.Pointer(unsafe.SliceData(buffer)))
+	*args = searchArgs{
+		key: searchKey{
+			tree:      s.tree,
+			minObject: first.object, maxObject: s.last.object,
+			minType: uint32(first.kind), maxType: uint32(s.last.kind),
+			minOffset: first.offset, maxOffset: s.last.offset,
+			minTransid: s.since, maxTransid: math.MaxUint64,
+			items: math.MaxUint32,
+		},
+		size: uint64(len(buffer) - searchArgsSize),
+	}
+	if err := request(f, iocTreeSearchV2, unsafe.Pointer(args)); err != nil {
 		return 0, err
 	}
+	return args.key.items, nil
 }
 
 var errSearchResult = errors.New("the kernel's answer to a tree search cannot be read")

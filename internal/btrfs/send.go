@@ -67,9 +67,10 @@ const (
 // thread, and a descriptor of subvol, go when it comes to its next command. The
 // subvolume cannot be deleted or made writable before.
 //
-// A full stream with uncompressed data is sent while small files are read into
-// the page cache a little ahead of it, and dropped behind it, by one goroutine;
-// it holds at most 64 MiB of the page cache. Otherwise Send holds the pipe of
+// A full stream with uncompressed data is sent while files of up to 4 MiB are
+// read into the page cache a little ahead of it, and dropped behind it unless
+// they were there before, by one goroutine; it holds at most 64 MiB of the page
+// cache. Otherwise Send holds the pipe of
 // 1 MiB and a few KiB.
 func Send(ctx context.Context, subvol *os.File, o SendOptions) (io.ReadCloser, error) {
 	op := "sending " + subvol.Name()
