@@ -9,9 +9,13 @@ import (
 	"io"
 )
 
-// bufferSize leaves room for the header before, and for the beginning of
-// another header behind, the longest command.
-const bufferSize = maxCommand + 4<<10
+// The buffer is small for streams that fit into it. Else it has room for the
+// longest command, with the header before it and the beginning of another
+// header behind it.
+const (
+	smallBuffer = 32 << 10
+	largeBuffer = maxCommand + 4<<10
+)
 
 // crawl is the number of bytes up to which it is cheaper to move the rest of
 // the buffer to its front than to read less at once.
@@ -124,7 +128,7 @@ func (r *Reader) ready() error {
 		return nil
 	}
 	if r.buf == nil {
-		r.buf = make([]byte, bufferSize)
+		r.buf = make([]byte, smallBuffer)
 	}
 	if err := r.header(); err != nil {
 		return r.fail(err)
@@ -293,9 +297,13 @@ func (r *Reader) fill(n int) error {
 	if r.end-r.start >= n {
 		return nil
 	}
-	if r.start > 0 && (r.start+n > len(r.buf) || r.end-r.start < crawl) {
-		r.end = copy(r.buf, r.buf[r.start:r.end])
-		r.start = 0
+	if r.start+n > len(r.buf) || r.end-r.start < crawl {
+		to := r.buf
+		if full := r.end == len(to); len(to) < largeBuffer && (full || n > len(to)) {
+			to = make([]byte, largeBuffer)
+		}
+		r.end = copy(to, r.buf[r.start:r.end])
+		r.start, r.buf = 0, to
 	}
 	for idle := 0; r.end-r.start < n; idle++ {
 		if r.srcErr == nil && idle == 100 {

@@ -21,7 +21,8 @@
 //     endings are an [*Error], which is a verdict on the stream and names the
 //     place, or a [*ReadError], which is none. Every error is sticky.
 //
-// A Reader allocates about 1 MiB once, and nothing per command.
+// A Reader holds a buffer of 32 KiB, or of 1 MiB for streams that are longer
+// than that, and allocates nothing per command. A Writer holds one command.
 //
 //	r := stream.NewReader(f)
 //	for {
