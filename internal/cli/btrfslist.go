@@ -29,9 +29,9 @@ ones too, ordered by their paths from the top level. Each has these lines:
 
 G counts the changes of the content. T is the data that it refers to, E what
 only it refers to; both are None unless the file system keeps quotas. Quotas are
-never switched on. "ro" stands for read-only. The parent is what it is a snapshot
-of, with the generation in which it was made; the received identity comes from
-the sender, with the generation there. Both are None/0 where there is none.
+never switched on. "ro" stands for read-only. After the parent, of which it is a
+snapshot, stands the generation in which it was made; the received UUID comes
+from the sender, with the generation there. A UUID that it has not is None.
 
 Before: DIR is a directory on a mounted btrfs. It takes root.
 

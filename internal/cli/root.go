@@ -126,10 +126,11 @@ func asProgram(env *Env, cmd *cobra.Command) {
 	cmd.PersistentFlags().CountVarP(&quiet, "quiet", "q", "say less: once no progress, twice errors only")
 	cmd.PersistentFlags().StringVarP(&logFile, "logfile", "l", "", "append a detailed log to `FILE`")
 	cmd.Flags().BoolVarP(&showVersion, "version", "V", false, "print the version and end")
-	cmd.PersistentPreRunE = func(cmd *cobra.Command, _ []string) error {
+	cmd.PersistentPreRunE = func(cmd *cobra.Command, words []string) error {
 		if err := env.startLog(quiet, logFile); err != nil {
 			return &usageError{command: cmd.CommandPath(), err: err}
 		}
+		env.Log.Debug("Begins: "+strings.Join(append([]string{cmd.CommandPath()}, words...), " "), "version", versionText())
 		return nil
 	}
 

@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/buttersink/buttersink/internal/btrfstest"
+	"github.com/buttersink/buttersink/internal/stream"
 )
 
 func TestMain(m *testing.M) {
@@ -105,6 +106,7 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"mutate":  cmdMutate,
 	"same":    cmdSame,
 	"flip":    cmdFlip,
+	"stream":  cmdStream,
 }
 
 // exits CODE PROGRAM [ARG...] runs a program, which has to end with this very
@@ -167,7 +169,7 @@ func cmdMutate(ts *testscript.TestScript, neg bool, args []string) {
 	if tree == nil {
 		ts.Fatalf("%s was not filled", args[0])
 	}
-	any(tree).(interface{ Mutate() }).Mutate()
+	tree.Mutate()
 }
 
 // [!] same DIR DIR compares two trees by everything that a stream carries.
@@ -198,4 +200,39 @@ func cmdFlip(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	data[offset] ^= 0xff
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), data, 0o666))
+}
+
+// stream FILE [N] writes a small send stream: a full one of a snapshot
+// "monday". With N it has as many more writes.
+func cmdStream(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) < 1 || len(args) > 2 {
+		ts.Fatalf("usage: stream FILE [N]")
+	}
+	more := 0
+	if len(args) == 2 {
+		n, err := strconv.Atoi(args[1])
+		ts.Check(err)
+		more = n
+	}
+	f, err := os.Create(ts.MkAbs(args[0]))
+	ts.Check(err)
+	defer f.Close()
+	w := stream.NewWriter(f, 1)
+	uuid := stream.UUID{0xea, 0x7c, 0x1d, 0x34, 0xc7, 0x82, 0x58, 0x4b, 0x81, 0x44, 0x84, 0x57, 0x60, 0x16, 0x3e, 0xa1}
+	commands := []*stream.Command{
+		{Kind: stream.Subvol, Path: []byte("monday"), UUID: uuid, Transid: 7},
+		{Kind: stream.MkDir, Path: []byte("d"), Ino: 257},
+		{Kind: stream.MkFile, Path: []byte("d/f"), Ino: 258},
+		{Kind: stream.Write, Path: []byte("d/f"), Data: []byte("some data that no other test has\n")},
+		{Kind: stream.MkFile, Path: []byte("odd\n\x1b[31mname"), Ino: 259},
+	}
+	for i := range more {
+		commands = append(commands, &stream.Command{
+			Kind: stream.Write, Path: []byte("d/f"), FileOffset: uint64(i), Data: []byte("x"),
+		})
+	}
+	for _, c := range append(commands, &stream.Command{Kind: stream.End}) {
+		ts.Check(w.Write(c))
+	}
+	ts.Check(w.Close())
 }
