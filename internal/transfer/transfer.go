@@ -58,8 +58,8 @@ type Options struct {
 	// Source has to be a store.Source if there is anything to send, and
 	// Destination a store.Sink; for steps that copy, a store.Copier.
 	Source, Destination store.Store
-	// Ledger gets a receipt for each step that is begun. A ledger that fails
-	// gives a Warning and stops nothing. It may be nil.
+	// Ledger gets a receipt for each step that is begun. One that fails gives a
+	// Warning, is not asked again, and stops nothing. It may be nil.
 	Ledger Ledger
 	// Events is called for every event, from the goroutine that called Run,
 	// which waits for it. It may be nil.
@@ -265,7 +265,7 @@ func (p *position) send(ctx context.Context) (damaged bool, err error) {
 			return isDamage(err), err
 		}
 		if err := ctx.Err(); err != nil {
-			return false, err
+			return false, fmt.Errorf("writing: %w", err)
 		}
 		n, err := out.Write(commands)
 		p.result.Bytes += int64(n)
@@ -337,7 +337,7 @@ func (p *position) begin() int64 {
 		Edge: p.step.Edge, Path: p.step.Path, Begun: p.result.Begun,
 	})
 	if err != nil {
-		p.emit(Event{Kind: Warning, Error: err.Error()})
+		p.distrust(err)
 		return 0
 	}
 	return id
@@ -359,6 +359,13 @@ func (p *position) end(receipt int64) {
 		o.Result, o.Message = ledger.Interrupted, res.Err.Error()
 	}
 	if err := p.Ledger.End(receipt, o); err != nil {
-		p.emit(Event{Kind: Warning, Error: err.Error()})
+		p.distrust(err)
 	}
+}
+
+// distrust gives the ledger up for the rest of the run: it may take seconds to
+// fail, and it says the same every time.
+func (p *position) distrust(err error) {
+	p.Ledger = nil
+	p.emit(Event{Kind: Warning, Error: err.Error()})
 }

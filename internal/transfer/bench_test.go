@@ -1,0 +1,254 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/buttersink/buttersink/internal/ledger"
+	"github.com/buttersink/buttersink/internal/plan"
+	"github.com/buttersink/buttersink/internal/store"
+	"github.com/buttersink/buttersink/internal/store/storetest"
+)
+
+var (
+	errLasting   = errors.New("it is broken")
+	errTemporary = store.MarkTemporary(errors.New("try again"))
+)
+
+// tester is what rapid and testing have in common.
+type tester interface {
+	Helper()
+	Errorf(format string, args ...any)
+	Fatalf(format string, args ...any)
+}
+
+// bench is a source and a destination, both with faults.
+type bench struct {
+	src, dst             *storetest.Memory
+	faultySrc, faultyDst *storetest.Fault
+	book                 *book
+	events               []Event
+}
+
+func newBench() *bench {
+	b := &bench{src: storetest.NewMemory("src"), dst: storetest.NewMemory("dst"), book: &book{open: map[int64]ledger.Receipt{}}}
+	b.faultySrc, b.faultyDst = storetest.NewFault(b.src), storetest.NewFault(b.dst)
+	return b
+}
+
+// plan plans a sync of all that the source has.
+func (b *bench) plan(t tester) []plan.Step {
+	t.Helper()
+	src, err := b.src.List(context.Background())
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	dst, err := b.dst.List(context.Background())
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	var w plan.Wish
+	for _, s := range src.Inside() {
+		w.Want = append(w.Want, s.ID)
+	}
+	p := plan.Sync(src, dst, w)
+	if len(p.Problems) > 0 {
+		t.Fatalf("problems: %+v", p.Problems)
+	}
+	return p.Steps
+}
+
+// run carries out steps, and checks what always has to be true.
+func (b *bench) run(ctx context.Context, t tester, steps []plan.Step) *Report {
+	t.Helper()
+	b.events = nil
+	report := Run(ctx, steps, Options{
+		Source: b.faultySrc, Destination: b.faultyDst, Ledger: b.book,
+		Events: func(e Event) { b.events = append(b.events, e) },
+	})
+	b.check(t, steps, report)
+	return report
+}
+
+func (b *bench) check(t tester, steps []plan.Step, report *Report) {
+	t.Helper()
+	inv, err := b.dst.List(context.Background())
+	if err != nil {
+		t.Fatalf("%v", err)
+	}
+	// What the destination holds is whole.
+	for _, s := range inv.Snapshots {
+		if want := b.src.Digest(s.ID); want != "" && b.dst.Digest(s.ID) != want {
+			t.Errorf("%s at the destination differs from the source's", s.Path)
+		}
+	}
+	if len(inv.Partials) > 0 {
+		t.Errorf("left behind: %+v", inv.Partials)
+	}
+	if n, m := b.src.Busy(), b.dst.Busy(); n+m > 0 {
+		t.Errorf("%d streams and %d writers are still open", n, m)
+	}
+	// Success is reported exactly where it is.
+	if len(report.Results) != len(steps) {
+		t.Fatalf("%d results for %d steps", len(report.Results), len(steps))
+	}
+	var bytes int64
+	for i, r := range report.Results {
+		s, ok := inv.Find(steps[i].Edge.To)
+		ok = ok && !s.Outside && s.Path == steps[i].Path
+		if ok != (r.Outcome == Committed) || ok != (r.Err == nil) {
+			t.Errorf("%s is reported as %s (%v), and there: %v", steps[i].Path, r.Outcome, r.Err, ok)
+		}
+		if r.Outcome == Committed {
+			bytes += r.Bytes
+			if steps[i].Action == plan.Send && (r.Bytes == 0 || r.Bytes != r.Stats.Bytes || r.Stats.Commands == 0) {
+				t.Errorf("%s: %d bytes, %+v", steps[i].Path, r.Bytes, r.Stats)
+			}
+		}
+	}
+	if (report.Err() == nil) != (report.Count(Committed) == len(steps)) {
+		t.Errorf("Err is %v, of %s", report.Err(), outcomes(report))
+	}
+	if report.Bytes() != bytes {
+		t.Errorf("%d bytes in all, want %d", report.Bytes(), bytes)
+	}
+	b.checkEvents(t, steps, report)
+	b.checkReceipts(t, steps, report)
+}
+
+// checkEvents holds the events against the grammar in Event.
+func (b *bench) checkEvents(t tester, steps []plan.Step, report *Report) {
+	t.Helper()
+	if n := len(b.events); n == 0 || b.events[n-1].Kind != Done || b.events[n-1].Bytes != report.Bytes() {
+		t.Fatalf("the last event is not Done: %+v", b.events)
+	}
+	of := make([][]Event, len(steps))
+	last := 0
+	for _, e := range b.events[:len(b.events)-1] {
+		if e.Step < max(last, 1) || e.Step > len(steps) || e.Steps != len(steps) || e.Time.IsZero() {
+			t.Fatalf("odd event %+v after step %d", e, last)
+		}
+		last = e.Step
+		if s := steps[e.Step-1]; e.To != s.Edge.To || e.From != s.Edge.From || e.Path != s.Path || e.Action != s.Action {
+			t.Errorf("%+v is not about %+v", e, s)
+		}
+		if e.Kind != Warning {
+			of[e.Step-1] = append(of[e.Step-1], e)
+		}
+	}
+	for i, events := range of {
+		r := report.Results[i]
+		switch {
+		case len(events) == 0:
+			if r.Outcome != Skipped {
+				t.Errorf("step %d: %s, and no events", i+1, r.Outcome)
+			}
+			continue
+		case len(events) == 1:
+			if r.Outcome != Skipped || events[0].Kind != Skipped {
+				t.Errorf("step %d: %s, and %+v", i+1, r.Outcome, events)
+			}
+			continue
+		}
+		tries, bytes := 1, int64(0)
+		for j, e := range events {
+			switch {
+			case j == 0 && e.Kind == StepBegun && e.Reason == steps[i].Reason:
+			case j == len(events)-1 && e.Kind == r.Outcome && e.Try == r.Tries && e.Bytes == r.Bytes:
+			case j > 0 && e.Kind == Progress && e.Bytes > bytes && e.Try == tries:
+				bytes = e.Bytes
+			case j > 0 && e.Kind == Retry && e.Wait > 0 && e.Try == tries:
+				tries, bytes = tries+1, 0
+			default:
+				t.Errorf("step %d: event %d is %+v", i+1, j, e)
+			}
+			if failed := e.Kind == Retry || e.Kind == Failed || e.Kind == Interrupted; failed != (e.Error != "") {
+				t.Errorf("step %d: %s with error %q", i+1, e.Kind, e.Error)
+			}
+		}
+		if tries != r.Tries && !(r.Outcome == Interrupted && tries == r.Tries+1) || r.Tries > 3 {
+			t.Errorf("step %d: %d tries, %d are reported", i+1, tries, r.Tries)
+		}
+	}
+}
+
+// checkReceipts expects a closed receipt for each step that was begun.
+func (b *bench) checkReceipts(t tester, steps []plan.Step, report *Report) {
+	t.Helper()
+	if b.book.err != nil {
+		return
+	}
+	if len(b.book.open) > 0 {
+		t.Errorf("receipts left open: %+v", b.book.open)
+	}
+	want := map[Kind]ledger.Result{Committed: ledger.Done, Failed: ledger.Failed, Interrupted: ledger.Interrupted}
+	var begun []Result
+	for _, r := range report.Results {
+		if r.Outcome != Skipped {
+			begun = append(begun, r)
+		}
+	}
+	if len(begun) != len(b.book.ended) {
+		t.Fatalf("%d steps were begun, and there are %d receipts", len(begun), len(b.book.ended))
+	}
+	for i, r := range begun {
+		e := b.book.ended[i]
+		if e.r.Source != "memory src" || e.r.Destination != "memory dst" || e.r.Edge != r.Step.Edge || e.r.Path != r.Step.Path || !e.r.Begun.Equal(r.Begun) {
+			t.Errorf("receipt %+v of %+v", e.r, r)
+		}
+		if e.o.Result != want[r.Outcome] || e.o.Bytes != r.Bytes || e.o.Commands != r.Stats.Commands || !e.o.Ended.Equal(r.Ended) || (e.o.Message == "") != (r.Err == nil) {
+			t.Errorf("outcome %+v of %+v", e.o, r)
+		}
+	}
+	b.book.ended = nil
+}
+
+// book is a ledger.
+type book struct {
+	err   error
+	last  int64
+	open  map[int64]ledger.Receipt
+	ended []struct {
+		r ledger.Receipt
+		o ledger.Outcome
+	}
+}
+
+func (b *book) Begin(r ledger.Receipt) (int64, error) {
+	if b.err != nil {
+		return 0, b.err
+	}
+	b.last++
+	b.open[b.last] = r
+	return b.last, nil
+}
+
+func (b *book) End(id int64, o ledger.Outcome) error {
+	r, ok := b.open[id]
+	if !ok {
+		return fmt.Errorf("no receipt %d", id)
+	}
+	delete(b.open, id)
+	b.ended = append(b.ended, struct {
+		r ledger.Receipt
+		o ledger.Outcome
+	}{r, o})
+	return b.err
+}
+
+// family adds five snapshots of one family to the source.
+func (b *bench) family(name string) {
+	for i := range uint64(5) {
+		b.src.Add(name, 10+i, fmt.Sprintf("%s/%d", name, i))
+	}
+}
+
+func outcomes(r *Report) string {
+	var s []string
+	for _, x := range r.Results {
+		s = append(s, string(x.Outcome))
+	}
+	return strings.Join(s, " ")
+}
