@@ -5,12 +5,10 @@ import (
 	"context"
 	"errors"
 	"io"
+	"reflect"
 	"slices"
 	"testing"
 	"time"
-
-	"github.com/google/go-cmp/cmp"
-	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
@@ -62,12 +60,11 @@ var listCases = []Case{
 	{"list/changes nothing", func(t testing.TB, h Harness) {
 		s, _ := populated(t, h, "a", "b")
 		first, second, third := list(t, s), list(t, s), list(t, h.Again(t, s))
-		opt := cmpopts.IgnoreUnexported(snapshot.Inventory{})
-		if d := cmp.Diff(first, second, opt); d != "" {
-			t.Errorf("the second listing differs (-first +second):\n%s", d)
+		if !reflect.DeepEqual(first, second) {
+			t.Errorf("the first listing:\n%+v\nthe second one:\n%+v", first, second)
 		}
-		if d := cmp.Diff(first, third, opt); d != "" {
-			t.Errorf("the listing of another run differs (-first +third):\n%s", d)
+		if !reflect.DeepEqual(first, third) {
+			t.Errorf("the first listing:\n%+v\nthat of another run:\n%+v", first, third)
 		}
 	}},
 	{"list/sees what came later", func(t testing.TB, h Harness) {
@@ -258,7 +255,7 @@ func verify(t testing.TB, raw []byte, to, from snapshot.Snapshot) {
 		Path: id.Path, UUID: to.ID, Transid: to.Transid,
 		HasParent: !from.ID.IsZero(), Parent: from.ID, ParentTransid: from.Transid,
 	}
-	if d := cmp.Diff(want, id); d != "" {
-		t.Errorf("the stream of %s is another one (-want +got):\n%s", to.Path, d)
+	if id != want {
+		t.Errorf("the stream of %s says that it is %+v, want %+v", to.Path, id, want)
 	}
 }

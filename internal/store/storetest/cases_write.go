@@ -364,6 +364,20 @@ var refusalCases = []Case{
 		same(t, dst, []string{"sub/b"})
 		nothingLeft(t, dst)
 	}},
+	{"create/a partial's name", func(t testing.TB, h Harness) {
+		// It would be taken for what a dead process left, and removed.
+		src, x := populated(t, h, "a")
+		dst := h.New(t)
+		w, err := able[store.Sink](t, dst).Create(t.Context(), wanted(x[0], none, "b"+snapshot.PartSuffix))
+		if err == nil {
+			err = errors.Join(feed(w, read(t, src, full(x[0]))), w.Commit(t.Context()), w.Close())
+		}
+		if err == nil {
+			t.Error("a snapshot was made under the name of a partial")
+		}
+		same(t, dst, []string{})
+		nothingLeft(t, dst)
+	}},
 	{"create/parent missing", func(t testing.TB, h Harness) {
 		_, x := populated(t, h, "a", "b")
 		dst := h.New(t)

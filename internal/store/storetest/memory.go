@@ -91,7 +91,7 @@ func (m *Memory) SetBulk(n int) {
 // List will.
 func (m *Memory) Add(family string, generation uint64, path string) snapshot.Snapshot {
 	id := IDOf(family, generation)
-	return m.add(family, generation, snapshot.Snapshot{ID: id, UUID: id, Parent: live(family), Path: path, Generation: generation})
+	return m.add(family, generation, snapshot.Snapshot{ID: id, UUID: id, Pristine: true, Parent: live(family), Path: path, Generation: generation})
 }
 
 // AddReceived adds a snapshot as one that came with a stream.
@@ -103,7 +103,7 @@ func (m *Memory) AddReceived(family string, generation uint64, path string) snap
 // outside of its directory.
 func (m *Memory) AddOutside(family string, generation uint64, path string) snapshot.Snapshot {
 	id := IDOf(family, generation)
-	return m.add(family, generation, snapshot.Snapshot{ID: id, UUID: id, Parent: live(family), Path: path, Generation: generation, Outside: true})
+	return m.add(family, generation, snapshot.Snapshot{ID: id, UUID: id, Pristine: true, Parent: live(family), Path: path, Generation: generation, Outside: true})
 }
 
 func (m *Memory) add(family string, generation uint64, s snapshot.Snapshot) snapshot.Snapshot {
@@ -280,6 +280,9 @@ func (m *Memory) taken() map[string]string {
 func (m *Memory) free(p string) error {
 	if p == "" || p == "." || p != path.Clean(p) || path.IsAbs(p) || p == ".." || strings.HasPrefix(p, "../") {
 		return fmt.Errorf("%q is no path inside %s", p, m)
+	}
+	if snapshot.IsPart(p) {
+		return fmt.Errorf("%q is the name of something unfinished", p)
 	}
 	if m.writing[p] {
 		return &store.ExistsError{Path: p, What: "being received"}
