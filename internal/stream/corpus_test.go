@@ -84,6 +84,21 @@ func TestCorpus(t *testing.T) {
 		if stats.Bytes != int64(len(data)) || id.HasParent != strings.Contains(name, "incremental") {
 			t.Errorf("%s: %+v %+v", name, stats, id)
 		}
+		var again bytes.Buffer
+		if _, err := copyStream(t, &again, data); err != nil || !bytes.Equal(again.Bytes(), data) {
+			t.Errorf("%s: written again it differs: %v", name, err)
+		}
+		// A stream with its data measures itself, one without the other one.
+		whole := data
+		if of, ok := strings.CutSuffix(name, "metadata"); ok {
+			if of = strings.TrimSuffix(of, "-"); !strings.HasSuffix(of, "incremental") {
+				of += "-full"
+			}
+			whole = corpus(t)[of]
+		}
+		if n, err := MeasureMetadata(NewReader(bytes.NewReader(data))); err != nil || n != int64(len(whole)) {
+			t.Errorf("%s: measured %d bytes instead of %d: %v", name, n, len(whole), err)
+		}
 	}
 }
 

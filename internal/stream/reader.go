@@ -50,8 +50,9 @@ type Reader struct {
 // NewReader returns a Reader of the stream r. It reads nothing yet.
 func NewReader(r io.Reader) *Reader { return &Reader{src: r} }
 
-// Next returns the next command, END included. After END, and if nothing
-// follows it, the error is io.EOF.
+// Next returns the next command, END included. The Command and what it points
+// to are valid until the next call. After END, and if nothing follows it, the
+// error is io.EOF.
 func (r *Reader) Next() (*Command, error) {
 	if err := r.ready(); err != nil {
 		return nil, err
@@ -112,7 +113,8 @@ func (r *Reader) Version() uint32 { return r.version }
 // Stats returns what has been counted so far.
 func (r *Reader) Stats() Stats { return r.stats }
 
-// Path returns the path of the last command returned, for people to look at.
+// Path returns the path that the last command returned concerns, for people to
+// look at; of a rename, the new one.
 func (r *Reader) Path() string { return string(r.path) }
 
 // ready prepares for the next command: it reads the header or, after END,
@@ -256,7 +258,11 @@ func (r *Reader) accept(n int) {
 	case End:
 		r.ended = true
 	}
-	if c.Kind != End {
+	switch c.Kind {
+	case End:
+	case Rename:
+		r.path = append(r.path[:0], c.PathTo...)
+	default:
 		r.path = append(r.path[:0], c.Path...)
 	}
 	r.ahead += n

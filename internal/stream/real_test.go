@@ -262,12 +262,15 @@ func TestStoppedSender(t *testing.T) {
 		if _, err := io.CopyN(&data, pipe, 3<<20); err != nil {
 			t.Fatal(err)
 		}
-		// It waits for room in the pipe now.
-		for _, signal := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGCONT} {
-			if err := send.Process.Signal(signal); err != nil {
-				t.Fatal(err)
-			}
-			time.Sleep(100 * time.Millisecond)
+		// It waits for room in the pipe now, or will soon.
+		if err := send.Process.Signal(syscall.SIGSTOP); err != nil {
+			t.Fatal(err)
+		}
+		for !stopped(t, send.Process.Pid) {
+			time.Sleep(time.Millisecond)
+		}
+		if err := send.Process.Signal(syscall.SIGCONT); err != nil {
+			t.Fatal(err)
 		}
 		if _, err := data.ReadFrom(pipe); err != nil {
 			t.Fatal(err)
@@ -284,4 +287,14 @@ func TestStoppedSender(t *testing.T) {
 		}
 		t.Log(e)
 	}
+}
+
+// stopped reports whether the process is stopped (proc(5), state T).
+func stopped(t *testing.T, pid int) bool {
+	t.Helper()
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bytes.Contains(stat, []byte(") T "))
 }

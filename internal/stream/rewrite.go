@@ -2,7 +2,6 @@ package stream
 
 import (
 	"bytes"
-	"errors"
 	"io"
 )
 
@@ -33,7 +32,10 @@ func RewriteHead(r io.Reader, id Identity) (io.Reader, error) {
 	}
 	var head bytes.Buffer
 	w := NewWriter(&head, in.Version())
-	if err := errors.Join(w.Write(c), w.Close()); err != nil {
+	if err := w.Write(c); err != nil {
+		return nil, err
+	}
+	if err := w.Close(); err != nil {
 		return nil, err
 	}
 	read := bytes.NewReader(in.buf[in.start:in.end])

@@ -47,9 +47,8 @@ type Time struct {
 }
 
 // Command is one command of a stream. Of its fields only those are set whose
-// attribute the command carries; [Command.Has] tells. Byte slices lie in the
-// buffer of the Reader that returned the command and are valid until the next
-// call on it.
+// attribute the command carries; [Command.Has] tells. A command that a Reader
+// returned is valid until the next call on it, and so are its byte slices.
 type Command struct {
 	Kind   Kind
 	Number int64  // 1 is the first command
