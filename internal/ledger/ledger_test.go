@@ -96,8 +96,8 @@ func TestReceipts(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	l := open1(t, path)
 	want := []Receipt{
-		{Source: "src", Destination: "btrfs /mnt/b", Edge: edge, Path: "new\nline \xff", Begun: noon},
-		{Source: "src", Destination: "btrfs /mnt/b", Edge: snapshot.Edge{To: edge.To}, Path: "b", Begun: noon.Add(time.Second)},
+		{Source: "src", Destination: "btrfs /mnt/\xff b", Edge: edge, Path: "new\nline \xff", Begun: noon},
+		{Source: "src", Destination: "btrfs /mnt/\xff b", Edge: snapshot.Edge{To: edge.To}, Path: "b", Begun: noon.Add(time.Second)},
 	}
 	for i := range want {
 		id, err := l.Begin(want[i])
@@ -111,7 +111,7 @@ func TestReceipts(t *testing.T) {
 	}
 	expect := func(want []Receipt) {
 		t.Helper()
-		got, err := l.Unfinished("btrfs /mnt/b")
+		got, err := l.Unfinished("btrfs /mnt/\xff b")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -189,6 +189,33 @@ func TestDamaged(t *testing.T) {
 			}
 		})
 	}
+	t.Run("anywhere", func(t *testing.T) {
+		for seed := range uint64(60) {
+			r := rand.New(rand.NewPCG(seed, 0))
+			bad := bytes.Clone(sound)
+			for range 1 + r.IntN(20) {
+				bad[r.IntN(len(bad))] ^= byte(1 + r.IntN(255))
+			}
+			path := filepath.Join(t.TempDir(), "ledger.db")
+			if err := os.WriteFile(path, bad, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			l, err := Open(path)
+			if err != nil {
+				continue
+			}
+			// What can be read may be wrong, but nothing falls over.
+			for _, err := range []error{
+				l.RememberSize(edge, "k", snapshot.ExactSize(1), noon), l.End(3, Outcome{}), l.prune(limits{ended: 10}),
+			} {
+				if err != nil {
+					t.Logf("seed %d: %v", seed, err)
+				}
+			}
+			_, _ = l.Unfinished("d")
+			l.Close()
+		}
+	})
 	t.Run("empty", func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "ledger.db")
 		if err := os.WriteFile(path, nil, 0o600); err != nil {
