@@ -106,6 +106,7 @@ type run struct {
 	steps []plan.Step
 	// undone holds the path of each snapshot whose step was not committed.
 	undone map[snapshot.ID]string
+	shown  time.Time // when the last Progress went out
 }
 
 // position is one step on its way.
@@ -114,7 +115,6 @@ type position struct {
 	number int
 	step   plan.Step
 	result *Result
-	shown  time.Time // when the last Progress went out
 }
 
 // emit sends an event about this step.
