@@ -35,7 +35,7 @@ fuzz:
 	sh packaging/fuzz.sh $(FUZZTIME)
 
 bench: deps build
-	sh packaging/bench.sh
+	bash packaging/bench.sh
 
 lint:
 	$(GO) vet ./...

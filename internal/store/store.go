@@ -46,8 +46,10 @@ type Store interface {
 // Source is a store that gives back streams.
 type Source interface {
 	// Open starts the stream of an edge between two snapshots of the store.
-	// Both have to be in its last List; ErrNotFound says which is not. Reading
-	// to the end includes the END command; closing earlier stops the sender.
+	// Both have to be in its last List, or have been committed to the same
+	// Store since; ErrNotFound says which is not. Reading to the end includes
+	// the END command; closing earlier stops the sender, and so does the end of
+	// ctx.
 	Open(ctx context.Context, e snapshot.Edge) (io.ReadCloser, error)
 }
 
@@ -70,7 +72,9 @@ type Sink interface {
 	// Create makes ready for the stream of want.Edge. It fails with
 	// *ExistsError where the path is taken by anything but the remainder of an
 	// unfinished transfer, which it removes, and with *ParentError where the
-	// stream could not be carried out on what the store holds.
+	// stream could not be carried out on what the store holds. It refuses paths
+	// that are not clean, leave the directory, lie in a snapshot, or end in
+	// snapshot.PartSuffix. When ctx ends, so does what the Writer is doing.
 	Create(ctx context.Context, want Want) (Writer, error)
 }
 

@@ -1,0 +1,239 @@
+package local
+
+import (
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/buttersink/buttersink/internal/btrfs"
+	"github.com/buttersink/buttersink/internal/btrfstest"
+	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
+)
+
+func TestCarry(t *testing.T) {
+	src, dst := btrfstest.New(t), btrfstest.New(t, btrfstest.MountOptions("compress=zstd"))
+	live := src.Subvolume("live")
+	tree := btrfstest.NewTree(t, live, 7)
+	tree.Fill()
+	mustMkdir(t, src.Path("snaps/deep/er"))
+	src.Snapshot("live", "snaps/a", true)
+	tree.Mutate()
+	src.Snapshot("live", "snaps/deep/er/b", true)
+	mustMkdir(t, dst.Path("snaps"))
+
+	from, to := mustOpen(t, src.Path("snaps")), mustOpen(t, dst.Path("snaps"))
+	inv := mustList(t, from)
+	a, b := at(t, inv, "a"), at(t, inv, "deep/er/b")
+	mustList(t, to)
+	for _, want := range []store.Want{wantOf(inv, a, snapshot.Snapshot{}), wantOf(inv, b, a)} {
+		if err := carry(t.Context(), from, to, want); err != nil {
+			t.Fatal(err)
+		}
+		if diff := btrfstest.Diff(t, src.Path("snaps/"+want.Path), dst.Path("snaps/"+want.Path)); diff != "" {
+			t.Fatal(diff)
+		}
+	}
+	got := mustList(t, to)
+	for _, s := range []snapshot.Snapshot{a, b} {
+		c := at(t, got, s.Path)
+		if c.ID != s.ID || c.Transid != s.Transid || !c.Received || c.Trust != snapshot.Intact {
+			t.Errorf("%s arrived as %+v", s.Path, c)
+		}
+	}
+
+	// A copy of the copy has the identity of the first, transids included.
+	third := btrfstest.New(t)
+	onward := mustOpen(t, third.Dir)
+	mustList(t, onward)
+	for _, want := range []store.Want{wantOf(got, at(t, got, "a"), snapshot.Snapshot{}), wantOf(got, at(t, got, "deep/er/b"), at(t, got, "a"))} {
+		if err := carry(t.Context(), to, onward, want); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c := at(t, mustList(t, onward), "deep/er/b"); c.ID != b.ID || c.Transid != b.Transid {
+		t.Errorf("the copy of the copy is %+v, the original %+v", c, b)
+	}
+	if diff := btrfstest.Diff(t, src.Path("snaps/deep/er/b"), third.Path("deep/er/b")); diff != "" {
+		t.Error(diff)
+	}
+}
+
+func TestCreateRefuses(t *testing.T) {
+	src, dst := btrfstest.New(t), btrfstest.New(t)
+	src.Subvolume("live")
+	src.Snapshot("live", "a", true)
+	src.Snapshot("live", "b", true)
+	from, to := mustOpen(t, src.Dir), mustOpen(t, dst.Dir)
+	inv := mustList(t, from)
+	mustList(t, to)
+	a, b := at(t, inv, "a"), at(t, inv, "b")
+
+	mustMkdir(t, dst.Path("dir"))
+	mustWrite(t, dst.Path("file"), "")
+	dst.Subvolume("subvolume")
+	if err := os.Symlink("/etc", dst.Path("leaving")); err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := btrfstest.New(t)
+	mustMkdir(t, dst.Path("mounted"))
+	if err := unix.Mount(elsewhere.Dir, dst.Path("mounted"), "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dst.Path("mounted"), unix.MNT_DETACH) })
+
+	for _, path := range []string{"", ".", "..", "../x", "/etc/x", "x/../y", "a//b", "x.part", "leaving/x", "mounted/x"} {
+		w := wantOf(inv, a, snapshot.Snapshot{})
+		w.Path = path
+		if got, err := to.Create(t.Context(), w); err == nil {
+			t.Errorf("Create at %q went well", path)
+			_ = got.Close()
+		}
+	}
+	for path, what := range map[string]string{"dir": "directory", "file": "not a subvolume", "subvolume": "writable subvolume", "leaving": "not a subvolume"} {
+		w := wantOf(inv, a, snapshot.Snapshot{})
+		w.Path = path
+		_, err := to.Create(t.Context(), w)
+		if e, ok := errors.AsType[*store.ExistsError](err); !ok || !strings.Contains(e.What, what) || e.Path != dst.Path(path) {
+			t.Errorf("Create at %q: %v", path, err)
+		}
+	}
+	_, err := to.Create(t.Context(), wantOf(inv, b, a))
+	if e, ok := errors.AsType[*store.ParentError](err); !ok || e.ID != a.ID {
+		t.Errorf("Create without the parent: %v", err)
+	}
+}
+
+// TestTouchedParent: what was made writable and changed is no parent, whatever
+// its UUID says; what a receiver without sync left behind is one.
+func TestTouchedParent(t *testing.T) {
+	src, dst := btrfstest.New(t), btrfstest.New(t)
+	live := src.Subvolume("live")
+	mustWrite(t, filepath.Join(live, "f"), strings.Repeat("data", 100_000))
+	src.Snapshot("live", "a", true)
+	mustWrite(t, filepath.Join(live, "g"), "more")
+	src.Snapshot("live", "b", true)
+	dst.MustReceive(".", "a", src.Send("a"))
+	dst.Sync() // the late data goes to disk, in a later transaction than the receive
+
+	from, to := mustOpen(t, src.Dir), mustOpen(t, dst.Dir)
+	inv := mustList(t, from)
+	a, b := at(t, inv, "a"), at(t, inv, "b")
+	there := at(t, mustList(t, to), "a")
+	if trust, err := to.Prove(t.Context(), there); err != nil || trust != snapshot.Intact {
+		t.Errorf("after btrfs receive: listed as %v, proven %v, %v", there.Trust, trust, err)
+	}
+	if err := carry(t.Context(), from, to, wantOf(inv, b, a)); err != nil {
+		t.Fatalf("an increment on what btrfs receive made: %v", err)
+	}
+	if diff := btrfstest.Diff(t, src.Path("b"), dst.Path("b")); diff != "" {
+		t.Error(diff)
+	}
+	dst.Delete("b")
+
+	setReadOnly := func(ro bool) {
+		f, err := os.Open(dst.Path("a"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		if err := btrfs.SetReadOnly(f, ro); err != nil {
+			t.Fatal(err)
+		}
+	}
+	setReadOnly(false)
+	mustWrite(t, dst.Path("a/f"), "changed")
+	setReadOnly(true)
+	there = at(t, mustList(t, to), "a")
+	if trust, err := to.Prove(t.Context(), there); err != nil || trust != snapshot.Touched {
+		t.Errorf("after a change: listed as %v, proven %v, %v", there.Trust, trust, err)
+	}
+	_, err := to.Create(t.Context(), wantOf(inv, b, a))
+	if e, ok := errors.AsType[*store.ParentError](err); !ok || !strings.Contains(e.Why, "changed") {
+		t.Errorf("an increment on a changed parent: %v", err)
+	}
+}
+
+func TestCopy(t *testing.T) {
+	src, dst := btrfstest.New(t), btrfstest.New(t)
+	live := src.Subvolume("live")
+	mustWrite(t, filepath.Join(live, "f"), "data")
+	src.Snapshot("live", "a", true)
+	mustMkdir(t, dst.Path("in"))
+	dst.MustReceive(".", "a", src.Send("a"))
+	own := dst.Subvolume("own")
+	mustWrite(t, filepath.Join(own, "g"), "data")
+	dst.Snapshot("own", "original", true)
+	dst.Snapshot("own", "in/original.part", false) // what a dead run left
+
+	s := mustOpen(t, dst.Path("in"))
+	inv := mustList(t, s)
+	for _, name := range []string{"a", "original"} {
+		snap := at(t, inv, dst.Path(name))
+		w := store.Want{Edge: snapshot.Edge{To: snap.ID}, Transid: snap.Transid, Path: "kept/" + name}
+		if name == "original" {
+			w.Path = name
+		}
+		if err := s.Copy(t.Context(), w); err != nil {
+			t.Fatal(err)
+		}
+		c := at(t, mustList(t, s), w.Path)
+		if c.ID != snap.ID || c.Transid != snap.Transid || c.Outside || c.UUID == snap.UUID || c.Trust != snapshot.Intact {
+			t.Errorf("%s was copied as %+v", name, c)
+		}
+		if diff := btrfstest.Diff(t, dst.Path(name), dst.Path("in/"+w.Path)); diff != "" {
+			t.Error(diff)
+		}
+		if _, ok := errors.AsType[*store.ExistsError](s.Copy(t.Context(), w)); !ok {
+			t.Error("a second copy to the same path does not fail with ExistsError")
+		}
+	}
+	if p := mustList(t, s).Partials; len(p) != 0 {
+		t.Errorf("left behind: %+v", p)
+	}
+}
+
+func TestMeasure(t *testing.T) {
+	for _, options := range []string{"noatime", "compress=zstd"} {
+		fs := btrfstest.New(t, btrfstest.MountOptions(options))
+		tree := btrfstest.NewTree(t, fs.Subvolume("live"), 11)
+		tree.Fill()
+		fs.Snapshot("live", "a", true)
+		tree.Mutate()
+		fs.Snapshot("live", "b", true)
+		fs.Sync()
+		s := mustOpen(t, fs.Dir)
+		inv := mustList(t, s)
+		a, b := at(t, inv, "a"), at(t, inv, "b")
+		for _, e := range []snapshot.Edge{{To: a.ID}, {To: b.ID, From: a.ID}} {
+			r, err := s.Open(t.Context(), e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			sent, err := io.Copy(io.Discard, r)
+			if err = errors.Join(err, r.Close()); err != nil {
+				t.Fatal(err)
+			}
+			size, err := s.Measure(t.Context(), e)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if size.Exact && size.Bytes != sent {
+				t.Errorf("%s: measured %d, sent %d", options, size.Bytes, sent)
+			}
+			if !size.Exact && (size.Bytes < sent*95/100 || size.Bytes > sent*105/100) {
+				t.Errorf("%s: measured about %d, sent %d", options, size.Bytes, sent)
+			}
+			about, err := s.Estimate(t.Context(), e)
+			if err != nil || !about.Known || about.Exact || about.Bytes <= 0 {
+				t.Errorf("%s: estimate %+v, %v", options, about, err)
+			}
+			t.Logf("%s: sent %d, measured %+v, estimated %d", options, sent, size, about.Bytes)
+		}
+	}
+}
