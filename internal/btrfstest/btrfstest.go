@@ -107,6 +107,7 @@ type FS struct {
 	options string
 	held    []*os.File // keeps the loop devices while nothing is mounted
 	mounts  []string   // everything mounted, in order
+	closed  bool
 }
 
 type config struct {
@@ -192,7 +193,18 @@ func (fs *FS) attach(image string) {
 	fs.Image, fs.Device = fs.Images[0], fs.Devices[0]
 }
 
+// Close takes the file system down before the end of the test, for tests and
+// benchmarks that need many in turn.
+func (fs *FS) Close() {
+	fs.t.Helper()
+	fs.cleanup()
+}
+
 func (fs *FS) cleanup() {
+	if fs.closed {
+		return
+	}
+	fs.closed = true
 	if err := fs.unmountAll(); err != nil {
 		fs.t.Errorf("taking down the scratch file system: %v", err)
 	}

@@ -76,6 +76,15 @@ func TestDevices(t *testing.T) {
 	}
 }
 
+func TestClose(t *testing.T) {
+	fs := btrfstest.New(t)
+	fs.Close()
+	if _, err := os.Stat(fs.Image); !os.IsNotExist(err) || mounted(t, fs.Dir) != "" {
+		t.Errorf("after Close: %v, %q", err, mounted(t, fs.Dir))
+	}
+	fs.Close()
+}
+
 func TestMounts(t *testing.T) {
 	fs := btrfstest.New(t)
 	live := fs.Subvolume("live")
@@ -218,4 +227,35 @@ func (f *fakeT) Helper() {}
 func (f *fakeT) Fatal(args ...any) {
 	f.fatal = fmt.Sprint(args...)
 	panic(f)
+}
+
+// TestExtents: a reflink shares what a copy does not.
+func TestExtents(t *testing.T) {
+	fs := btrfstest.New(t)
+	content := strings.Repeat("content", 100_000)
+	write(t, fs.Path("file"), content)
+	write(t, fs.Path("copy"), content)
+	file, err := os.Open(fs.Path("file"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	reflink, err := os.Create(fs.Path("reflink"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer reflink.Close()
+	if err := unix.IoctlFileClone(int(reflink.Fd()), int(file.Fd())); err != nil {
+		t.Fatal(err)
+	}
+	first, same, other := btrfstest.Extents(t, file.Name()), btrfstest.Extents(t, reflink.Name()), btrfstest.Extents(t, fs.Path("copy"))
+	if len(first) != 1 || len(same) != 1 || len(other) != 1 {
+		t.Fatalf("%+v, %+v, %+v", first, same, other)
+	}
+	if first[0] != same[0] || !same[0].Shared || same[0].Length != 700_416 {
+		t.Errorf("the reflink: %+v of %+v", same, first)
+	}
+	if other[0].Shared || other[0].Physical == first[0].Physical {
+		t.Errorf("the copy: %+v of %+v", other, first)
+	}
 }

@@ -55,7 +55,7 @@ func Digest(t testing.TB, dir string, opts ...DigestOption) string {
 // link counts of directories are left out, for they differ between file systems
 // and say nothing that the entries do not. Access, change and creation times and
 // inode numbers are left out, for no receiver can set them, and so is how the
-// content is stored (see WithHoles).
+// content is stored (see WithHoles and Extents).
 func Entries(t testing.TB, dir string, opts ...DigestOption) []string {
 	t.Helper()
 	var lines []string
@@ -155,7 +155,7 @@ func digest(t testing.TB, dir string, opts []DigestOption) []entry {
 }
 
 func (d *digester) root(dir string) error {
-	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOATIME|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
@@ -232,7 +232,7 @@ func (d *digester) entry(dirfd int, name, path string) error {
 	}
 	d.entries = append(d.entries, e)
 	if kind == unix.S_IFDIR && path != "." {
-		fd, err := unix.Openat(dirfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		fd, err := unix.Openat(dirfd, name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_NOATIME|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return fmt.Errorf("opening %q: %w", path, err)
 		}

@@ -28,11 +28,18 @@ func TestChild(t *testing.T) {
 		return
 	}
 	if end == "make many" {
-		for range 1000 {
+		for range 100 {
 			t.Run("one", func(t *testing.T) { btrfstest.New(t, btrfstest.Size(128<<20)) })
 		}
 	}
+	if end == "cannot be made" {
+		btrfstest.New(t, btrfstest.Size(1<<20))
+	}
 	fs := btrfstest.New(t, btrfstest.Devices(2))
+	go func() { // whoever started this may be killed as well
+		_, _ = io.Copy(io.Discard, os.Stdin)
+		os.Exit(4)
+	}()
 	fs.Subvolume("live")
 	fs.Bind("live")
 	fs.MountAgain("subvol=live")
@@ -59,7 +66,6 @@ func TestChild(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		t.Setenv("KEEP", fmt.Sprint(f.Fd())) // keeps f from being collected
 		leaked = f
 	case "leaves a child":
 		cmd := exec.Command("sleep", "4")
@@ -75,6 +81,7 @@ func TestChild(t *testing.T) {
 	}
 }
 
+// leaked is kept from being collected, which would close it.
 var leaked *os.File
 
 // child runs TestChild with a temporary directory of its own.
@@ -95,10 +102,18 @@ func startChild(t *testing.T, end string, args ...string) *child {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if _, err := c.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
 	c.stdout, c.Cmd.Stderr = out, &c.stderr
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
 	}
+	t.Cleanup(func() {
+		if c.ProcessState == nil {
+			c.kill(t)
+		}
+	})
 	return c
 }
 
@@ -190,6 +205,7 @@ func TestNothingRemains(t *testing.T) {
 		{end: "exits", fails: true},
 		{end: "hangs", args: []string{"-test.timeout=2s"}, fails: true},
 		{end: "leaks", fails: true},
+		{end: "cannot be made", fails: true},
 	} {
 		t.Run(c.end, func(t *testing.T) {
 			child := startChild(t, c.end, c.args...)

@@ -47,7 +47,8 @@ var oddNames = []string{
 
 // name returns a name that is new in dir.
 func (tr *Tree) name(dir string) string {
-	for {
+	tr.t.Helper()
+	for range 1000 {
 		tr.serial++
 		name := fmt.Sprintf("%s%d", pick(tr, "file", "note", "img", "data.", "x"), tr.serial)
 		if tr.has(OddNames) {
@@ -66,6 +67,8 @@ func (tr *Tree) name(dir string) string {
 			return name
 		}
 	}
+	tr.t.Fatalf("tree of seed %d: no room for a name in %q", tr.seed, dir)
+	panic("unreachable")
 }
 
 // longName returns a name of exactly n bytes.

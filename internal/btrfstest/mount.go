@@ -61,8 +61,8 @@ func (fs *FS) Unmount() {
 }
 
 // Remount unmounts and mounts again, and so drops everything cached: what is
-// read afterwards comes from the device. It takes the options given, or those of
-// New if there are none.
+// read afterwards comes from the device. Options, if given, replace those of New
+// for good.
 func (fs *FS) Remount(options ...string) {
 	fs.t.Helper()
 	fs.Unmount()

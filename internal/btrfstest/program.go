@@ -79,11 +79,12 @@ func run(t testing.TB, stdin io.Reader, name string, args ...string) []byte {
 func output(t testing.TB, stdin io.Reader, name string, args ...string) ([]byte, error) {
 	t.Helper()
 	var out bytes.Buffer
-	err := pipe(t, stdin, &out, name, args...)
+	err := pipe(t, "", stdin, &out, name, args...)
 	return out.Bytes(), err
 }
 
-func pipe(t testing.TB, stdin io.Reader, stdout io.Writer, name string, args ...string) error {
+// pipe executes a program in a directory ("" for the present one).
+func pipe(t testing.TB, dir string, stdin io.Reader, stdout io.Writer, name string, args ...string) error {
 	t.Helper()
 	path, err := program(name)
 	if err != nil {
@@ -91,7 +92,7 @@ func pipe(t testing.TB, stdin io.Reader, stdout io.Writer, name string, args ...
 	}
 	var stderr bytes.Buffer
 	cmd := exec.Command(path, args...)
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = stdin, stdout, &stderr
+	cmd.Dir, cmd.Stdin, cmd.Stdout, cmd.Stderr = dir, stdin, stdout, &stderr
 	if err := cmd.Run(); err != nil {
 		return fmt.Errorf("%s %s: %w: %s", name, strings.Join(args, " "), err, bytes.TrimSpace(stderr.Bytes()))
 	}

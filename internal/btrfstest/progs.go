@@ -61,7 +61,7 @@ func (fs *FS) Send(snapshot string, args ...string) []byte {
 func (fs *FS) SendTo(w io.Writer, snapshot string, args ...string) error {
 	fs.t.Helper()
 	args = append([]string{"-q", "send"}, args...)
-	return pipe(fs.t, nil, w, "btrfs", append(args, fs.Path(snapshot))...)
+	return pipe(fs.t, "", nil, w, "btrfs", append(args, fs.Path(snapshot))...)
 }
 
 // Receive lets btrfs receive carry out a stream in a directory (relative to Dir,

@@ -201,7 +201,7 @@ func (tr *Tree) settle(start time.Time) {
 // four.
 func (tr *Tree) setTime(path string) {
 	tr.t.Helper()
-	tr.clock += 1 + tr.rng.Int64N(1000)
+	tr.clock += 1 + tr.rng.Int64N(100)
 	mtime := unix.Timespec{Sec: tr.clock, Nsec: tr.rng.Int64N(1_000_000_000)}
 	if tr.has(OddTimes) && tr.chance(4) {
 		mtime = pick(tr, oddTimes...)
