@@ -43,8 +43,8 @@ const (
 	// more. The kernel writes every command by itself, and most are tiny: to be
 	// woken for each costs more than to make them.
 	laziness = 300 * time.Microsecond
-	// patience is how long Close waits for the kernel.
-	patience = 10 * time.Second
+	// defaultPatience is how long Close waits for the kernel.
+	defaultPatience = 10 * time.Second
 )
 
 // Send lets the kernel send the read-only subvolume subvol, and returns the
@@ -131,9 +131,10 @@ func duplicate(f *os.File) (*os.File, error) {
 
 // sending is one send under way, as its reader sees it.
 type sending struct {
-	op     string
-	ahead  *prefetch   // nil if there is none
-	forget func() bool // lets go of the context
+	op       string
+	ahead    *prefetch     // nil if there is none
+	forget   func() bool   // lets go of the context
+	patience time.Duration // how long Close waits for the kernel
 
 	reading sync.Mutex // held while the fields below are used
 	pipe    int        // the end to read from, non-blocking; -1 when closed
@@ -169,10 +170,12 @@ func newSending(op string) (s *sending, write int, err error) {
 	// Without leave to have a larger one the usual size has to do.
 	_, _ = unix.FcntlInt(uintptr(ends[1]), unix.F_SETPIPE_SZ, pipeSize)
 	return &sending{
-		op:   op,
-		pipe: ends[0],
-		wake: os.NewFile(uintptr(wake), "eventfd"),
-		done: make(chan struct{}),
+		op:       op,
+		forget:   func() bool { return true },
+		patience: defaultPatience,
+		pipe:     ends[0],
+		wake:     os.NewFile(uintptr(wake), "eventfd"),
+		done:     make(chan struct{}),
 	}, ends[1], nil
 }
 
@@ -373,7 +376,7 @@ func (s *sending) abort(cause error) {
 func (s *sending) Close() error {
 	s.forget()
 	s.abort(os.ErrClosed)
-	limit := time.NewTimer(patience)
+	limit := time.NewTimer(s.patience)
 	defer limit.Stop()
 	if s.ahead != nil {
 		select {

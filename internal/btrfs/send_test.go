@@ -54,6 +54,9 @@ func silentThreads(t testing.TB) int {
 	n := 0
 	for _, task := range tasks {
 		status, err := os.ReadFile("/proc/self/task/" + task.Name() + "/status")
+		if task.Name() == strconv.Itoa(os.Getpid()) {
+			continue // the runtime parks the first thread instead of ending it
+		}
 		if err == nil && bytes.Contains(status, []byte("SigBlk:\tfffffffffffbfeff")) {
 			n++
 		}
@@ -279,7 +282,6 @@ func TestSendEnds(t *testing.T) {
 func TestCloseWakesReader(t *testing.T) {
 	s, write, err := newSending("testing")
 	must(t, err)
-	s.forget = func() bool { return true }
 	got := make(chan error)
 	go func() {
 		_, err := s.Read(make([]byte, 10))
@@ -314,11 +316,24 @@ func TestCloseWakesReader(t *testing.T) {
 	}
 }
 
+// Close does not wait for ever for a kernel that does not listen.
+func TestCloseGivesUp(t *testing.T) {
+	s, write, err := newSending("testing")
+	must(t, err)
+	s.patience = time.Millisecond
+	if err := s.Close(); err == nil {
+		t.Error("closed, although the kernel has not come to its end")
+	}
+	unix.Close(write)
+	close(s.done)
+	must(t, s.Close())
+}
+
 // Handled signals do not get into the stream.
 func TestSendUnderSignals(t *testing.T) {
 	bench := btrfstest.New(t)
 	bench.Subvolume("live")
-	manyFiles(t, bench.Path("live"), 3000)
+	manyFiles(t, bench.Path("live"), 1000)
 	one := bench.Snapshot("live", "one", true)
 	want := sha256.Sum256(bench.Send(one))
 
@@ -345,10 +360,10 @@ func TestSendUnderSignals(t *testing.T) {
 				}
 			}
 			runtime.GC()
-			time.Sleep(200 * time.Microsecond)
+			time.Sleep(500 * time.Microsecond)
 		}
 	})
-	for range 3 {
+	for range 2 {
 		if got := sha256.Sum256(sendAll(t, one, SendOptions{})); got != want {
 			t.Error("another stream")
 		}
