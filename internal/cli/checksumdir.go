@@ -106,7 +106,8 @@ func checksumJobs(args []string) ([]checksumJob, error) {
 			return nil, err
 		}
 		if inside {
-			return nil, fmt.Errorf("Can't output results into %s. Please run from a different directory", dir) //nolint:staticcheck // ButterSink's words
+			//lint:ignore ST1005 these are ButterSink's words
+			return nil, fmt.Errorf("Can't output results into %s. Please run from a different directory", dir)
 		}
 		j := checksumJob{dir: dir, name: filepath.Base(abs)}
 		if other, ok := taken[j.name]; ok {

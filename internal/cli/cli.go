@@ -49,13 +49,16 @@ func Main(args []string, env *Env) int {
 	cmd.SetOut(env.Stdout)
 	cmd.SetErr(env.Stderr)
 	err := cmd.ExecuteContext(ctx)
-	if err == nil {
-		err = stdout.err // of a write that nobody looked at
+	if err == nil && !errors.Is(stdout.err, syscall.EPIPE) {
+		err = stdout.err // of a write that nobody looked at; who left has seen enough
 	}
 	if interrupted, ok := errors.AsType[*interruptedError](context.Cause(ctx)); ok && err != nil {
 		err = &exitError{code: exitInterrupted, err: withCause(err, interrupted)}
 	}
 	code := env.report(err)
+	if lost := env.logFailure(); lost != nil {
+		env.Log.Warn("The log file is not complete", "error", lost)
+	}
 	for _, c := range env.closers {
 		c.Close()
 	}

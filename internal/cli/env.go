@@ -41,10 +41,10 @@ type Env struct {
 	// the flags have been read.
 	Log *slog.Logger
 
-	console *console     // standard error, shared by log lines and progress
-	file    slog.Handler // the log file of --logfile, or nil
-	closers []io.Closer  // closed by Main when the command has ended
-	quiet   int          // how often -q was given
+	console *console    // standard error, shared by log lines and progress
+	file    *lines      // the log file of --logfile, or nil
+	closers []io.Closer // closed by Main when the command has ended
+	quiet   int         // how often -q was given
 }
 
 // System returns the environment of this process.

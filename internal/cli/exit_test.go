@@ -147,16 +147,34 @@ func (b *brokenPipe) Write(p []byte) (int, error) {
 }
 
 func TestAnswerThatDoesNotArrive(t *testing.T) {
-	// To print was all there was to do: a reader that has enough is no error.
+	// A reader that has seen enough is no error.
 	env, _, stderr := testEnv(t, "buttersink")
+	env.Stdout = &brokenPipe{room: 100}
+	if code := Main([]string{"--help"}, env); code != 0 || stderr.Len() > 0 {
+		t.Errorf("help into a closed pipe: exit code %d, standard error %q", code, stderr)
+	}
+	// It does not make a verdict good.
+	env, _, _ = testEnv(t, "buttersink")
 	env.Stdout = &brokenPipe{}
 	if code := Main([]string{"stream", "verify", "/dev/null"}, env); code != 1 {
 		t.Errorf("verify into a closed pipe: exit code %d, want 1", code)
 	}
+	// A full disk is an error.
 	env, _, stderr = testEnv(t, "buttersink")
-	env.Stdout = &failingWriter{}
-	if code := Main([]string{"-V"}, env); code != 1 || !strings.Contains(stderr.String(), "writing to standard output") {
-		t.Errorf("exit code %d, want 1; standard error %q", code, stderr)
+	env.Stdout = failingWriter{}
+	if code := Main([]string{"-V"}, env); code != 1 || !strings.Contains(stderr.String(), "ERROR: writing to standard output: ") {
+		t.Errorf("into a full file: exit code %d, want 1; standard error %q", code, stderr)
+	}
+}
+
+// A log that did not get all of its lines is not passed over in silence.
+func TestLogThatFillsTheDisk(t *testing.T) {
+	env, _, stderr := testEnv(t, "buttersink")
+	if code := Main([]string{"-l", "/dev/full", "-V"}, env); code != 0 {
+		t.Errorf("exit code %d, want 0", code)
+	}
+	if !strings.Contains(stderr.String(), "WARNING: The log file is not complete error=") {
+		t.Errorf("standard error %q", stderr)
 	}
 }
 

@@ -93,8 +93,19 @@ type lines struct {
 }
 
 type lockedWriter struct {
-	mu sync.Mutex
-	w  io.Writer
+	mu  sync.Mutex
+	w   io.Writer
+	err error // the first
+}
+
+// logFailure returns the first error of writing the log file.
+func (env *Env) logFailure() error {
+	if env.file == nil {
+		return nil
+	}
+	env.file.out.mu.Lock()
+	defer env.file.out.mu.Unlock()
+	return env.file.out.err
 }
 
 func (l *lines) Enabled(_ context.Context, level slog.Level) bool { return level >= l.level }
@@ -125,6 +136,9 @@ func (l *lines) Handle(_ context.Context, r slog.Record) error {
 	l.out.mu.Lock()
 	defer l.out.mu.Unlock()
 	_, err := io.WriteString(l.out.w, l.format(r, text)+"\n")
+	if l.out.err == nil {
+		l.out.err = err
+	}
 	return err
 }
 
