@@ -9,34 +9,53 @@ import (
 	"testing"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/buttersink/buttersink/internal/btrfstest"
 )
 
+// cpuSeconds is the processor time of this process and its children so far.
+func cpuSeconds(b *testing.B) float64 {
+	b.Helper()
+	sum := 0.0
+	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+		var r unix.Rusage
+		must(b, unix.Getrusage(who, &r))
+		for _, t := range []unix.Timeval{r.Utime, r.Stime} {
+			sum += float64(t.Sec) + float64(t.Usec)/1e6
+		}
+	}
+	return sum
+}
+
 // compare runs the contenders in turn, in several rounds, and reports the
-// median of each and its ratio to the first. Other things run on the machine:
-// the ratios are what can be compared.
+// median of each and its ratio to the first, of time and of processor time.
+// Other things run on the machine: the ratios are what can be compared.
 func compare(b *testing.B, rounds int, prepare func(), names []string, run func(name string)) {
 	b.Helper()
-	times := make(map[string][]float64)
+	times, cpu := make(map[string][]float64), make(map[string][]float64)
 	for b.Loop() {
 		for range rounds {
 			for _, name := range names {
 				if prepare != nil {
 					prepare()
 				}
-				start := time.Now()
+				start, used := time.Now(), cpuSeconds(b)
 				run(name)
 				times[name] = append(times[name], time.Since(start).Seconds())
+				cpu[name] = append(cpu[name], cpuSeconds(b)-used)
 			}
 		}
 	}
-	median := func(name string) float64 {
-		slices.Sort(times[name])
-		return times[name][len(times[name])/2]
+	median := func(of []float64) float64 {
+		slices.Sort(of)
+		return of[len(of)/2]
 	}
+	first := names[0]
 	for _, name := range names {
-		b.ReportMetric(1000*median(name), name+"-ms")
-		b.ReportMetric(median(name)/median(names[0]), name+"-ratio")
+		b.ReportMetric(1000*median(times[name]), name+"-ms")
+		b.ReportMetric(median(times[name])/median(times[first]), name+"-ratio")
+		b.ReportMetric(median(cpu[name])/median(cpu[first]), name+"-cpu-ratio")
 	}
 	b.ReportMetric(0, "ns/op")
 }

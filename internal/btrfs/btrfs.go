@@ -101,6 +101,10 @@ type Subvolume struct {
 	// Ctime, Otime, Stime, Rtime are the times of the same four events.
 	Ctime, Otime, Stime, Rtime time.Time
 
+	// Level is the height of the subvolume's tree: 0 for a single block. Info
+	// leaves it out.
+	Level int
+
 	// ReadOnly is the read-only flag of the subvolume (not of a mount).
 	ReadOnly bool
 	// Deleted is set for one that is deleted and whose space has not been

@@ -28,9 +28,19 @@ func Open(path string) (*Filesystem, error) {
 	if err != nil {
 		return nil, err
 	}
-	info, err := fsInfo(dir)
+	f, err := Of(dir)
 	if err != nil {
 		dir.Close()
+	}
+	return f, err
+}
+
+// Of returns the file system that an open directory is on. It takes the
+// directory over, unless it fails, which it does with [ErrNotBtrfs] if the
+// directory is on something else.
+func Of(dir *os.File) (*Filesystem, error) {
+	info, err := fsInfo(dir)
+	if err != nil {
 		return nil, err
 	}
 	return &Filesystem{dir: dir, uuid: info.fsid}, nil

@@ -46,6 +46,7 @@ func rootItem(data []byte, s *Subvolume) error {
 	}
 	s.Generation = disk.Uint64(data[160:])
 	flags, refs := disk.Uint64(data[208:]), disk.Uint32(data[216:])
+	s.Level = int(data[238])
 	s.ReadOnly = flags&rootReadOnly != 0
 	s.Deleted = refs == 0 || flags&rootDead != 0
 	// A kernel that does not know the second part leaves it behind unchanged

@@ -12,6 +12,7 @@ func TestRootItem(t *testing.T) {
 	disk.PutUint64(whole[160:], 42) // generation
 	disk.PutUint64(whole[208:], rootReadOnly)
 	disk.PutUint32(whole[216:], 1)
+	whole[238] = 3
 	disk.PutUint64(whole[239:], 42)
 	whole[247], whole[263], whole[279] = 1, 2, 3
 	for i, at := range []int{295, 303, 311, 319} {
@@ -20,7 +21,7 @@ func TestRootItem(t *testing.T) {
 	disk.PutUint64(whole[339:], 1000)
 	disk.PutUint32(whole[347:], 5)
 	modern := Subvolume{
-		Generation: 42, ReadOnly: true,
+		Generation: 42, Level: 3, ReadOnly: true,
 		UUID: UUID{1}, ParentUUID: UUID{2}, ReceivedUUID: UUID{3},
 		Ctransid: 10, Otransid: 11, Stransid: 12, Rtransid: 13,
 		Otime: time.Unix(1000, 5),
@@ -35,9 +36,9 @@ func TestRootItem(t *testing.T) {
 		want Subvolume
 	}{
 		{"modern", whole, modern},
-		{"without UUIDs", whole[:rootItemOldSize], Subvolume{Generation: 42, ReadOnly: true}},
-		{"changed by an old kernel", outdated, Subvolume{Generation: 43, ReadOnly: true}},
-		{"deleted", gone, Subvolume{Generation: 42, ReadOnly: true, Deleted: true}},
+		{"without UUIDs", whole[:rootItemOldSize], Subvolume{Generation: 42, Level: 3, ReadOnly: true}},
+		{"changed by an old kernel", outdated, Subvolume{Generation: 43, Level: 3, ReadOnly: true}},
+		{"deleted", gone, Subvolume{Generation: 42, Level: 3, ReadOnly: true, Deleted: true}},
 	} {
 		var got Subvolume
 		if err := rootItem(c.data, &got); err != nil {
