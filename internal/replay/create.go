@@ -209,6 +209,13 @@ func (r *Receiver) rename(from, to []byte) error {
 	if err != nil {
 		return err
 	}
+	// Renaming could move, or replace, a subvolume of somebody else's.
+	if _, err := r.tree.stat(d1, base1); err != nil {
+		return err
+	}
+	if _, err := r.tree.stat(d2, base2); err != nil && !errors.Is(err, unix.ENOENT) {
+		return err
+	}
 	if err := unix.Renameat(d1.fd, base1, d2.fd, base2); err != nil {
 		return fmt.Errorf("renaming to %q: %w", to, err)
 	}
@@ -236,6 +243,12 @@ func (r *Receiver) unlink(path []byte, flags int) error {
 	d, base, err := r.tree.at(path)
 	if err != nil {
 		return err
+	}
+	if flags == unix.AT_REMOVEDIR {
+		// Removing a directory could remove a subvolume.
+		if _, err := r.tree.stat(d, base); err != nil {
+			return err
+		}
 	}
 	if err := unix.Unlinkat(d.fd, base, flags); err != nil {
 		return fmt.Errorf("removing: %w", err)

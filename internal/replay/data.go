@@ -253,7 +253,7 @@ func (r *Receiver) clone(ctx context.Context, c *stream.Command) error {
 	if err == unix.EXDEV || err == unix.EINVAL && noCow(src) != noCow(dst) {
 		// Kernels before 5.19 do not clone between two mounts, and none does
 		// between files with and without checksums. The content is the same.
-		r.log.Info("copying what cannot be cloned", "path", string(c.Path), "bytes", c.CloneLen, "because", err)
+		r.log.Debug("copying what cannot be cloned", "path", string(c.Path), "bytes", c.CloneLen, "because", err)
 		err = r.copyRange(ctx, dst, src, int64(c.FileOffset), int64(c.CloneOffset), int64(c.CloneLen))
 	}
 	if err != nil {

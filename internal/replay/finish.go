@@ -25,13 +25,22 @@ type Result struct {
 // prepare sees to it that both names are free. It makes nothing, and removes
 // only the remainder of an unfinished receive.
 func (r *Receiver) prepare() error {
-	if !isName([]byte(r.o.Name)) || strings.Contains(r.o.Name, "/") {
-		return fmt.Errorf("receiving %q: not a name for a snapshot", r.o.Name)
+	if err := checkName(r.o.Name); err != nil {
+		return err
 	}
 	if err := vacant(r.o.Dir, r.o.Name); err != nil {
 		return err
 	}
 	return removeRemainder(r.o.Dir, r.part)
+}
+
+// checkName refuses what is no name, and names of unfinished receives: such a
+// snapshot would be taken for the remainder of another.
+func checkName(name string) error {
+	if !isName([]byte(name)) || strings.Contains(name, "/") || strings.HasSuffix(name, PartSuffix) {
+		return fmt.Errorf("%q is not a name for a snapshot", name)
+	}
+	return nil
 }
 
 // vacant fails with ErrExists if dir has an entry called name.
@@ -131,13 +140,15 @@ func (r *Receiver) begin(c *stream.Command) error {
 		root.Close()
 		return err
 	}
-	if c.Kind == stream.Snapshot {
-		var st unix.Stat_t
-		if err := unix.Fstat(r.tree.top.fd, &st); err != nil {
-			return fmt.Errorf("reading the times of the parent: %w", err)
-		}
-		r.rootTime = &[2]unix.Timespec{st.Atim, st.Mtim}
+	if c.Kind == stream.Subvol {
+		// The directory that it is made in may hand something down as well.
+		return handle{fd: r.tree.top.fd}.disinherit(0o755)
 	}
+	var st unix.Stat_t
+	if err := unix.Fstat(r.tree.top.fd, &st); err != nil {
+		return fmt.Errorf("reading the times of the parent: %w", err)
+	}
+	r.rootTime = &[2]unix.Timespec{st.Atim, st.Mtim}
 	return nil
 }
 
@@ -193,7 +204,7 @@ func (r *Receiver) Abandon() error {
 	if !r.made {
 		return nil
 	}
-	if err := remove(r.o.Dir, r.part); err != nil {
+	if err := remove(r.o.Dir, r.part); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return fmt.Errorf("abandoning: %w", err)
 	}
 	return nil
@@ -204,6 +215,9 @@ func (r *Receiver) Abandon() error {
 // with uuid and stransid and as read-only, and renames it to name. When it
 // returns without error, all of that survives a power cut.
 func Finish(_ *btrfs.Filesystem, dir *os.File, part, name string, uuid btrfs.UUID, stransid uint64) (Result, error) {
+	if err := checkName(name); err != nil {
+		return Result{}, err
+	}
 	if err := vacant(dir, name); err != nil {
 		return Result{}, err
 	}

@@ -147,7 +147,7 @@ func TestNames(t *testing.T) {
 		}
 	})
 	t.Run("not a name", func(t *testing.T) {
-		for _, name := range []string{"", ".", "..", "a/b", "/a", "a\x00b", strings.Repeat("x", 251)} {
+		for _, name := range []string{"", ".", "..", "a/b", "/a", "a\x00b", "a.part", strings.Repeat("x", 251)} {
 			r := b.receiver(name)
 			if err := r.Receive(context.Background(), stream.NewReader(bytes.NewReader(in))); err == nil {
 				t.Errorf("%q was received", name)
@@ -296,7 +296,7 @@ func TestFinish(t *testing.T) {
 		b.absent(name + ".part")
 	}
 	mkdir(t, b.path("dir.part"))
-	for _, c := range [][2]string{{"dir.part", "dir"}, {"none.part", "none"}, {"a", "b"}, {"a", "."}} {
+	for _, c := range [][2]string{{"dir.part", "dir"}, {"none.part", "none"}, {"a", "b"}, {"a", "."}, {"a", "x.part"}} {
 		if _, err := Finish(b.fs, b.dir, c[0], c[1], id, 7); err == nil {
 			t.Errorf("finished %s as %s", c[0], c[1])
 		}

@@ -112,6 +112,25 @@ func populate(t *testing.T, dir string, strip bool) {
 	}
 }
 
+// The directory in which snapshots are received may hand something down, too.
+func TestNothingIsInheritedFromOutside(t *testing.T) {
+	src := btrfstest.New(t)
+	dst := btrfstest.New(t)
+	live := src.Subvolume("live")
+	populate(t, live, false)
+	one := src.Snapshot("live", "one", true)
+	mkdir(t, live+"/more")
+	two := src.Snapshot("live", "two", true)
+	b := newBench(t, dst, "in")
+	setgid(t, b.dir.Name())
+	setxattr(t, b.dir.Name(), aclDefault, defaultACL)
+	setxattr(t, b.dir.Name(), compression, []byte("zstd"))
+	b.must("one", src.Send(one))
+	same(t, "full", one, b.path("one"))
+	b.must("two", src.Send(two, "-p", one))
+	same(t, "increment", two, b.path("two"))
+}
+
 // A stream need not say owner and mode of what it makes. What it leaves out is
 // the same whether an object is created at its final path or renamed to it.
 func TestFusedAndNotAreTheSame(t *testing.T) {
@@ -123,7 +142,10 @@ func TestFusedAndNotAreTheSame(t *testing.T) {
 			xattr("d", aclDefault, string(defaultACL)).
 			xattr("d", compression, "zstd")
 		kinds := []stream.Command{
-			{Kind: stream.MkFile}, {Kind: stream.MkDir}, {Kind: stream.MkFifo}, {Kind: stream.MkSock},
+			{Kind: stream.MkFile},
+			{Kind: stream.MkDir},
+			{Kind: stream.MkFifo},
+			{Kind: stream.MkSock},
 			{Kind: stream.MkNod, Mode: unix.S_IFCHR | 0o666, Rdev: 0x103},
 			{Kind: stream.MkNod, Mode: unix.S_IFBLK | 0o600, Rdev: 0x0ff0_0801},
 			{Kind: stream.Symlink, PathLink: []byte("to")},

@@ -106,51 +106,51 @@ func (r *Receiver) held(path []byte) (handle, bool) {
 	return handle{}, false
 }
 
+// entry finds what is at path for a call that changes it by name. The entry may
+// be the top of something that is mounted there, so it is looked at before.
+func (r *Receiver) entry(path []byte) (*dir, string, unix.Stat_t, error) {
+	d, base, err := r.tree.at(path)
+	if err != nil {
+		return nil, "", unix.Stat_t{}, err
+	}
+	st, err := r.tree.stat(d, base)
+	return d, base, st, err
+}
+
 func (r *Receiver) chmod(path []byte, mode uint64) error {
 	r.tree.changed(path)
-	h, ok := r.held(path)
-	var err error
-	if ok {
-		err = h.chmod(uint32(mode & 0o7777))
-	} else {
-		var d *dir
-		var base string
-		if d, base, err = r.tree.at(path); err != nil {
-			return err
-		}
-		err = unix.Fchmodat(d.fd, base, uint32(mode&0o7777), unix.AT_SYMLINK_NOFOLLOW)
-		if err == unix.EOPNOTSUPP {
-			// The kernel is older than fchmodat2 (6.6), or it is a symbolic link.
-			return r.chmodOld(d, base, uint32(mode&0o7777))
-		}
-	}
 	if r.file.is(path) {
 		r.file.fresh = false
 	}
+	err := r.chmodTo(path, uint32(mode&0o7777))
 	if err != nil {
 		return fmt.Errorf("setting the mode: %w", err)
 	}
 	return nil
 }
 
-// chmodOld changes a mode where fchmodat cannot be told not to follow.
-func (r *Receiver) chmodOld(d *dir, base string, mode uint32) error {
-	st, err := r.tree.stat(d, base)
+func (r *Receiver) chmodTo(path []byte, mode uint32) error {
+	if h, ok := r.held(path); ok {
+		return h.chmod(mode)
+	}
+	d, base, st, err := r.entry(path)
 	if err != nil {
 		return err
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFLNK {
-		return fmt.Errorf("setting the mode: %w: a symbolic link has none", unix.EOPNOTSUPP)
+		return fmt.Errorf("a symbolic link has none: %w", unix.EOPNOTSUPP)
 	}
+	err = unix.Fchmodat(d.fd, base, mode, unix.AT_SYMLINK_NOFOLLOW)
+	if err != unix.EOPNOTSUPP {
+		return err
+	}
+	// Before Linux 6.6 the call cannot be told not to follow.
 	h, err := r.tree.handle(d, base)
 	if err != nil {
 		return err
 	}
 	defer h.close()
-	if err := h.chmod(mode); err != nil {
-		return fmt.Errorf("setting the mode: %w", err)
-	}
-	return nil
+	return h.chmod(mode)
 }
 
 func (r *Receiver) chown(path []byte, uid, gid uint64) error {
@@ -159,23 +159,24 @@ func (r *Receiver) chown(path []byte, uid, gid uint64) error {
 		return fmt.Errorf("setting the owner: %d:%d is out of range", uid, gid)
 	}
 	r.tree.changed(path)
-	if h, ok := r.held(path); ok {
-		if r.file.is(path) && r.file.fresh && r.file.ownedBy(uid, gid) {
-			return nil
-		}
-		if err := unix.Fchown(h.fd, int(uid), int(gid)); err != nil {
-			return fmt.Errorf("setting the owner: %w", err)
-		}
+	if r.file.is(path) && r.file.fresh && r.file.ownedBy(uid, gid) {
 		return nil
 	}
-	d, base, err := r.tree.at(path)
-	if err != nil {
-		return err
-	}
-	if err := unix.Fchownat(d.fd, base, int(uid), int(gid), unix.AT_SYMLINK_NOFOLLOW); err != nil {
+	if err := r.chownTo(path, int(uid), int(gid)); err != nil {
 		return fmt.Errorf("setting the owner: %w", err)
 	}
 	return nil
+}
+
+func (r *Receiver) chownTo(path []byte, uid, gid int) error {
+	if h, ok := r.held(path); ok {
+		return unix.Fchown(h.fd, uid, gid)
+	}
+	d, base, _, err := r.entry(path)
+	if err != nil {
+		return err
+	}
+	return unix.Fchownat(d.fd, base, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 func (r *Receiver) utimes(path []byte, atime, mtime stream.Time) error {
@@ -193,21 +194,21 @@ func (r *Receiver) utimes(path []byte, atime, mtime stream.Time) error {
 		r.rootTime = &ts
 		return nil
 	}
-	var err error
-	if h, ok := r.held(path); ok {
-		err = unix.UtimesNanoAt(h.fd, "", ts[:], unix.AT_EMPTY_PATH)
-	} else {
-		var d *dir
-		var base string
-		if d, base, err = r.tree.at(path); err != nil {
-			return err
-		}
-		err = unix.UtimesNanoAt(d.fd, base, ts[:], unix.AT_SYMLINK_NOFOLLOW)
-	}
-	if err != nil {
+	if err := r.setTimes(path, ts[:]); err != nil {
 		return fmt.Errorf("setting the times: %w", err)
 	}
 	return nil
+}
+
+func (r *Receiver) setTimes(path []byte, ts []unix.Timespec) error {
+	if h, ok := r.held(path); ok {
+		return unix.UtimesNanoAt(h.fd, "", ts, unix.AT_EMPTY_PATH)
+	}
+	d, base, _, err := r.entry(path)
+	if err != nil {
+		return err
+	}
+	return unix.UtimesNanoAt(d.fd, base, ts, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 func (r *Receiver) setXattr(path []byte, name string, value []byte) error {

@@ -14,6 +14,18 @@ import (
 // maxSources bounds the subvolumes held open to clone from.
 const maxSources = 16
 
+// CheckParent reports whether a stream that starts from the given parent, by
+// UUID and transaction number as in its first command, would find it intact. It
+// answers with a [*ParentError] if not. Receive looks again.
+func CheckParent(fs *btrfs.Filesystem, parent btrfs.UUID, transid uint64) error {
+	s, err := find(fs, parent, transid)
+	if err != nil {
+		return err
+	}
+	s.close()
+	return nil
+}
+
 // source is a subvolume that the stream builds upon, found intact.
 type source struct {
 	candidate

@@ -25,8 +25,9 @@
 // nothing but regular files and directories is ever opened, so no command waits
 // for the far end of a fifo or wakes a device. A stream may make device nodes,
 // set-user-ID programs, capabilities and any other extended attribute, as any
-// snapshot may have them: a received snapshot has to be trusted as much as its
-// sender before it is made reachable for others.
+// snapshot may have them, and it may clone from any intact snapshot on the file
+// system whose UUID it knows: a received snapshot has to be trusted as much as
+// its sender before it is made reachable for others.
 //
 // A clone or an increment starts only from a read-only subvolume that is proven
 // to be unchanged since it was received or sent, and Commit proves it again.
