@@ -106,12 +106,16 @@ func subvolumeText(s btrfs.Subvolume, used *btrfs.Usage, paths []string) string 
 	if used != nil {
 		total, exclusive = snapshot.ExactSize(int64(used.Referenced)), snapshot.ExactSize(int64(used.Exclusive))
 	}
+	level := s.Level
+	if level == 0 {
+		level = -1 // as it always was
+	}
 	ro := ""
 	if s.ReadOnly {
 		ro = " ro"
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%4d '/%s' (gen:%d total:%s exclusive:%s%s) %s\n", s.ID, printable(s.Path), s.Ctransid,
+	fmt.Fprintf(&b, "%4d '/%s' (level:%d gen:%d total:%s exclusive:%s%s) %s\n", s.ID, printable(s.Path), level, s.Ctransid,
 		sizeText(total), sizeText(exclusive), ro, uuidOrNone(s.UUID))
 	fmt.Fprintf(&b, "        (parent:%s/%d received:%s/%d)\n",
 		uuidOrNone(s.ParentUUID), s.Otransid, uuidOrNone(s.ReceivedUUID), s.Stransid)

@@ -173,14 +173,6 @@ func (v *syncView) close() { v.progress.close() }
 
 func (v *syncView) say(format string, args ...any) { v.env.Log.Info(fmt.Sprintf(format, args...)) }
 
-// would begins a line about what a dry run does not do.
-func (v *syncView) would() string {
-	if v.o.dryRun {
-		return "WOULD: "
-	}
-	return ""
-}
-
 // measuring tells that a test send is going on, which may take a while.
 func (v *syncView) measuring(s plan.Step) { v.say("Measuring %s", v.volume(s.Snapshot)+from(s)) }
 

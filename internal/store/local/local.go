@@ -110,16 +110,21 @@ func (s *Store) open() error {
 	if s.dir, err = s.root.Open("."); err != nil {
 		return err
 	}
-	if s.fs, err = btrfs.Open(handle(s.dir)); err != nil {
+	// A handle of its own, because it is taken over.
+	dir, err := s.root.Open(".")
+	if err != nil {
+		return err
+	}
+	if s.fs, err = btrfs.Of(dir); err != nil {
+		_ = dir.Close()
+		if errors.Is(err, btrfs.ErrNotBtrfs) {
+			return btrfs.ErrNotBtrfs
+		}
 		return err
 	}
 	s.subvol, s.prefix, err = btrfs.Locate(s.dir)
 	return err
 }
-
-// handle names an open file by a path that leads to it whatever happens to the
-// path that it was opened by.
-func handle(f *os.File) string { return fmt.Sprintf("/proc/self/fd/%d", f.Fd()) }
 
 // String names the store for people.
 func (s *Store) String() string { return "btrfs " + s.path }

@@ -19,6 +19,10 @@ import (
 	"github.com/buttersink/buttersink/internal/stream"
 )
 
+// errMounted says that a path below the store's directory leads off its file
+// system.
+var errMounted = errors.New("another file system is mounted on its directory")
+
 // errAbandoned ends a receive whose writer was closed without Commit.
 var errAbandoned = errors.New("the transfer was abandoned")
 
@@ -93,12 +97,19 @@ func (s *Store) place(p string) (_ *os.File, name string, err error) {
 // onSameFilesystem makes sure that a directory below the store's is not on
 // something that is mounted there.
 func (s *Store) onSameFilesystem(dir *os.File) error {
-	other, err := btrfs.Open(handle(dir))
+	again, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()))
 	if err != nil {
 		return err
 	}
+	other, err := btrfs.Of(again)
+	if err != nil && !errors.Is(err, btrfs.ErrNotBtrfs) {
+		return errors.Join(err, again.Close())
+	}
+	if err != nil {
+		return errors.Join(errMounted, again.Close())
+	}
 	if other.UUID() != s.fs.UUID() {
-		err = errors.New("another file system is mounted on its directory")
+		err = errMounted
 	}
 	return errors.Join(err, other.Close())
 }
