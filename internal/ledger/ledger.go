@@ -45,7 +45,8 @@ const (
 // Ledger is an open ledger. Its methods may be called from several goroutines.
 type Ledger struct {
 	db   *sql.DB
-	path string // for people
+	size *sql.Stmt // of Size, which is asked for every snapshot of a listing
+	path string    // for people
 }
 
 // Result is how something ended.
@@ -114,8 +115,7 @@ func (l *Ledger) RememberSize(e snapshot.Edge, kind string, size snapshot.Size, 
 // Size returns what RememberSize noted, or a Size that is not Known.
 func (l *Ledger) Size(e snapshot.Edge, kind string) (snapshot.Size, error) {
 	size := snapshot.Size{Known: true}
-	err := l.db.QueryRow(`SELECT bytes, exact FROM sizes WHERE edge_to = ? AND edge_from = ? AND kind = ?`,
-		e.To[:], e.From[:], kind).Scan(&size.Bytes, &size.Exact)
+	err := l.size.QueryRow(e.To[:], e.From[:], kind).Scan(&size.Bytes, &size.Exact)
 	switch {
 	case errors.Is(err, sql.ErrNoRows):
 		return snapshot.Size{}, nil
