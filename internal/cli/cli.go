@@ -53,7 +53,9 @@ func Main(args []string, env *Env) int {
 		err = stdout.err // of a write that nobody looked at; who left has seen enough
 	}
 	if interrupted, ok := errors.AsType[*interruptedError](context.Cause(ctx)); ok && err != nil {
-		err = &exitError{code: exitInterrupted, err: withCause(err, interrupted)}
+		if _, named := errors.AsType[*interruptedError](err); !named || judge(err).code != exitInterrupted {
+			err = &exitError{code: exitInterrupted, err: withCause(err, interrupted)}
+		}
 	}
 	code := env.report(err)
 	if lost := env.logFailure(); lost != nil {

@@ -146,8 +146,15 @@ func explainSync(err error, command string, src *opened) error {
 	if _, ok := errors.AsType[*job.SamePlaceError](err); ok {
 		return &usageError{command: command, err: err}
 	}
-	if e, ok := errors.AsType[*job.IncompleteError](err); ok && !errors.Is(err, context.Canceled) {
+	if e, ok := errors.AsType[*job.IncompleteError](err); ok {
+		cut, interrupted := errors.AsType[*interruptedError](err)
 		switch {
+		case interrupted:
+			return &exitError{
+				code: exitInterrupted,
+				err:  fmt.Errorf("%w; %d of %d snapshots are at the destination", cut, e.Done, e.Wanted),
+				hint: "Nothing half-made looks whole; the next run carries on.",
+			}
 		case e.Conflicts:
 			return &exitError{code: exitConflict, err: err, hint: "Nothing is ever overwritten: move what is in the way, or choose another destination."}
 		case e.Done > 0:
