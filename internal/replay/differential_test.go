@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	sequences = flag.Int("sequences", 40, "number of random sequences of snapshots to receive")
+	sequences = flag.Int("sequences", 30, "number of random sequences of snapshots to receive")
 	firstSeed = flag.Uint64("seed", 0, "seed of the first sequence")
 )
 

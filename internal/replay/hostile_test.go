@@ -76,6 +76,7 @@ func TestHostileStreams(t *testing.T) {
 			f.symlink("l", outside).file("x").add(stream.Command{Kind: stream.Link, Path: []byte("l/x"), PathLink: []byte("x")})
 		},
 		"relative symlink upwards": func(f *forge) { f.symlink("l", "../../outside").file("l/new") },
+		"symlink to within":        func(f *forge) { f.mkdir("d").mkdir("d/sub").symlink("l", "d").file("l/sub/new") },
 		"symlink to itself":        func(f *forge) { f.symlink("l", "l").file("l/new") },
 		"symlink through proc":     func(f *forge) { f.symlink("l", "/proc/self/root").file("l" + bind + "/new") },
 		"write through a link to one": func(f *forge) {
