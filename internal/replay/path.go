@@ -2,8 +2,8 @@ package replay
 
 import (
 	"bytes"
+	"container/list"
 	"fmt"
-	"math"
 	"os"
 	"strings"
 
@@ -13,7 +13,7 @@ import (
 // These bound the directories that are held open: of the subvolume being made,
 // and of each source of clones.
 const (
-	maxDirs       = 128
+	maxDirs       = 512
 	maxSourceDirs = 4
 )
 
@@ -33,16 +33,16 @@ type tree struct {
 	dev  uint64
 	dirs map[string]*dir // all but top, by path
 	max  int             // of dirs
+	used list.List       // of dirs, the one used last in front
 	last *dir            // of the last lookup; often asked for again
-	tick uint64
 }
 
 // dir is a directory that is held open.
 type dir struct {
 	path    string
 	fd      int
-	used    uint64
 	inherit inheritance
+	place   *list.Element // in tree.used; nil for top
 }
 
 // newTree takes over root, the top directory of a subvolume.
@@ -91,8 +91,9 @@ func (t *tree) dir(path []byte) (*dir, error) {
 			return nil, err
 		}
 	}
-	t.tick++
-	d.used = t.tick
+	if d.place != nil {
+		t.used.MoveToFront(d.place)
+	}
 	t.last = d
 	return d, nil
 }
@@ -110,10 +111,11 @@ func (t *tree) open(path []byte) (*dir, error) {
 		return nil, err
 	}
 	if len(t.dirs) >= t.max {
-		t.evict()
+		t.drop(t.used.Back().Value.(*dir))
 	}
 	d := &dir{path: string(path), fd: fd}
 	t.dirs[d.path] = d
+	d.place = t.used.PushFront(d)
 	return d, nil
 }
 
@@ -195,23 +197,10 @@ func (t *tree) forgetAll() {
 	}
 }
 
-// evict closes the directory that was not asked for the longest.
-func (t *tree) evict() {
-	var oldest *dir
-	least := uint64(math.MaxUint64)
-	for _, d := range t.dirs {
-		if d.used < least {
-			least, oldest = d.used, d
-		}
-	}
-	if oldest != nil {
-		t.drop(oldest)
-	}
-}
-
 func (t *tree) drop(d *dir) {
 	unix.Close(d.fd)
 	delete(t.dirs, d.path)
+	t.used.Remove(d.place)
 	if t.last == d {
 		t.last = t.top
 	}

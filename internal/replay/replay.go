@@ -52,7 +52,7 @@
 //
 // A Receiver holds the stream reader's buffer, two buffers of at most 1 MiB and
 // a zstd window of at most 8 MiB if it has to decompress, and at most
-// 128 directories, 16 clone sources and two files open, whatever the stream.
+// 512 directories, 16 clone sources and two files open, whatever the stream.
 package replay
 
 import (
