@@ -14,7 +14,7 @@ func TestReceivedTreesAreEqual(t *testing.T) {
 	source, target := btrfstest.New(t, btrfstest.MountOptions("noatime,compress=zstd")), btrfstest.New(t)
 	for seed := range uint64(4) {
 		name := fmt.Sprintf("live%d", seed)
-		tree := btrfstest.NewTree(t, source.Subvolume(name), seed, btrfstest.Without(btrfstest.RootInheritance))
+		tree := btrfstest.NewTree(t, source.Subvolume(name), seed, btrfstest.Without(btrfstest.RootInheritance, btrfstest.InlineTails))
 		tree.Fill()
 		var previous string
 		for round := range 4 {
