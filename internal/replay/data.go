@@ -122,7 +122,7 @@ func (r *Receiver) encodedWrite(c *stream.Command) error {
 		})
 		switch {
 		case err == nil:
-			return nil
+			return clearTail(fd, c.FileOffset+c.UnencodedFileLen)
 		case !isAny(err, unix.EINVAL, unix.ENOTTY, unix.EOPNOTSUPP, unix.ENOSPC):
 			return fmt.Errorf("writing an encoded extent: %w", err)
 		}
@@ -132,7 +132,37 @@ func (r *Receiver) encodedWrite(c *stream.Command) error {
 	if err != nil {
 		return fmt.Errorf("decompressing: %w", err)
 	}
-	return writeAt(fd, plain[c.UnencodedOffset:c.UnencodedOffset+c.UnencodedFileLen], int64(c.FileOffset))
+	if err := writeAt(fd, plain[c.UnencodedOffset:c.UnencodedOffset+c.UnencodedFileLen], int64(c.FileOffset)); err != nil {
+		return err
+	}
+	return clearTail(fd, c.FileOffset+c.UnencodedFileLen)
+}
+
+// smallestSector is the least size of a sector that a btrfs can have.
+const smallestSector = 4096
+
+// clearTail writes zeros behind an encoded extent that ends at end, up to the
+// end of the sector or of the file.
+//
+// Only an inline extent, or the last extent of a file, ends within a sector,
+// and what follows in the sector reads as zeros. The stream leaves it out (seen
+// on Linux 6.18), though the file may have something older there, and may go on
+// behind it. Without compressed data the kernel sends the whole sector.
+func clearTail(fd int, end uint64) error {
+	rest := end % smallestSector
+	if rest == 0 {
+		return nil
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fmt.Errorf("reading the size: %w", err)
+	}
+	stop := min(end+smallestSector-rest, uint64(st.Size))
+	if stop <= end {
+		return nil
+	}
+	var zeros [smallestSector]byte
+	return writeAt(fd, zeros[:stop-end], int64(end))
 }
 
 func isAny(err error, errnos ...unix.Errno) bool {
