@@ -39,7 +39,9 @@
 // default ACL of the root directory. File data are on disk before the received
 // UUID is set. Objects are created where they belong rather than under a
 // temporary name in the root, which takes a third off the time; see create.go
-// for what has to be undone because of it. A metadata-only stream is refused.
+// for what has to be undone because of it. What a stream with compressed data
+// leaves out behind an inline extent becomes zeros, as at the source, and does
+// not stay what the parent had there. A metadata-only stream is refused.
 // Removing an extended attribute that is not there is no error, because the
 // result is what was asked for.
 //
