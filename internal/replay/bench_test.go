@@ -139,16 +139,17 @@ func same(t testing.TB, what, a, b string, opts ...btrfstest.DigestOption) {
 
 // forge makes streams by hand.
 type forge struct {
-	t   testing.TB
-	out bytes.Buffer
-	w   *stream.Writer
+	t       testing.TB
+	version uint32
+	out     bytes.Buffer
+	w       *stream.Writer
 }
 
 var forgedUUID = stream.UUID{0xf0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}
 
 // newForge begins a full stream with the identity forgedUUID.
 func newForge(t testing.TB, version uint32) *forge {
-	f := &forge{t: t}
+	f := &forge{t: t, version: version}
 	f.w = stream.NewWriter(&f.out, version)
 	f.add(stream.Command{Kind: stream.Subvol, Path: []byte("forged"), UUID: forgedUUID, Transid: 7})
 	return f
@@ -156,7 +157,7 @@ func newForge(t testing.TB, version uint32) *forge {
 
 // newForgedIncrement begins a stream that starts from a parent.
 func newForgedIncrement(t testing.TB, version uint32, parent btrfs.UUID, transid uint64) *forge {
-	f := &forge{t: t}
+	f := &forge{t: t, version: version}
 	f.w = stream.NewWriter(&f.out, version)
 	f.add(stream.Command{
 		Kind: stream.Snapshot, Path: []byte("forged"), UUID: forgedUUID, Transid: 7,

@@ -327,11 +327,3 @@ func (r *Receiver) copyRange(ctx context.Context, dst, src int, to, from, n int6
 	}
 	return nil
 }
-
-// enableVerity is for a command that only kernels with experimental features
-// send.
-func (r *Receiver) enableVerity(c *stream.Command) error {
-	return errVerity
-}
-
-var errVerity = errors.New("fs-verity is not supported by this receiver")

@@ -19,6 +19,9 @@ var ErrMetadataOnly = errors.New("the stream has no file data (it was made for m
 // ErrOutside says that a path of a stream leads out of the subvolume.
 var ErrOutside = errors.New("the path leads out of the subvolume")
 
+// errVerity: only kernels with experimental features send such streams.
+var errVerity = errors.New("fs-verity is not supported by this receiver")
+
 // ParentReason says why a subvolume cannot be built upon.
 type ParentReason int
 

@@ -134,7 +134,14 @@ func TestHostileStreams(t *testing.T) {
 			f.file("x").add(c)
 		},
 		"clone from nowhere": func(f *forge) { f.file("x").add(clone("x", "real", stream.UUID{1})) },
-		"data left out":      func(f *forge) { f.file("x").add(stream.Command{Kind: stream.UpdateExtent, Path: []byte("x"), Size: 1}) },
+		"a seal": func(f *forge) {
+			if f.version < 3 {
+				f.add(stream.Command{Kind: stream.Unlink, Path: []byte("x")})
+				return
+			}
+			f.file("x").add(stream.Command{Kind: stream.EnableVerity, Path: []byte("x"), VerityAlgorithm: 1, VerityBlockSize: 4096})
+		},
+		"data left out": func(f *forge) { f.file("x").add(stream.Command{Kind: stream.UpdateExtent, Path: []byte("x"), Size: 1}) },
 		"an unknown allocation": func(f *forge) {
 			f.file("x").add(stream.Command{Kind: stream.Fallocate, Path: []byte("x"), FallocateMode: 8, Size: 4096})
 		},
@@ -149,7 +156,7 @@ func TestHostileStreams(t *testing.T) {
 	}
 	for name, make := range refused {
 		t.Run(name, func(t *testing.T) {
-			for _, version := range []uint32{2, 1} {
+			for _, version := range []uint32{3, 2, 1} {
 				f := newForge(t, version)
 				if version == 1 && needsTwo(f, make) {
 					continue

@@ -74,9 +74,14 @@ func TestParents(t *testing.T) {
 	})
 	t.Run("changed", func(t *testing.T) {
 		_, b := fresh(t)
+		wantParentError(t, CheckParent(b.fs, id, 0), id, ParentMissing, "")
 		b.must("one", full)
+		if err := CheckParent(b.fs, id, 0); err != nil {
+			t.Error(err)
+		}
 		touch(t, b.path("one"))
 		wantParentError(t, b.refuse("two", next), id, ParentChanged, "in/one")
+		wantParentError(t, CheckParent(b.fs, id, 0), id, ParentChanged, "in/one")
 	})
 	t.Run("flipped without a change", func(t *testing.T) {
 		_, b := fresh(t)
