@@ -14,8 +14,11 @@
 //     included. Snapshots that merely share a directory are never parents;
 //   - the destination holds it, or will after an earlier step;
 //   - on both sides it is still what its identity promises: snapshot.Trust, and
-//     for a parent that is the destination's own, nothing changed since it was
-//     made, or the transaction number that the source knows.
+//     for one that is a side's own, nothing changed since it was made, or the
+//     transaction number that the other side knows.
+//
+// What the destination has is kept under the same condition; else it is a
+// [Problem].
 //
 // Nearest is counted in generations, close relatives (siblings, parent and
 // child) before distant ones. Snapshots newer than what the destination has of
@@ -57,12 +60,6 @@ type Step struct {
 	Reason string
 }
 
-// Kept is a wanted snapshot that the destination has already.
-type Kept struct {
-	Snapshot snapshot.Snapshot // as the destination holds it
-	Source   snapshot.Snapshot // as the source holds it
-}
-
 // Problem is a wanted snapshot for which there is no step.
 type Problem struct {
 	Snapshot snapshot.Snapshot // as the source holds it
@@ -74,8 +71,10 @@ type Problem struct {
 
 // Plan is what Sync decides.
 type Plan struct {
-	Steps    []Step
-	Keep     []Kept
+	Steps []Step
+	// Keep are the wanted snapshots that the destination has already, as it holds
+	// them.
+	Keep     []snapshot.Snapshot
 	Problems []Problem
 	// Remove is what goes from the destination after every step has succeeded.
 	Remove []snapshot.Snapshot
@@ -125,21 +124,27 @@ func Sync(src, dst *snapshot.Inventory, w Wish) *Plan {
 		if !ok {
 			continue
 		}
+		if want.Trust == snapshot.Touched {
+			p.Problems = append(p.Problems, Problem{Snapshot: want, Path: want.Path, Why: "it was made writable and changed after it was received, so it is not the snapshot that its UUID names; make a new snapshot of it and remove this one"})
+			continue
+		}
 		there, held := dst.Find(id)
+		differs := ""
+		if held {
+			differs = s.why(want, there)
+		}
 		switch taken := dst.Occupied[want.Path]; {
-		case held && !there.Outside && there.Trust == snapshot.Touched:
-			p.Problems = append(p.Problems, Problem{Snapshot: want, Path: there.Path, Conflict: true, Why: "the destination's copy was made writable and changed after it was received; remove it there to have it sent again"})
+		case held && !there.Outside && differs != "":
+			p.Problems = append(p.Problems, Problem{Snapshot: want, Path: there.Path, Conflict: true, Why: fmt.Sprintf("the destination has it, but it %s; remove one of the two", differs)})
 		case held && !there.Outside:
-			p.Keep = append(p.Keep, Kept{Snapshot: there, Source: want})
+			p.Keep = append(p.Keep, there)
 		case taken != "":
 			p.Problems = append(p.Problems, Problem{Snapshot: want, Path: want.Path, Why: "its place is taken by " + taken, Conflict: true})
-		case held && s.why(want, there) == "":
+		case held && differs == "":
 			p.Steps = append(p.Steps, Step{
 				Action: Copy, Edge: snapshot.Edge{To: id}, Snapshot: want, Path: want.Path, Size: snapshot.ExactSize(0),
 				Reason: fmt.Sprintf("the destination's file system has it already, at %s", there.Path),
 			})
-		case want.Trust == snapshot.Touched:
-			p.Problems = append(p.Problems, Problem{Snapshot: want, Path: want.Path, Why: "it was made writable and changed after it was received, so it is not the snapshot that its UUID names; make a new snapshot of it and remove this one"})
 		default:
 			f := fam.of(want.UUID)
 			if missing[f] == nil {
@@ -158,13 +163,18 @@ func Sync(src, dst *snapshot.Inventory, w Wish) *Plan {
 }
 
 // removals lists what the destination's directory holds and the source's does
-// not.
+// not, every copy of it.
 func removals(src, dst *snapshot.Inventory) []snapshot.Snapshot {
 	var gone []snapshot.Snapshot
 	for _, there := range dst.Inside() {
-		here, ok := src.Find(there.ID)
-		if !ok || here.Outside {
-			gone = append(gone, there)
+		if here, ok := src.Find(there.ID); ok && !here.Outside {
+			continue
+		}
+		for _, s := range append([]snapshot.Snapshot{there}, there.Copies...) {
+			if !s.Outside {
+				s.Copies = nil
+				gone = append(gone, s)
+			}
 		}
 	}
 	return gone
@@ -179,22 +189,25 @@ type sync struct {
 	have map[int][]snapshot.Snapshot
 }
 
-// why says why a snapshot that both sides hold cannot be a parent, or nothing
-// if it can.
+// why says why a snapshot that both sides hold is not the same on both, or
+// nothing if it is.
 func (s *sync) why(here, there snapshot.Snapshot) string {
 	switch {
 	case here.Trust == snapshot.Touched:
-		return "has been changed on the source since it was received"
+		return "has been changed on the source since it was received there"
 	case there.Trust == snapshot.Touched:
 		return "has been changed at the destination since it was received"
+	case !here.Received && !here.Pristine && here.Transid != there.Transid:
+		return "has been changed on the source since it was sent"
 	case !there.Received && !there.Pristine && here.Transid != there.Transid:
-		return "is the destination's own snapshot, and has been changed since it was sent"
+		return "has been changed at the destination since it was sent from there"
 	}
 	return ""
 }
 
 // family plans all missing snapshots of one family.
 func (s *sync) family(f int, missing []snapshot.Snapshot) []Step {
+	older := s.scale(f).older
 	slices.SortFunc(missing, older)
 	// Snapshots older than all that is there go last, the youngest first, so
 	// that each has its neighbour to start from.
@@ -211,7 +224,7 @@ func (s *sync) family(f int, missing []snapshot.Snapshot) []Step {
 	var steps []Step
 	for _, want := range append(slices.Clone(missing[split:]), before...) {
 		step := Step{Action: Send, Snapshot: want, Path: want.Path, Edge: snapshot.Edge{To: want.ID}}
-		if parent, ok := nearest(want, s.have[f]); ok {
+		if parent, ok := s.scale(f).nearest(want, s.have[f]); ok {
 			step.Parent, step.Edge.From = parent, parent.ID
 			step.Reason = fmt.Sprintf("increment from %s, the nearest of its family that the destination has by then", parent.Path)
 		} else {
@@ -237,40 +250,55 @@ func (s *sync) whyFull(f int) string {
 	return "full: the destination has no snapshot of its family that the source has too"
 }
 
+// scale tells how to count generations in one family. Where all of it came with
+// streams, the numbers of the file system that it came from tell more than those
+// of the one that holds the copies, which may have arrived in any order.
+type scale struct{ origin bool }
+
+func (s *sync) scale(f int) scale {
+	for _, snap := range s.src.Snapshots {
+		if s.fam.of(snap.UUID) == f && (!snap.Received || snap.Transid == 0) {
+			return scale{}
+		}
+	}
+	return scale{origin: true}
+}
+
+func (c scale) generation(s snapshot.Snapshot) uint64 {
+	if c.origin {
+		return s.Transid
+	}
+	return s.Generation
+}
+
 // nearest picks the parent for want.
-func nearest(want snapshot.Snapshot, have []snapshot.Snapshot) (snapshot.Snapshot, bool) {
+func (c scale) nearest(want snapshot.Snapshot, have []snapshot.Snapshot) (snapshot.Snapshot, bool) {
 	if len(have) == 0 {
 		return snapshot.Snapshot{}, false
 	}
 	return slices.MinFunc(have, func(a, b snapshot.Snapshot) int {
 		return cmp.Or(
 			cmp.Compare(kinship(want, a), kinship(want, b)),
-			cmp.Compare(distance(want, a), distance(want, b)),
-			older(a, b),
+			cmp.Compare(c.distance(want, a), c.distance(want, b)),
+			c.older(a, b),
 		)
 	}), true
 }
 
 // older orders snapshots of one family by the time of their content.
-func older(a, b snapshot.Snapshot) int {
-	x, y := generations(a, b)
-	return cmp.Or(cmp.Compare(x, y), a.Created.Compare(b.Created), cmp.Compare(a.Path, b.Path), slices.Compare(a.ID[:], b.ID[:]))
+func (c scale) older(a, b snapshot.Snapshot) int {
+	return cmp.Or(
+		cmp.Compare(c.generation(a), c.generation(b)),
+		a.Created.Compare(b.Created),
+		cmp.Compare(a.Path, b.Path),
+		slices.Compare(a.ID[:], b.ID[:]),
+	)
 }
 
 // distance counts the generations between two snapshots.
-func distance(a, b snapshot.Snapshot) uint64 {
-	x, y := generations(a, b)
+func (c scale) distance(a, b snapshot.Snapshot) uint64 {
+	x, y := c.generation(a), c.generation(b)
 	return max(x, y) - min(x, y)
-}
-
-// generations returns numbers that order a and b. The numbers of the file
-// system where both come from tell more than those of the one that holds
-// copies: copies may have arrived in any order.
-func generations(a, b snapshot.Snapshot) (uint64, uint64) {
-	if a.Received && b.Received && a.Transid != 0 && b.Transid != 0 {
-		return a.Transid, b.Transid
-	}
-	return a.Generation, b.Generation
 }
 
 // kinship is 0 for siblings and for parent and child, 1 for other relatives.

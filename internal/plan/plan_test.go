@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"pgregory.net/rapid"
@@ -73,6 +74,15 @@ func TestSync(t *testing.T) {
 	outside := func(s snapshot.Snapshot) snapshot.Snapshot { s.Outside = true; return s }
 	at := func(s snapshot.Snapshot, gen uint64) snapshot.Snapshot { s.Transid = gen; return s }
 	pristine := func(s snapshot.Snapshot) snapshot.Snapshot { s.Pristine = true; return s }
+	arrived := func(s snapshot.Snapshot, gen uint64) snapshot.Snapshot {
+		s = copyOf(s, "")
+		s.Parent, s.Generation = id("one"), gen
+		return s
+	}
+	made := func(s snapshot.Snapshot, hour int) snapshot.Snapshot {
+		s.Created = time.Date(2026, 1, 1, hour, 0, 0, 0, time.UTC)
+		return s
+	}
 	// A restored subvolume: live1 was made from a copy of b, and d from live1.
 	d := snap("d", "live1", 40)
 	restored := inventory(a, b, d)
@@ -91,6 +101,8 @@ func TestSync(t *testing.T) {
 		{"two families in one directory stay apart", inventory(a, snap("p", "y", 11), b, snap("q", "y", 21)), inventory(), "a b<a p q<p"},
 		{"a changed parent is not used", inventory(a, b), inventory(touched(copyOf(a, ""))), "b"},
 		{"a parent changed on the source is not used", inventory(touched(a), b), inventory(copyOf(a, "")), "b"},
+		{"an own parent changed after it was sent is not used", inventory(at(a, 12), b), inventory(copyOf(a, "")), "b"},
+		{"one with other numbers that never changed is", inventory(pristine(at(a, 12)), b), inventory(copyOf(a, "")), "b<a"},
 		{"a doubtful one is used until proven", inventory(a, b), inventory(doubtful(copyOf(a, ""))), "b<a"},
 		{"going home: the original is the parent", inventory(copyOf(a, ""), copyOf(b, "a")), inventory(a), "b<a"},
 		{"going home to an original that was never changed", inventory(copyOf(a, ""), copyOf(b, "a")), inventory(pristine(at(a, 12))), "b<a"},
@@ -100,6 +112,8 @@ func TestSync(t *testing.T) {
 		{"what lies elsewhere on the file system is copied", inventory(a, b), inventory(outside(copyOf(a, ""))), "a= b<a"},
 		{"a changed one that lies elsewhere is not", inventory(a), inventory(touched(outside(copyOf(a, "")))), "a"},
 		{"through a writable subvolume made from a snapshot", restored, inventory(copyOf(a, ""), copyOf(b, "a")), "d<b"},
+		{"copies that arrived in any order", inventory(arrived(a, 3), arrived(b, 1), arrived(c, 2)), inventory(copyOf(a, "")), "b<a c<b"},
+		{"of one generation: as they were made", inventory(a, made(snap("z", "x", 20), 1), made(snap("y", "x", 20), 2)), inventory(copyOf(a, "")), "z<a y<z"},
 		{"siblings before cousins", func() *snapshot.Inventory {
 			inv := inventory(a, snap("e", "live1", 25), snap("f", "live1", 60), snap("g", "x", 58))
 			inv.Lineage = map[snapshot.ID]snapshot.ID{id("subvol-live1"): a.UUID}
@@ -137,6 +151,32 @@ func TestSyncProblems(t *testing.T) {
 	}
 }
 
+// TestSyncDiffers: what the destination has under a UUID is kept only if it is
+// what the source has under it.
+func TestSyncDiffers(t *testing.T) {
+	a := snap("a", "x", 10)
+	changed := func(s snapshot.Snapshot) snapshot.Snapshot { s.Transid += 5; return s }
+	touched := func(s snapshot.Snapshot) snapshot.Snapshot { s.Trust = snapshot.Touched; return s }
+	for _, tt := range []struct {
+		name     string
+		src, dst snapshot.Snapshot
+		conflict bool
+		why      string
+	}{
+		{"an original changed after it was sent", changed(a), copyOf(a, ""), true, "changed on the source"},
+		{"a copy changed at the destination", a, touched(copyOf(a, "")), true, "changed at the destination"},
+		{"an original changed after it came here", copyOf(a, ""), changed(a), true, "changed at the destination"},
+		{"a copy changed on the source", touched(copyOf(a, "")), a, false, "changed after it was received"},
+	} {
+		p := Sync(inventory(tt.src), inventory(tt.dst), Wish{Want: []snapshot.ID{a.ID}})
+		if len(p.Keep)+len(p.Steps) != 0 || len(p.Problems) != 1 {
+			t.Errorf("%s: keep %v, steps %v, problems %v", tt.name, p.Keep, p.Steps, p.Problems)
+		} else if q := p.Problems[0]; q.Conflict != tt.conflict || !strings.Contains(q.Why, tt.why) {
+			t.Errorf("%s: %+v", tt.name, q)
+		}
+	}
+}
+
 func TestDelete(t *testing.T) {
 	a, b, c := snap("a", "x", 1), snap("b", "x", 2), snap("c", "x", 3)
 	c.Outside = true
@@ -145,14 +185,18 @@ func TestDelete(t *testing.T) {
 	elsewhere.Outside = true
 	kept := copyOf(c, "")
 	kept.Outside = false
-	dst := inventory(copyOf(a, ""), copyOf(snap("old", "x", 0), ""), kept, elsewhere)
+	old := copyOf(snap("old", "x", 0), "")
+	twin, away := old, old
+	twin.Path, away.Path, away.Outside = "old twin", "/away", true
+	old.Copies = []snapshot.Snapshot{twin, away}
+	dst := inventory(copyOf(a, ""), old, kept, elsewhere)
 
 	var gone []string
 	// Only a is wanted: b, unwanted but in the source, would stay if it were there.
 	for _, s := range Sync(src, dst, Wish{Want: []snapshot.ID{a.ID}, Delete: true}).Remove {
 		gone = append(gone, s.Path)
 	}
-	if diff := cmp.Diff([]string{"c", "old"}, gone); diff != "" {
+	if diff := cmp.Diff([]string{"c", "old", "old twin"}, gone); diff != "" {
 		t.Error(diff)
 	}
 	if r := Sync(src, dst, Wish{Want: []snapshot.ID{a.ID}}).Remove; r != nil {

@@ -111,8 +111,9 @@ type Snapshot struct {
 	// snapshot lies inside it. For one that lies outside (Outside) it is a path
 	// for people to read.
 	Path string
-	// AlsoAt lists further copies with the same ID in the same store.
-	AlsoAt []string
+	// Copies are further subvolumes with the same ID in the same store, inside of
+	// its directory or outside. They have no Copies themselves.
+	Copies []Snapshot
 	// Outside is set for a snapshot on the same file system but outside of the
 	// store's directory. It is never wanted, listed or removed; it may serve as
 	// a parent, and can be copied in.
@@ -221,9 +222,8 @@ func (inv *Inventory) Find(id ID) (Snapshot, bool) {
 	return inv.Snapshots[i], true
 }
 
-// Distrust marks the snapshot with the given ID as touched, or, when proof was
-// found that it is not, as intact.
-func (inv *Inventory) Distrust(id ID, t Trust) {
+// SetTrust notes what a closer look at a snapshot has shown.
+func (inv *Inventory) SetTrust(id ID, t Trust) {
 	for i := range inv.Snapshots {
 		if inv.Snapshots[i].ID == id {
 			inv.Snapshots[i].Trust = t

@@ -95,9 +95,9 @@ func TestInventory(t *testing.T) {
 	if _, ok := inv.Find(ID{9}); ok {
 		t.Error("found what is not there")
 	}
-	inv.Distrust(b, Touched)
+	inv.SetTrust(b, Touched)
 	if s, _ := inv.Find(b); s.Trust != Touched {
-		t.Error("Distrust is not seen by Find")
+		t.Error("SetTrust is not seen by Find")
 	}
 	inv.Snapshots = append(inv.Snapshots, Snapshot{ID: ID{4}, Path: "new"})
 	if _, ok := inv.Find(ID{4}); !ok {

@@ -241,7 +241,7 @@ func (m *Memory) List(ctx context.Context) (*snapshot.Inventory, error) {
 			inv.Lineage[h.UUID] = h.Parent
 		}
 		if i, ok := index[h.ID]; ok {
-			inv.Snapshots[i].AlsoAt = append(inv.Snapshots[i].AlsoAt, h.Path)
+			inv.Snapshots[i].Copies = append(inv.Snapshots[i].Copies, h.Snapshot)
 			continue
 		}
 		index[h.ID] = len(inv.Snapshots)

@@ -90,7 +90,12 @@ func inside(t testing.TB, s store.Store) []string {
 	t.Helper()
 	paths := []string{}
 	for _, x := range list(t, s).Inside() {
-		paths = append(append(paths, x.Path), x.AlsoAt...)
+		paths = append(paths, x.Path)
+		for _, c := range x.Copies {
+			if !c.Outside {
+				paths = append(paths, c.Path)
+			}
+		}
 	}
 	slices.Sort(paths)
 	return paths
