@@ -20,10 +20,11 @@ package job
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
+	"path"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/buttersink/buttersink/internal/ledger"
@@ -41,8 +42,8 @@ type Engine struct {
 
 // Selection says which snapshots of a store are meant.
 type Selection struct {
-	// Name selects the snapshots whose paths end in this element, at any depth.
-	// Empty selects all.
+	// Name selects the snapshots of which a path ends in this element, at any
+	// depth. Empty selects all.
 	Name string
 	// Exclude drops a snapshot if any of its paths matches at its start.
 	Exclude []*regexp.Regexp
@@ -73,7 +74,7 @@ func (e *UnableError) Error() string { return fmt.Sprintf("%s cannot %s", e.Stor
 // excluded counts those that only Exclude has dropped.
 func (s Selection) pick(inv *snapshot.Inventory) (picked []snapshot.Snapshot, excluded int) {
 	for _, snap := range inv.Inside() {
-		if s.Name != "" && snap.Name() != s.Name {
+		if s.Name != "" && !slices.ContainsFunc(paths(snap), func(p string) bool { return path.Base(p) == s.Name }) {
 			continue
 		}
 		if s.excludes(snap) {
@@ -85,9 +86,20 @@ func (s Selection) pick(inv *snapshot.Inventory) (picked []snapshot.Snapshot, ex
 	return picked, excluded
 }
 
+// paths returns all paths of a snapshot inside of its store's directory.
+func paths(snap snapshot.Snapshot) []string {
+	all := []string{snap.Path}
+	for _, c := range snap.Copies {
+		if !c.Outside {
+			all = append(all, c.Path)
+		}
+	}
+	return all
+}
+
 func (s Selection) excludes(snap snapshot.Snapshot) bool {
 	for _, re := range s.Exclude {
-		for _, p := range append([]string{snap.Path}, snap.AlsoAt...) {
+		for _, p := range paths(snap) {
 			if at := re.FindStringIndex(p); at != nil && at[0] == 0 {
 				return true
 			}
@@ -157,9 +169,4 @@ func (e *Engine) remember(edge snapshot.Edge, kind string, size snapshot.Size) {
 	if err := e.Ledger.RememberSize(edge, kind, size, time.Now()); err != nil {
 		e.log().Warn("remembering a size", "error", err)
 	}
-}
-
-// interrupted reports whether an error only says that the run was cut short.
-func interrupted(ctx context.Context, err error) bool {
-	return ctx.Err() != nil || errors.Is(err, context.Canceled)
 }

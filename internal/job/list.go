@@ -3,7 +3,6 @@ package job
 import (
 	"context"
 	"errors"
-	"fmt"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
@@ -33,7 +32,7 @@ type Listing struct {
 }
 
 // List answers what a store holds in its directory. It fails with
-// *NoSnapshotsError if that is nothing, after having cleaned.
+// *NoSnapshotsError if that is nothing and there was nothing to clean either.
 func (e *Engine) List(ctx context.Context, st store.Store, o ListOptions) (*Listing, error) {
 	if o.Clean && !o.DryRun {
 		unlock, err := lock(ctx, st, o.Who)
@@ -50,17 +49,19 @@ func (e *Engine) List(ctx context.Context, st store.Store, o ListOptions) (*List
 	if err != nil {
 		return nil, err
 	}
+	cleaned := 0
 	var failed error
 	if o.Clean {
-		failed = e.clean(ctx, st, inv, o)
+		cleaned, failed = e.clean(ctx, st, inv, o)
 	}
 	listing := &Listing{Inventory: inv}
-	listing.Snapshots, _ = o.pick(inv)
-	if len(listing.Snapshots) == 0 {
+	excluded := 0
+	listing.Snapshots, excluded = o.pick(inv)
+	if len(listing.Snapshots)+excluded+cleaned == 0 {
 		return listing, errors.Join(failed, &NoSnapshotsError{Store: st.String(), Named: o.Name != ""})
 	}
 	if err := e.sizes(ctx, st, listing, o); err != nil {
-		return listing, err
+		return listing, errors.Join(failed, err)
 	}
 	return listing, failed
 }
@@ -82,8 +83,8 @@ func (e *Engine) sizes(ctx context.Context, st store.Store, l *Listing, o ListOp
 			}
 			return measurer.Estimate(ctx, edge)
 		})
-		if interrupted(ctx, err) {
-			return err
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 		if err != nil {
 			e.log().Warn("the size of a snapshot cannot be told", "snapshot", l.Inventory.Where(*snap), "error", err)
@@ -92,11 +93,11 @@ func (e *Engine) sizes(ctx context.Context, st store.Store, l *Listing, o ListOp
 	return nil
 }
 
-// clean removes what unfinished transfers have left.
-func (e *Engine) clean(ctx context.Context, st store.Store, inv *snapshot.Inventory, o ListOptions) error {
+// clean removes what unfinished transfers have left, and counts it.
+func (e *Engine) clean(ctx context.Context, st store.Store, inv *snapshot.Inventory, o ListOptions) (cleaned int, err error) {
 	remover, ok := st.(store.Remover)
 	if !ok {
-		return &UnableError{Store: st.String(), Verb: "remove unfinished transfers"}
+		return 0, &UnableError{Store: st.String(), Verb: "remove unfinished transfers"}
 	}
 	var errs []error
 	for _, p := range inv.Partials {
@@ -105,13 +106,16 @@ func (e *Engine) clean(ctx context.Context, st store.Store, inv *snapshot.Invent
 		}
 		var err error
 		if !o.DryRun {
-			if err = remover.RemovePartial(ctx, p); err != nil {
-				errs = append(errs, fmt.Errorf("removing %s: %w", p.Path, err))
-			}
+			err = remover.RemovePartial(ctx, p)
+		}
+		if err != nil {
+			errs = append(errs, err)
+		} else {
+			cleaned++
 		}
 		if o.Cleaned != nil {
 			o.Cleaned(p, err)
 		}
 	}
-	return errors.Join(errs...)
+	return cleaned, errors.Join(errs...)
 }

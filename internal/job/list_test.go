@@ -2,6 +2,7 @@ package job
 
 import (
 	"errors"
+	"regexp"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -56,6 +57,9 @@ func TestList(t *testing.T) {
 	if n, ok := errors.AsType[*NoSnapshotsError](err); !ok || !n.Named {
 		t.Errorf("no such name: %v", err)
 	}
+	if l, err = e.List(t.Context(), m, ListOptions{Selection: Selection{Exclude: []*regexp.Regexp{regexp.MustCompile("")}}}); err != nil || len(l.Snapshots) != 0 {
+		t.Errorf("all excluded: %v, %v", listed(l), err)
+	}
 	// A size that cannot be had is not worth failing for.
 	f.On(storetest.Estimate).Always().Return(errors.New("no"))
 	if l, err = (&Engine{}).List(t.Context(), f, ListOptions{}); err != nil || l.Snapshots[0].Size.Known {
@@ -98,6 +102,15 @@ func TestListCleans(t *testing.T) {
 	inv, err := m.List(t.Context())
 	if err != nil || len(inv.Partials) != 1 || inv.Partials[0].Path != "c.part" {
 		t.Errorf("left: %+v, %v", inv.Partials, err)
+	}
+
+	only := storetest.NewMemory("only")
+	only.AddPartial("e.part", true)
+	if _, err := (&Engine{}).List(t.Context(), only, o); err != nil {
+		t.Errorf("nothing but what was cleaned: %v", err)
+	}
+	if _, err := (&Engine{}).List(t.Context(), only, o); !is[*NoSnapshotsError](err) {
+		t.Errorf("nothing left: %v", err)
 	}
 
 	m.AddPartial("d.part", true)

@@ -52,24 +52,50 @@ type SyncReport struct {
 	Removed  []snapshot.Snapshot
 }
 
-// IncompleteError says that not all that was wanted is at the destination.
+// IncompleteError says that not all that was wanted is at the destination, or,
+// after a dry run, would be.
 type IncompleteError struct {
 	Wanted, Done int
+	DryRun       bool
 	// Conflicts is set if nothing but things in the way kept the rest from
 	// being done.
 	Conflicts bool
-	Err       error
+	// Failures are the reasons, one for each snapshot that has one of its own.
+	Failures []error
+	// Interrupted is why the run was cut short, if it was.
+	Interrupted error
 }
 
 func (e *IncompleteError) Error() string {
-	return fmt.Sprintf("%d of %d snapshots are not at the destination: %v", e.Wanted-e.Done, e.Wanted, e.Err)
+	if e.DryRun {
+		return fmt.Sprintf("%d of %d snapshots cannot be transferred", e.Wanted-e.Done, e.Wanted)
+	}
+	return fmt.Sprintf("%d of %d snapshots are not at the destination", e.Wanted-e.Done, e.Wanted)
 }
 
-func (e *IncompleteError) Unwrap() error { return e.Err }
+// Unwrap returns all reasons.
+func (e *IncompleteError) Unwrap() []error {
+	if e.Interrupted != nil {
+		return append([]error{e.Interrupted}, e.Failures...)
+	}
+	return e.Failures
+}
+
+// RemovalError says that everything was transferred, but not everything that
+// was to go could be removed.
+type RemovalError struct{ Failures []error }
+
+func (e *RemovalError) Error() string {
+	return fmt.Sprintf("%d snapshots could not be removed", len(e.Failures))
+}
+
+// Unwrap returns the reasons.
+func (e *RemovalError) Unwrap() []error { return e.Failures }
 
 // Sync brings the selected snapshots of src to dst. It fails with
 // *NoSnapshotsError, *SamePlaceError or *store.LockedError before anything is
-// done, and with *IncompleteError if some of it could not be done.
+// done, and with *IncompleteError or *RemovalError if some of it could not be
+// done.
 func (e *Engine) Sync(ctx context.Context, src, dst store.Store, o SyncOptions) (*SyncReport, error) {
 	a, okA := src.(store.Located)
 	b, okB := dst.(store.Located)
@@ -81,7 +107,7 @@ func (e *Engine) Sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 		if err != nil {
 			return nil, err
 		}
-		return &SyncReport{Outlook: outlook}, unresolved(outlook)
+		return &SyncReport{Outlook: outlook}, incomplete(ctx, outlook, nil)
 	}
 	unlock, err := lock(ctx, dst, o.Who)
 	if err != nil {
@@ -120,7 +146,7 @@ func (e *Engine) begin(dst store.Store, who string) (end func(context.Context, e
 		outcome := ledger.Outcome{Result: ledger.Done, Ended: time.Now()}
 		if failed != nil {
 			outcome.Result, outcome.Message = ledger.Failed, failed.Error()
-			if interrupted(ctx, failed) {
+			if ctx.Err() != nil {
 				outcome.Result = ledger.Interrupted
 			}
 		}
@@ -147,17 +173,18 @@ func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 			e.remember(r.Step.Edge, streamSize, snapshot.ExactSize(r.Bytes))
 		}
 	}
-	if err := incomplete(outlook, report.Transfer); err != nil {
+	if err := incomplete(ctx, outlook, report.Transfer); err != nil {
 		if len(outlook.Remove) > 0 {
 			e.log().Warn("Nothing is removed from the destination, since not everything has succeeded")
 		}
 		return report, err
 	}
-	return report, e.remove(ctx, dst, report, o)
+	return report, e.remove(ctx, src, dst, report, o)
 }
 
-// remove takes from the destination what the plan says.
-func (e *Engine) remove(ctx context.Context, dst store.Store, report *SyncReport, o SyncOptions) error {
+// remove takes from the destination what the plan says and the source still
+// does not have: the plan may be hours old.
+func (e *Engine) remove(ctx context.Context, src, dst store.Store, report *SyncReport, o SyncOptions) error {
 	if len(report.Outlook.Remove) == 0 {
 		return nil
 	}
@@ -165,14 +192,22 @@ func (e *Engine) remove(ctx context.Context, dst store.Store, report *SyncReport
 	if !ok {
 		return &UnableError{Store: dst.String(), Verb: "remove snapshots"}
 	}
-	var errs []error
+	holds, err := src.List(ctx)
+	if err != nil {
+		return fmt.Errorf("looking at the source again before removing anything: %w", err)
+	}
+	failed := &RemovalError{}
 	for _, snap := range report.Outlook.Remove {
 		if err := ctx.Err(); err != nil {
-			return errors.Join(append(errs, err)...)
+			return context.Cause(ctx)
+		}
+		if here, ok := holds.Find(snap.ID); ok && !here.Outside {
+			e.log().Info(fmt.Sprintf("%s is not removed: the source has it again", snap.Path))
+			continue
 		}
 		err := remover.Remove(ctx, snap)
 		if err != nil {
-			errs = append(errs, err)
+			failed.Failures = append(failed.Failures, err)
 		} else {
 			report.Removed = append(report.Removed, snap)
 		}
@@ -180,7 +215,10 @@ func (e *Engine) remove(ctx context.Context, dst store.Store, report *SyncReport
 			o.Removed(snap, err)
 		}
 	}
-	return errors.Join(errs...)
+	if len(failed.Failures) > 0 {
+		return failed
+	}
+	return nil
 }
 
 // outlook lists both stores and plans.
@@ -201,6 +239,9 @@ func (e *Engine) outlook(ctx context.Context, src, dst store.Store, o SyncOption
 	for _, s := range wanted {
 		wish.Want = append(wish.Want, s.ID)
 	}
+	if err := e.inspect(ctx, dst, has, wanted); err != nil {
+		return nil, err
+	}
 	p, err := e.plan(ctx, src, dst, holds, has, wish)
 	if err != nil {
 		return nil, err
@@ -215,23 +256,53 @@ func (e *Engine) outlook(ctx context.Context, src, dst store.Store, o SyncOption
 	return outlook, nil
 }
 
+// inspect finds out what else than snapshots is in the way of those that the
+// destination does not have, so that the plan can do without them.
+func (e *Engine) inspect(ctx context.Context, dst store.Store, has *snapshot.Inventory, wanted []snapshot.Snapshot) error {
+	inspector, ok := dst.(store.Inspector)
+	if !ok {
+		return nil
+	}
+	for _, want := range wanted {
+		if there, ok := has.Find(want.ID); ok && !there.Outside || has.Occupied[want.Path] != "" {
+			continue
+		}
+		what, err := inspector.Inspect(ctx, want.Path)
+		if err != nil {
+			return err
+		}
+		if what != "" {
+			has.Occupied[want.Path] = what
+		}
+	}
+	return nil
+}
+
 // plan plans, looks closer at the doubtful snapshots on which the plan rests,
 // and plans again as long as that has changed anything.
 func (e *Engine) plan(ctx context.Context, src, dst store.Store, holds, has *snapshot.Inventory, wish plan.Wish) (*plan.Plan, error) {
 	for {
 		p := plan.Sync(holds, has, wish)
-		changed := false
+		var rests []snapshot.ID
+		for _, kept := range p.Keep {
+			rests = append(rests, kept.ID)
+		}
 		for _, step := range p.Steps {
-			for _, end := range []struct {
-				st  store.Store
+			rests = append(rests, step.Edge.To)
+			if !step.Edge.IsFull() {
+				rests = append(rests, step.Edge.From)
+			}
+		}
+		changed := false
+		for _, id := range rests {
+			for _, side := range []struct {
+				store.Store
 				inv *snapshot.Inventory
-				id  snapshot.ID
-			}{{src, holds, step.Edge.To}, {src, holds, step.Edge.From}, {dst, has, step.Edge.From}, {dst, has, step.Edge.To}} {
-				again, err := e.prove(ctx, end.st, end.inv, end.id)
-				if err != nil {
-					return nil, err
+			}{{src, holds}, {dst, has}} {
+				if err := ctx.Err(); err != nil {
+					return nil, context.Cause(ctx)
 				}
-				changed = changed || again
+				changed = e.prove(ctx, side.Store, side.inv, id) || changed
 			}
 		}
 		if !changed {
@@ -241,24 +312,27 @@ func (e *Engine) plan(ctx context.Context, src, dst store.Store, holds, has *sna
 }
 
 // prove settles the trust of a doubtful snapshot, and reports whether it turned
-// out to be touched.
-func (e *Engine) prove(ctx context.Context, st store.Store, inv *snapshot.Inventory, id snapshot.ID) (bool, error) {
+// out to be touched. One that cannot be looked at is not relied on either.
+func (e *Engine) prove(ctx context.Context, st store.Store, inv *snapshot.Inventory, id snapshot.ID) bool {
 	snap, ok := inv.Find(id)
 	if !ok || snap.Trust != snapshot.Doubtful {
-		return false, nil
+		return false
 	}
-	trust := snapshot.Touched
+	trust, err := snapshot.Touched, error(nil)
 	if prover, ok := st.(store.Prover); ok {
-		var err error
-		if trust, err = prover.Prove(ctx, snap); err != nil {
-			return false, err
-		}
+		trust, err = prover.Prove(ctx, snap)
 	}
-	inv.Distrust(id, trust)
-	if trust == snapshot.Touched {
+	switch {
+	case ctx.Err() != nil:
+		return false
+	case err != nil:
+		trust = snapshot.Touched
+		e.log().Warn(fmt.Sprintf("%s cannot be looked at, so nothing is based on it", inv.Where(snap)), "error", err)
+	case trust == snapshot.Touched:
 		e.log().Warn(fmt.Sprintf("%s was made writable and changed after it was received; it is neither sent nor used as a parent", inv.Where(snap)))
 	}
-	return trust == snapshot.Touched, nil
+	inv.SetTrust(id, trust)
+	return trust == snapshot.Touched
 }
 
 // measure gives each step its size: exactly in a dry run that may measure, else
@@ -282,8 +356,8 @@ func (e *Engine) measure(ctx context.Context, src store.Store, outlook *Outlook,
 			}
 			return measurer.Estimate(ctx, step.Edge)
 		})
-		if interrupted(ctx, err) {
-			return err
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
 		}
 		if err != nil {
 			e.log().Warn("the size of a step cannot be told", "snapshot", step.Path, "error", err)
@@ -293,31 +367,37 @@ func (e *Engine) measure(ctx context.Context, src store.Store, outlook *Outlook,
 	return nil
 }
 
-// unresolved turns the problems of a plan into an error.
-func unresolved(o *Outlook) error { return incomplete(o, nil) }
-
 // incomplete says what of a plan has not been done. Without a report, as after
 // a dry run, only what cannot be planned counts.
-func incomplete(o *Outlook, r *transfer.Report) error {
-	x := &IncompleteError{Wanted: len(o.Keep) + len(o.Steps) + len(o.Problems), Done: len(o.Keep), Conflicts: true}
-	var errs []error
+func incomplete(ctx context.Context, o *Outlook, r *transfer.Report) error {
+	x := &IncompleteError{Wanted: len(o.Keep) + len(o.Steps) + len(o.Problems), Done: len(o.Keep), DryRun: r == nil}
+	conflicts := 0
 	for _, p := range o.Problems {
-		errs = append(errs, fmt.Errorf("%s: %s", p.Path, p.Why))
-		x.Conflicts = x.Conflicts && p.Conflict
+		x.Failures = append(x.Failures, fmt.Errorf("%s: %s", p.Path, p.Why))
+		if p.Conflict {
+			conflicts++
+		}
 	}
 	if r == nil {
 		x.Done += len(o.Steps)
 	} else {
 		x.Done += r.Count(transfer.Committed)
 		for _, result := range r.Results {
-			_, conflict := errors.AsType[*store.ExistsError](result.Err)
-			x.Conflicts = x.Conflicts && (conflict || result.Outcome == transfer.Committed)
+			if result.Outcome != transfer.Failed {
+				continue
+			}
+			x.Failures = append(x.Failures, fmt.Errorf("%s: %w", result.Step.Path, result.Err))
+			if _, ok := errors.AsType[*store.ExistsError](result.Err); ok {
+				conflicts++
+			}
 		}
-		errs = append(errs, r.Err())
 	}
 	if x.Done == x.Wanted {
 		return nil
 	}
-	x.Err = errors.Join(errs...)
+	if ctx.Err() != nil {
+		x.Interrupted = context.Cause(ctx)
+	}
+	x.Conflicts = conflicts > 0 && conflicts == len(x.Failures)
 	return x
 }

@@ -40,8 +40,8 @@ func mustLedger(t *testing.T) *ledger.Ledger {
 	return l
 }
 
-// paths lists what a store holds in its directory, for tests of either kind.
-func paths(t interface{ Fatal(args ...any) }, s store.Store) []string {
+// held lists what a store holds in its directory, for tests of either kind.
+func held(t interface{ Fatal(args ...any) }, s store.Store) []string {
 	inv, err := s.List(context.Background())
 	if err != nil {
 		t.Fatal(err)
@@ -92,7 +92,7 @@ func TestSync(t *testing.T) {
 	if n := r.Transfer.Count(transfer.Committed); n != 3 {
 		t.Errorf("%d committed", n)
 	}
-	if diff := cmp.Diff(paths(t, src), paths(t, dst)); diff != "" {
+	if diff := cmp.Diff(held(t, src), held(t, dst)); diff != "" {
 		t.Error(diff)
 	}
 	for _, s := range r.Outlook.Steps {
@@ -147,7 +147,7 @@ func TestSyncDryRun(t *testing.T) {
 	if err != nil || r.Outlook.Steps[0].Size.Exact {
 		t.Errorf("with estimates only: %+v, %v", r, err)
 	}
-	if diff := cmp.Diff([]string{"foreign"}, paths(t, dst)); diff != "" {
+	if diff := cmp.Diff([]string{"foreign"}, held(t, dst)); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -218,7 +218,7 @@ func TestSyncSelects(t *testing.T) {
 		if _, err := (&Engine{}).Sync(t.Context(), src, dst, SyncOptions{Selection: tt.selection}); err != nil {
 			t.Errorf("%+v: %v", tt.selection, err)
 		}
-		if diff := cmp.Diff(tt.want, paths(t, dst)); diff != "" {
+		if diff := cmp.Diff(tt.want, held(t, dst)); diff != "" {
 			t.Errorf("%+v:\n%s", tt.selection, diff)
 		}
 	}
@@ -257,8 +257,8 @@ func TestSyncProves(t *testing.T) {
 	a := src.AddReceived("f", 10, "a")
 	src.SetTrust(a.ID, snapshot.Doubtful, snapshot.Touched)
 	_, err := (&Engine{}).Sync(t.Context(), src, dst, SyncOptions{})
-	if e, ok := errors.AsType[*IncompleteError](err); !ok || e.Conflicts || len(paths(t, dst)) != 0 {
-		t.Errorf("changed on the source: %v, %v", err, paths(t, dst))
+	if e, ok := errors.AsType[*IncompleteError](err); !ok || e.Conflicts || len(held(t, dst)) != 0 {
+		t.Errorf("changed on the source: %v, %v", err, held(t, dst))
 	}
 }
 
@@ -283,7 +283,7 @@ func TestSyncDelete(t *testing.T) {
 	if diff := cmp.Diff([]string{"old<nil>"}, removed); diff != "" {
 		t.Error(diff)
 	}
-	if diff := cmp.Diff([]string{"a", "b"}, paths(t, dst)); diff != "" {
+	if diff := cmp.Diff([]string{"a", "b"}, held(t, dst)); diff != "" {
 		t.Error(diff)
 	}
 
@@ -293,10 +293,10 @@ func TestSyncDelete(t *testing.T) {
 	f.On(storetest.Commit).Return(errors.New("disk on fire"))
 	log, lines := logged()
 	_, err = (&Engine{Log: log}).Sync(t.Context(), src, f, SyncOptions{Delete: true})
-	if e, ok := errors.AsType[*IncompleteError](err); !ok || e.Done != 1 || !strings.Contains(err.Error(), "disk on fire") {
+	if e, ok := errors.AsType[*IncompleteError](err); !ok || e.Done != 1 || len(e.Failures) != 1 || !strings.Contains(e.Failures[0].Error(), "disk on fire") {
 		t.Errorf("after a failure: %v", err)
 	}
-	if diff := cmp.Diff([]string{"a", "old"}, paths(t, dst)); diff != "" {
+	if diff := cmp.Diff([]string{"a", "old"}, held(t, dst)); diff != "" {
 		t.Error(diff)
 	}
 	if !strings.Contains(lines.String(), "Nothing is removed") {
@@ -309,7 +309,7 @@ func TestSyncDelete(t *testing.T) {
 	f = storetest.NewFault(dst)
 	f.On(storetest.Remove).Return(errors.New("busy"))
 	r, err = (&Engine{}).Sync(t.Context(), src, f, SyncOptions{Delete: true})
-	if err == nil || len(r.Removed) != 1 {
+	if e, ok := errors.AsType[*RemovalError](err); !ok || len(e.Failures) != 1 || len(r.Removed) != 1 {
 		t.Errorf("after a failed removal: %+v, %v", r, err)
 	}
 }
@@ -345,7 +345,7 @@ func TestSyncLedger(t *testing.T) {
 	if _, err := (&Engine{Ledger: broken}).Sync(t.Context(), src, dst, SyncOptions{}); err != nil {
 		t.Errorf("with a broken ledger: %v", err)
 	}
-	if diff := cmp.Diff([]string{"a", "b"}, paths(t, dst)); diff != "" {
+	if diff := cmp.Diff([]string{"a", "b"}, held(t, dst)); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -365,7 +365,7 @@ func TestSyncInterrupted(t *testing.T) {
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("interrupted: %v", err)
 	}
-	if got := paths(t, dst); len(got) != 2 {
+	if got := held(t, dst); len(got) != 2 {
 		t.Errorf("after the third step was interrupted there are %v", got)
 	}
 	if dst.Busy()+src.Busy() != 0 {
@@ -374,7 +374,7 @@ func TestSyncInterrupted(t *testing.T) {
 	if _, err := (&Engine{}).Sync(t.Context(), src, dst, SyncOptions{}); err != nil {
 		t.Error(err)
 	}
-	if diff := cmp.Diff(paths(t, src), paths(t, dst)); diff != "" {
+	if diff := cmp.Diff(held(t, src), held(t, dst)); diff != "" {
 		t.Error(diff)
 	}
 }
@@ -407,7 +407,7 @@ func TestSyncAnyWorld(t *testing.T) {
 				dst.Add("other", generation, path)
 			}
 		}
-		before := paths(t, dst)
+		before := held(t, dst)
 		f := storetest.NewFault(dst)
 		for range rapid.IntRange(0, 2).Draw(t, "faults") {
 			op := rapid.SampledFrom([]storetest.Op{storetest.Create, storetest.Write, storetest.Commit, storetest.Copy, storetest.Remove}).Draw(t, "op")
@@ -430,7 +430,7 @@ func TestSyncAnyWorld(t *testing.T) {
 		if err != nil {
 			if !del || r == nil || len(r.Removed) == 0 {
 				for _, p := range before {
-					if !slices.Contains(paths(t, dst), p) {
+					if !slices.Contains(held(t, dst), p) {
 						t.Fatalf("%s is gone after a failure", p)
 					}
 				}

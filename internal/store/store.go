@@ -91,6 +91,13 @@ type Writer interface {
 	Close() error
 }
 
+// Inspector is a sink that can tell beforehand whether a path is free.
+type Inspector interface {
+	// Inspect returns what is in the way of a snapshot at a path, for people to
+	// read, or nothing. It changes nothing.
+	Inspect(ctx context.Context, path string) (string, error)
+}
+
 // Copier is a sink whose snapshots outside of its directory can be copied in
 // without sending them.
 type Copier interface {
@@ -143,13 +150,14 @@ type Located interface {
 // ErrNotFound is wrapped by errors about a snapshot that a store does not hold.
 var ErrNotFound = errors.New("no such snapshot")
 
-// ExistsError says that a path is taken.
+// ExistsError says that no snapshot can be made at a path because of what is
+// there, or above it.
 type ExistsError struct {
 	Path string // as people know it
-	What string // what is there: "a snapshot with another identity, ea7c...3ea1"
+	What string // what is in the way: "a snapshot with another identity, ea7c...3ea1"
 }
 
-func (e *ExistsError) Error() string { return fmt.Sprintf("%s exists: it is %s", e.Path, e.What) }
+func (e *ExistsError) Error() string { return fmt.Sprintf("%s: in the way is %s", e.Path, e.What) }
 
 // ParentError says why a snapshot cannot serve as the start of an increment.
 type ParentError struct {

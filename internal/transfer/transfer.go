@@ -90,7 +90,9 @@ func Run(ctx context.Context, steps []plan.Step, o Options) *Report {
 		default:
 			at.carryOut(ctx)
 		}
-		if res.Outcome != Committed {
+		// What could not be copied in is on the destination's file system all
+		// the same, and can be a parent.
+		if res.Outcome != Committed && step.Action != plan.Copy {
 			r.undone[step.Edge.To] = step.Path
 		}
 	}
@@ -247,7 +249,7 @@ func (p *position) send(ctx context.Context) (damaged bool, err error) {
 
 	out, err := to.Create(ctx, p.want())
 	if err != nil {
-		return false, fmt.Errorf("creating: %w", err)
+		return false, err // it says itself what was to be created
 	}
 	committed := false
 	defer func() {

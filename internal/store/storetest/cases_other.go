@@ -1,6 +1,7 @@
 package storetest
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -108,6 +109,23 @@ var removeCases = []Case{
 }
 
 var otherCases = []Case{
+	{"inspect", func(t testing.TB, h Harness) {
+		s, _ := populated(t, h, "a", "deep/b")
+		i := able[store.Inspector](t, s)
+		before := inside(t, s)
+		for p, free := range map[string]bool{"a": false, "deep": false, "deep/b": false, "a/x": false, "c": true, "deep/c": true, "new/er/c": true} {
+			what, err := i.Inspect(t.Context(), p)
+			if err != nil || (what == "") != free {
+				t.Errorf("Inspect at %q: %q, %v", p, what, err)
+			}
+		}
+		same(t, s, before)
+		ctx, cancel := context.WithCancel(t.Context())
+		cancel()
+		if _, err := i.Inspect(ctx, "c"); !errors.Is(err, context.Canceled) {
+			t.Errorf("Inspect after its context was cancelled: %v, want context.Canceled", err)
+		}
+	}},
 	{"copy", func(t testing.TB, h Harness) {
 		if h.Outside == nil {
 			t.Skip("there is no outside")

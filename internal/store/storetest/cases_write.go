@@ -342,7 +342,9 @@ var refusalCases = []Case{
 		w, err := able[store.Sink](t, dst).Create(t.Context(), wanted(x[1], none, "a/b"))
 		if err == nil {
 			w.Close()
-			t.Error("Create inside of a snapshot succeeded")
+		}
+		if _, ok := errors.AsType[*store.ExistsError](err); !ok {
+			t.Errorf("Create inside of a snapshot: %v, want *ExistsError", err)
 		}
 		same(t, dst, []string{"a"})
 		if h.Digest(t, dst, y) != want {

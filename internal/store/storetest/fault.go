@@ -28,6 +28,7 @@ const (
 	Commit        Op = "Commit"
 	CloseWriter   Op = "CloseWriter"
 	Copy          Op = "Copy"
+	Inspect       Op = "Inspect"
 	Remove        Op = "Remove"
 	RemovePartial Op = "RemovePartial"
 	Estimate      Op = "Estimate"

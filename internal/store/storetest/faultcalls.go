@@ -80,6 +80,18 @@ func (f *Fault) Copy(ctx context.Context, want store.Want) error {
 	return s.Copy(ctx, want)
 }
 
+// Inspect implements store.Inspector.
+func (f *Fault) Inspect(ctx context.Context, path string) (string, error) {
+	s, err := inner[store.Inspector](f, Inspect)
+	if err != nil {
+		return "", err
+	}
+	if err := f.before(ctx, Inspect, snapshot.ID{}); err != nil {
+		return "", err
+	}
+	return s.Inspect(ctx, path)
+}
+
 // Remove implements store.Remover.
 func (f *Fault) Remove(ctx context.Context, x snapshot.Snapshot) error {
 	s, err := inner[store.Remover](f, Remove)

@@ -54,6 +54,7 @@ var _ interface {
 	store.Source
 	store.Sink
 	store.Copier
+	store.Inspector
 	store.Remover
 	store.Measurer
 	store.Prover
@@ -297,6 +298,20 @@ func (m *Memory) free(p string) error {
 		}
 	}
 	return nil
+}
+
+// Inspect implements store.Inspector.
+func (m *Memory) Inspect(ctx context.Context, p string) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	err := m.free(p)
+	if e, ok := errors.AsType[*store.ExistsError](err); ok {
+		return e.What, nil
+	}
+	return "", err
 }
 
 // Open implements store.Source.
