@@ -15,7 +15,7 @@ import (
 )
 
 var (
-	sequences = flag.Int("sequences", 30, "number of random sequences of snapshots to receive")
+	sequences = flag.Int("sequences", 40, "number of random sequences of snapshots to receive")
 	firstSeed = flag.Uint64("seed", 0, "seed of the first sequence")
 )
 
@@ -74,7 +74,13 @@ func sequence(t *testing.T, s shape, seed uint64) {
 	b.decompress = s.force
 	progs := newBench(t, other, "theirs")
 	live := origin.Subvolume("live")
-	tree := btrfstest.NewTree(t, live, seed, btrfstest.Extra(int(20+seed%60)), btrfstest.Without(s.without...))
+	without := s.without
+	if s.compress {
+		// Such streams do not always say how long a file is after fallocate
+		// (TestGrownInlineExtent).
+		without = append([]btrfstest.Feature{btrfstest.Prealloc}, without...)
+	}
+	tree := btrfstest.NewTree(t, live, seed, btrfstest.Extra(int(20+seed%60)), btrfstest.Without(without...))
 	var snapshots []string
 	lost := false // whether btrfs receive has failed, and cannot go on
 	for n := range 4 {
@@ -128,16 +134,16 @@ func sequence(t *testing.T, s shape, seed uint64) {
 	if t.Failed() {
 		return
 	}
-	backAndForth(t, s, seed, origin, b, send)
+	third := btrfstest.New(t, btrfstest.MountOptions(s.source), btrfstest.Size(1<<30))
+	backAndForth(t, without, seed, origin, third, b, send)
 }
 
 // backAndForth restores the last copy to a third file system, goes on working
 // there, and receives the increment where the copies are, and on the file
 // system of the originals.
-func backAndForth(t *testing.T, s shape, seed uint64, origin *btrfstest.FS, b *bench,
+func backAndForth(t *testing.T, without []btrfstest.Feature, seed uint64, origin, third *btrfstest.FS, b *bench,
 	send func(fs *btrfstest.FS, snapshot, parent string, also ...string) []byte,
 ) {
-	third := btrfstest.New(t, btrfstest.MountOptions(s.source), btrfstest.Size(1<<30))
 	restored := newBench(t, third, "restored")
 	was := b.path("s3")
 	result := restored.must("s3", send(origin, was, ""))
@@ -147,7 +153,7 @@ func backAndForth(t *testing.T, s shape, seed uint64, origin *btrfstest.FS, b *b
 	}
 
 	live := third.Snapshot(restored.path("s3"), "live", false)
-	tree := btrfstest.NewTree(t, live, seed+1_000_000, btrfstest.Extra(20), btrfstest.Without(append(s.without, btrfstest.RootInheritance)...))
+	tree := btrfstest.NewTree(t, live, seed+1_000_000, btrfstest.Extra(20), btrfstest.Without(append(without, btrfstest.RootInheritance)...))
 	tree.Mutate()
 	next := third.Snapshot("live", "s4", true)
 	in := send(third, next, restored.path("s3"))

@@ -12,6 +12,9 @@ import (
 // unfinished one is to be.
 var ErrExists = errors.New("already exists")
 
+// ErrInUse says that another receiver is at work on a subvolume.
+var ErrInUse = errors.New("another run is receiving it")
+
 // ErrMetadataOnly says that a stream was made without file data, for measuring.
 // It cannot be turned into a snapshot.
 var ErrMetadataOnly = errors.New("the stream has no file data (it was made for measuring)")

@@ -31,7 +31,11 @@ func (r *Receiver) prepare() error {
 	if err := vacant(r.o.Dir, r.o.Name); err != nil {
 		return err
 	}
-	return removeRemainder(r.o.Dir, r.part)
+	removed, err := RemoveRemainder(r.o.Dir, r.part)
+	if removed {
+		r.log.Info("Removed what an unfinished receive had left: " + r.part)
+	}
+	return err
 }
 
 // checkName refuses what is no name, and names of unfinished receives: such a
@@ -56,17 +60,38 @@ func vacant(dir *os.File, name string) error {
 	return fmt.Errorf("looking for %s: %w", name, err)
 }
 
-// removeRemainder deletes the subvolume called part, if there is one.
-func removeRemainder(dir *os.File, part string) error {
-	if vacant(dir, part) == nil {
-		return nil
+// RemoveRemainder deletes the subvolume called part in dir, if there is one, and
+// tells whether it did. It fails with [ErrInUse] if a Receiver is at work on
+// it, and with [ErrExists] if it is not a subvolume.
+func RemoveRemainder(dir *os.File, part string) (removed bool, err error) {
+	switch err := vacant(dir, part); {
+	case err == nil:
+		return false, nil
+	case !errors.Is(err, ErrExists):
+		return false, err
 	}
 	f, err := openSubvolume(dir, part)
 	if err != nil {
-		return err
+		return false, err
 	}
-	f.Close()
-	return remove(dir, part)
+	defer f.Close()
+	if err := claim(f); err != nil {
+		return false, fmt.Errorf("deleting %s: %w", part, err)
+	}
+	if err := remove(dir, part); err != nil {
+		return false, err
+	}
+	return true, nil
+}
+
+// claim marks an unfinished subvolume as being worked on, for as long as f is
+// open: what is left of a dead process is free.
+func claim(f *os.File) error {
+	err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == unix.EWOULDBLOCK {
+		return ErrInUse
+	}
+	return err
 }
 
 func remove(dir *os.File, part string) error {
@@ -135,6 +160,10 @@ func (r *Receiver) begin(c *stream.Command) error {
 	root, err := openSubvolume(r.o.Dir, r.part)
 	if err != nil {
 		return err
+	}
+	if err := claim(root); err != nil {
+		root.Close()
+		return fmt.Errorf("%s: %w", r.part, err)
 	}
 	if r.tree, err = newTree(root, maxDirs); err != nil {
 		root.Close()
