@@ -94,8 +94,7 @@ func (l *Ledger) Close() error {
 }
 
 // RememberSize notes the length of an edge's stream, measured at the given
-// time. Kind names the form of the stream that was measured ("stream-v1",
-// "stream-v2-compressed"); the same edge has a length in each. An exact size is
+// time. Kind names what was measured: the same edge has several sizes. An exact size is
 // never replaced by an estimate, and an unknown one is not noted.
 func (l *Ledger) RememberSize(e snapshot.Edge, kind string, size snapshot.Size, measured time.Time) error {
 	if !size.Known {

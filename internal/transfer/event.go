@@ -11,7 +11,7 @@ import (
 type Kind string
 
 const (
-	// StepBegun: a step begins. Size is what is expected.
+	// StepBegun: a step begins. Expected is how much it will be.
 	StepBegun Kind = "step-begun"
 	// Progress: a stream is going through. It comes at most five times a
 	// second, and not at all while nothing moves.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/buttersink/buttersink/internal/btrfs"
 	"github.com/buttersink/buttersink/internal/btrfstest"
+	"github.com/buttersink/buttersink/internal/replay"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 )
@@ -87,25 +88,96 @@ func TestCreateRefuses(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = unix.Unmount(dst.Path("mounted"), unix.MNT_DETACH) })
 
-	for _, path := range []string{"", ".", "..", "../x", "/etc/x", "x/../y", "a//b", "x.part", "leaving/x", "mounted/x"} {
+	mustMkdir(t, dst.Path("again"))
+	if err := unix.Mount(dst.Path("dir"), dst.Path("again"), "", unix.MS_BIND, ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = unix.Unmount(dst.Path("again"), unix.MNT_DETACH) })
+	dst.Snapshot("subvolume", "read-only", true)
+
+	for _, path := range []string{"", ".", "..", "../x", "/etc/x", "x/../y", "a//b", "x.part"} {
 		w := wantOf(inv, a, snapshot.Snapshot{})
 		w.Path = path
 		if got, err := to.Create(t.Context(), w); err == nil {
 			t.Errorf("Create at %q went well", path)
 			_ = got.Close()
 		}
+		if what, err := to.Inspect(t.Context(), path); err != nil || what == "" {
+			t.Errorf("Inspect at %q: %q, %v", path, what, err)
+		}
 	}
-	for path, what := range map[string]string{"dir": "directory", "file": "not a subvolume", "subvolume": "writable subvolume", "leaving": "not a subvolume"} {
+	for path, what := range map[string]string{
+		"dir": "a directory that is no subvolume", "file": "neither a subvolume nor a directory", "subvolume": "writable subvolume",
+		"leaving": "neither a subvolume nor a directory", "leaving/x": "leaving, which is not a directory", "file/x": "file, which is not a directory",
+		"mounted/x": "mounted at ", "mounted/y/x": "mounted at ", "again/x": "mounted at ", "read-only/x": "a read-only directory", "read-only/y/x": "a read-only directory",
+	} {
 		w := wantOf(inv, a, snapshot.Snapshot{})
 		w.Path = path
 		_, err := to.Create(t.Context(), w)
 		if e, ok := errors.AsType[*store.ExistsError](err); !ok || !strings.Contains(e.What, what) || e.Path != dst.Path(path) {
 			t.Errorf("Create at %q: %v", path, err)
 		}
+		// What is not made yet can only be in the way once it is.
+		if got, err := to.Inspect(t.Context(), path); err != nil || !strings.Contains(got, what) && path != "read-only/y/x" {
+			t.Errorf("Inspect at %q: %q, %v", path, got, err)
+		}
+	}
+	for _, free := range []string{"new", "new/er/x", "dir/x"} {
+		if what, err := to.Inspect(t.Context(), free); err != nil || what != "" {
+			t.Errorf("Inspect at %q: %q, %v", free, what, err)
+		}
+	}
+	for _, untouched := range []string{"new", "mounted/y"} {
+		if _, err := os.Lstat(dst.Path(untouched)); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s was made: %v", untouched, err)
+		}
 	}
 	_, err := to.Create(t.Context(), wantOf(inv, b, a))
 	if e, ok := errors.AsType[*store.ParentError](err); !ok || e.ID != a.ID {
 		t.Errorf("Create without the parent: %v", err)
+	}
+}
+
+// TestBeingReceived: what somebody receives at this moment is no remainder, also
+// for those who hold the lock of a directory above.
+func TestBeingReceived(t *testing.T) {
+	src, dst := btrfstest.New(t), btrfstest.New(t)
+	src.Subvolume("live")
+	src.Snapshot("live", "a", true)
+	mustMkdir(t, dst.Path("in"))
+	from, to, above := mustOpen(t, src.Dir), mustOpen(t, dst.Path("in")), mustOpen(t, dst.Dir)
+	inv := mustList(t, from)
+	want := wantOf(inv, at(t, inv, "a"), snapshot.Snapshot{})
+	r, err := from.Open(t.Context(), want.Edge)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	raw, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w, err := to.Create(t.Context(), want)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer w.Close()
+	// All but the END: the first command has been carried out when this returns,
+	// or will be before the next byte is taken.
+	for _, part := range [][]byte{raw[:len(raw)-10], raw[len(raw)-10 : len(raw)-5]} {
+		if _, err := w.Write(part); err != nil {
+			t.Fatal(err)
+		}
+	}
+	p := snapshot.Partial{Path: "in/a.part", Ours: true}
+	if err := above.RemovePartial(t.Context(), p); !errors.Is(err, replay.ErrInUse) {
+		t.Errorf("removing what is being received: %v", err)
+	}
+	if _, err := w.Write(raw[len(raw)-5:]); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Commit(t.Context()); err != nil {
+		t.Error(err)
 	}
 }
 

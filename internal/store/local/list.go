@@ -25,14 +25,16 @@ func (s *Store) List(ctx context.Context) (*snapshot.Inventory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing %s: %w", s.path, err)
 	}
+	if err := s.locate(); err != nil {
+		return nil, fmt.Errorf("listing %s: %w", s.path, err)
+	}
 	usage, _, err := s.fs.Quota()
 	if err != nil {
 		s.opt.Log.Warn("sizes of the quota groups cannot be read", "store", s.path, "error", err)
 	}
-	inv := s.inventory(subvolumes, s.fs.LinuxPaths(subvolumes, mounts), usage)
-
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	inv := s.inventory(subvolumes, s.prefix, s.fs.LinuxPaths(subvolumes, mounts), usage)
 	clear(s.known)
 	for _, snap := range inv.Snapshots {
 		s.known[snap.ID] = snap
@@ -41,16 +43,19 @@ func (s *Store) List(ctx context.Context) (*snapshot.Inventory, error) {
 }
 
 // inventory sorts out what the kernel has listed.
-func (s *Store) inventory(subvolumes []btrfs.Subvolume, paths map[uint64][]string, usage map[uint64]btrfs.Usage) *snapshot.Inventory {
+func (s *Store) inventory(subvolumes []btrfs.Subvolume, prefix string, paths map[uint64][]string, usage map[uint64]btrfs.Usage) *snapshot.Inventory {
 	inv := &snapshot.Inventory{Dir: s.path, Occupied: map[string]string{}, Lineage: map[snapshot.ID]snapshot.ID{}}
 	byID := map[snapshot.ID]snapshot.Snapshot{}
 	for _, sub := range subvolumes {
 		if !sub.UUID.IsZero() && !sub.ParentUUID.IsZero() {
 			inv.Lineage[snapshot.ID(sub.UUID)] = snapshot.ID(sub.ParentUUID)
 		}
-		rel, inside := s.inside(sub.Path)
-		if sub.Deleted || sub.Path == "" || sub.Path == s.prefix {
+		rel, inside := below(sub.Path, prefix)
+		if sub.Deleted || sub.Path == "" || sub.Path == prefix {
 			continue
+		}
+		if inside && sub.ReadOnly && snapshot.IsPart(rel) && sub.ReceivedUUID.IsZero() {
+			inv.Warnings = append(inv.Warnings, fmt.Sprintf("'%s' is read-only, but is called like an unfinished receive: it is not taken for a snapshot", path.Join(inv.Dir, rel)))
 		}
 		if inside {
 			if part := unfinished(sub, rel); part != nil {
@@ -81,11 +86,15 @@ func (s *Store) inventory(subvolumes []btrfs.Subvolume, paths map[uint64][]strin
 			if prefer(other, snap) {
 				better, worse = other, snap
 			}
-			better.AlsoAt = append(append(other.AlsoAt, snap.AlsoAt...), worse.Path)
-			snap = better
-			if inside || !other.Outside {
+			copies := other.Copies
+			better.Copies, worse.Copies = nil, nil
+			// A copy outside is nothing unusual: it may be ours (Copy). One that
+			// may be something else under the same name is worth a word.
+			if !worse.Outside || !better.Outside && worse.Trust > better.Trust {
 				inv.Warnings = append(inv.Warnings, fmt.Sprintf("Duplicate effective uuid %s in '%s' and '%s'", snap.ID, inv.Where(better), inv.Where(worse)))
 			}
+			snap = better
+			snap.Copies = append(copies, worse)
 		}
 		byID[snap.ID] = snap
 	}
@@ -97,6 +106,15 @@ func (s *Store) inventory(subvolumes []btrfs.Subvolume, paths map[uint64][]strin
 	})
 	slices.SortFunc(inv.Partials, func(a, b snapshot.Partial) int { return strings.Compare(a.Path, b.Path) })
 	return inv
+}
+
+// below returns a path relative to a directory that it is below of, both from
+// the top level.
+func below(path, dir string) (string, bool) {
+	if dir == "" {
+		return path, path != ""
+	}
+	return strings.CutPrefix(path, dir+"/")
 }
 
 // identity is the effective UUID: the received one, else the subvolume's own.
@@ -153,6 +171,8 @@ func prefer(a, b snapshot.Snapshot) bool {
 // what anyone works in.
 func unfinished(sub btrfs.Subvolume, rel string) *snapshot.Partial {
 	switch {
+	case snapshot.IsPart(rel) && sub.ReadOnly && sub.ReceivedUUID.IsZero():
+		return &snapshot.Partial{Path: rel, Why: "read-only, without a received UUID: a snapshot that is called like an unfinished receive"}
 	case snapshot.IsPart(rel):
 		return &snapshot.Partial{Path: rel, Ours: true, Why: "its name says that a receive has not been finished"}
 	case sub.ReadOnly:

@@ -32,7 +32,6 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 
@@ -55,28 +54,28 @@ type Options struct {
 
 // Store is an opened directory. Its methods may be called at the same time.
 type Store struct {
-	path   string // as people know it
-	root   *os.Root
-	dir    *os.File // the same directory
-	fs     *btrfs.Filesystem
-	subvol uint64 // number of the subvolume that the directory is in
-	prefix string // path of the directory from the top level
-	opt    Options
+	path string // as people know it
+	dir  *os.File
+	fs   *btrfs.Filesystem
+	opt  Options
 
-	mu    sync.Mutex
-	known map[snapshot.ID]snapshot.Snapshot // of the last List, and what came since
+	mu     sync.Mutex
+	subvol uint64                            // number of the subvolume that the directory is in
+	prefix string                            // path of the directory from the top level
+	known  map[snapshot.ID]snapshot.Snapshot // of the last List, and what came since
 }
 
 var (
-	_ store.Store    = (*Store)(nil)
-	_ store.Source   = (*Store)(nil)
-	_ store.Sink     = (*Store)(nil)
-	_ store.Copier   = (*Store)(nil)
-	_ store.Remover  = (*Store)(nil)
-	_ store.Measurer = (*Store)(nil)
-	_ store.Prover   = (*Store)(nil)
-	_ store.Locker   = (*Store)(nil)
-	_ store.Located  = (*Store)(nil)
+	_ store.Store     = (*Store)(nil)
+	_ store.Source    = (*Store)(nil)
+	_ store.Sink      = (*Store)(nil)
+	_ store.Inspector = (*Store)(nil)
+	_ store.Copier    = (*Store)(nil)
+	_ store.Remover   = (*Store)(nil)
+	_ store.Measurer  = (*Store)(nil)
+	_ store.Prover    = (*Store)(nil)
+	_ store.Locker    = (*Store)(nil)
+	_ store.Located   = (*Store)(nil)
 )
 
 // Open opens the directory at path. It fails with ErrNotDirectory,
@@ -104,14 +103,11 @@ func (s *Store) open() error {
 	if err != nil {
 		return err
 	}
-	if s.root, err = os.OpenRoot(s.path); err != nil {
-		return err
-	}
-	if s.dir, err = s.root.Open("."); err != nil {
+	if s.dir, err = os.Open(s.path); err != nil {
 		return err
 	}
 	// A handle of its own, because it is taken over.
-	dir, err := s.root.Open(".")
+	dir, err := s.within(".", false)
 	if err != nil {
 		return err
 	}
@@ -122,8 +118,19 @@ func (s *Store) open() error {
 		}
 		return err
 	}
-	s.subvol, s.prefix, err = btrfs.Locate(s.dir)
-	return err
+	return s.locate()
+}
+
+// locate finds out where the directory is now: it may be moved while it is held.
+func (s *Store) locate() error {
+	subvol, prefix, err := btrfs.Locate(s.dir)
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.subvol, s.prefix = subvol, prefix
+	return nil
 }
 
 // String names the store for people.
@@ -131,6 +138,8 @@ func (s *Store) String() string { return "btrfs " + s.path }
 
 // Location identifies the directory, by whichever path it was opened.
 func (s *Store) Location() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	return fmt.Sprintf("btrfs %s %d %s", s.fs.UUID(), s.subvol, s.prefix)
 }
 
@@ -143,20 +152,8 @@ func (s *Store) Close() error {
 	if s.dir != nil {
 		errs = append(errs, s.dir.Close())
 	}
-	if s.root != nil {
-		errs = append(errs, s.root.Close())
-	}
-	s.fs, s.dir, s.root = nil, nil, nil
+	s.fs, s.dir = nil, nil
 	return errors.Join(errs...)
-}
-
-// inside returns the path of a subvolume relative to the directory.
-func (s *Store) inside(path string) (string, bool) {
-	if s.prefix == "" {
-		return path, path != ""
-	}
-	rel, ok := strings.CutPrefix(path, s.prefix+"/")
-	return rel, ok
 }
 
 // lookup returns a snapshot of the last listing, or one that came since.

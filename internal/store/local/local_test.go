@@ -130,7 +130,8 @@ func TestList(t *testing.T) {
 	fs.Snapshot("live", "snaps/"+odd, true)
 	fs.Snapshot("live", "snaps/writable", false)
 	fs.Snapshot("live", "snaps/died.part", false)
-	fs.Snapshot("live", "snaps/old_2026-11-20T23:05:45.498000.part", true)
+	fs.Snapshot("live", "snaps/old_2026-11-20T23:05:45.498000.part", false)
+	fs.Snapshot("live", "snaps/chapter.part", true) // somebody's snapshot, by an unlucky name
 	fs.Snapshot("live", "elsewhere", true)
 	mustMkdir(t, fs.Path("snapshots")) // not below snaps, though it begins like it
 	fs.Snapshot("live", "snapshots/c", true)
@@ -158,8 +159,11 @@ func TestList(t *testing.T) {
 			t.Errorf("%s: no reason", p.Path)
 		}
 	}
-	if diff := cmp.Diff([]string{"died.part ours", "old_2026-11-20T23:05:45.498000.part ours", "writable"}, partials); diff != "" {
+	if diff := cmp.Diff([]string{"chapter.part", "died.part ours", "old_2026-11-20T23:05:45.498000.part ours", "writable"}, partials); diff != "" {
 		t.Error(diff)
+	}
+	if len(inv.Warnings) != 1 || !strings.Contains(inv.Warnings[0], "chapter.part' is read-only") {
+		t.Errorf("warnings %q", inv.Warnings)
 	}
 	a := at(t, inv, "a")
 	show := fs.Show("snaps/a")
@@ -272,15 +276,20 @@ func TestDuplicates(t *testing.T) {
 	dst.Snapshot("a", "snaps/copy", true) // keeps the received UUID
 	s := mustOpen(t, dst.Path("snaps"))
 	inv := mustList(t, s)
-	if len(inv.Snapshots) != 1 || len(inv.Warnings) != 1 {
+	// A copy inside of one outside is what Copy makes: not worth a warning.
+	if len(inv.Snapshots) != 1 || len(inv.Warnings) != 0 {
 		t.Fatalf("%d snapshots, warnings %q", len(inv.Snapshots), inv.Warnings)
 	}
 	got := inv.Snapshots[0]
-	if got.Path != "copy" || got.Outside || !cmp.Equal(got.AlsoAt, []string{dst.Path("a")}) {
+	if got.Path != "copy" || got.Outside || len(got.Copies) != 1 || got.Copies[0].Path != dst.Path("a") || !got.Copies[0].Outside {
 		t.Errorf("%+v", got)
 	}
-	if !strings.Contains(inv.Warnings[0], "Duplicate effective uuid "+got.ID.String()) {
-		t.Errorf("warning %q", inv.Warnings[0])
+
+	dst.Snapshot("a", "snaps/again", true)
+	inv = mustList(t, s)
+	got = inv.Snapshots[0]
+	if len(inv.Snapshots) != 1 || len(got.Copies) != 2 || len(inv.Warnings) != 1 || !strings.Contains(inv.Warnings[0], "Duplicate effective uuid "+got.ID.String()) {
+		t.Errorf("%+v, warnings %q", got, inv.Warnings)
 	}
 }
 
@@ -295,13 +304,19 @@ func TestRemove(t *testing.T) {
 	fs.Snapshot("live", "snaps/x.part", false)
 	fs.Snapshot("live", "snaps/writable", false)
 	fs.Snapshot("live", "outside", true)
+	fs.Subvolume("snaps/.snapshots") // as snapper makes it: rmdir(2) would remove it
+	mustMkdir(t, fs.Path("snaps/.snapshots/3"))
+	fs.Snapshot("live", "snaps/.snapshots/3/snapshot", true)
+	fs.Snapshot("live", "snaps/opened", true)
 	s := mustOpen(t, fs.Path("snaps"))
 	inv := mustList(t, s)
 	one, two := at(t, inv, "1/snapshot"), at(t, inv, "2/snapshot")
 
 	stale := one
 	stale.Path = two.Path
+	fs.SetReadOnly("snaps/opened", false)
 	for name, snap := range map[string]snapshot.Snapshot{
+		"made writable":        at(t, inv, "opened"),
 		"another one is there": stale,
 		"outside":              at(t, inv, fs.Path("outside")),
 		"a way out":            {ID: one.ID, UUID: one.UUID, Path: "../live"},
@@ -315,7 +330,7 @@ func TestRemove(t *testing.T) {
 			t.Errorf("removed %+v", p)
 		}
 	}
-	for _, snap := range []snapshot.Snapshot{one, two} {
+	for _, snap := range []snapshot.Snapshot{one, two, at(t, inv, ".snapshots/3/snapshot")} {
 		if err := s.Remove(t.Context(), snap); err != nil {
 			t.Fatal(err)
 		}
@@ -326,15 +341,38 @@ func TestRemove(t *testing.T) {
 	if _, err := os.Stat(fs.Path("snaps/1")); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("the empty directory stays: %v", err)
 	}
-	if _, err := os.Stat(fs.Path("snaps/2/info.xml")); err != nil {
-		t.Error(err)
+	for _, stays := range []string{"2/info.xml", ".snapshots", "opened"} {
+		if _, err := os.Stat(fs.Path("snaps/" + stays)); err != nil {
+			t.Error(err)
+		}
 	}
 	if err := s.RemovePartial(t.Context(), snapshot.Partial{Path: "x.part", Ours: true}); err != nil {
 		t.Error(err)
 	}
 	inv = mustList(t, s)
-	if len(inv.Inside()) != 0 || len(inv.Partials) != 1 || inv.Partials[0].Path != "writable" {
+	if len(inv.Inside()) != 0 || len(inv.Partials) != 3 {
 		t.Errorf("left: %v, %+v", paths(inv), inv.Partials)
+	}
+}
+
+// TestMoved: the directory is the one that was opened, wherever it is now.
+func TestMoved(t *testing.T) {
+	fs := btrfstest.New(t)
+	fs.Subvolume("live")
+	mustMkdir(t, fs.Path("a/b"))
+	fs.Snapshot("live", "a/b/one", true)
+	s := mustOpen(t, fs.Path("a/b"))
+	if err := os.Rename(fs.Path("a"), fs.Path("moved")); err != nil {
+		t.Fatal(err)
+	}
+	mustMkdir(t, fs.Path("a/b"))
+	fs.Snapshot("live", "a/b/another", true)
+	inv := mustList(t, s)
+	if diff := cmp.Diff([]string{"one"}, paths(inv)); diff != "" {
+		t.Error(diff)
+	}
+	if err := s.Remove(t.Context(), at(t, inv, "one")); err != nil {
+		t.Error(err)
 	}
 }
 

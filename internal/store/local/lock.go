@@ -27,7 +27,7 @@ func (s *Store) Lock(ctx context.Context, who string) (func() error, error) {
 		return nil, err
 	}
 	// A handle of its own: the lock belongs to the open file description.
-	dir, err := s.root.Open(".")
+	dir, err := s.within(".", false)
 	if err != nil {
 		return nil, fmt.Errorf("locking %s: %w", s.path, err)
 	}

@@ -5,11 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/buttersink/buttersink/internal/btrfs"
+	"github.com/buttersink/buttersink/internal/replay"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 )
@@ -38,12 +38,30 @@ func (s *Store) Remove(ctx context.Context, snap snapshot.Snapshot) error {
 	s.mu.Lock()
 	delete(s.known, snap.ID)
 	s.mu.Unlock()
-	for dir, _ := dirOf(snap.Path); dir != "."; dir, _ = dirOf(dir) {
-		if s.root.Remove(dir) != nil {
-			break
+	s.removeEmpty(snap.Path)
+	return nil
+}
+
+// removeEmpty removes the directories above a path as far as they are empty.
+// Subvolumes stay, though rmdir(2) would remove an empty one too.
+func (s *Store) removeEmpty(p string) {
+	for p, _ = dirOf(p); p != "."; p, _ = dirOf(p) {
+		parent, name := dirOf(p)
+		dir, err := s.within(parent, false)
+		if err != nil {
+			return
+		}
+		_, err = subvolumeAt(dir, name)
+		if err != nil { // it is not one
+			err = unix.Unlinkat(int(dir.Fd()), name, unix.AT_REMOVEDIR)
+		} else {
+			err = errors.ErrUnsupported
+		}
+		_ = dir.Close()
+		if err != nil {
+			return
 		}
 	}
-	return nil
 }
 
 // RemovePartial deletes a subvolume that is named ".part".
@@ -54,7 +72,17 @@ func (s *Store) RemovePartial(ctx context.Context, p snapshot.Partial) error {
 	if !p.Ours || !snapshot.IsPart(p.Path) {
 		return fmt.Errorf("removing %s: it may belong to somebody else", p.Path)
 	}
-	if err := s.remove(p.Path, func(btrfs.Subvolume) error { return nil }); err != nil {
+	parent, name := dirOf(p.Path)
+	dir, err := s.within(parent, false)
+	if err != nil {
+		return fmt.Errorf("removing %s: %w", p.Path, notFound(err))
+	}
+	defer dir.Close()
+	removed, err := replay.RemoveRemainder(dir, name)
+	if err == nil && !removed {
+		err = notFound(fs.ErrNotExist)
+	}
+	if err != nil {
 		return fmt.Errorf("removing %s: %w", p.Path, err)
 	}
 	return nil
@@ -63,14 +91,11 @@ func (s *Store) RemovePartial(ctx context.Context, p snapshot.Partial) error {
 // remove deletes the subvolume at a path below the directory if check agrees.
 func (s *Store) remove(p string, check func(btrfs.Subvolume) error) error {
 	parent, name := dirOf(p)
-	dir, err := s.root.Open(parent)
+	dir, err := s.within(parent, false)
 	if err != nil {
 		return notFound(err)
 	}
 	defer dir.Close()
-	if err := s.onSameFilesystem(dir); err != nil {
-		return err
-	}
 	sub, err := subvolumeAt(dir, name)
 	if err != nil {
 		return notFound(err)
@@ -86,30 +111,4 @@ func notFound(err error) error {
 		return fmt.Errorf("%w: it has been removed since it was listed", store.ErrNotFound)
 	}
 	return err
-}
-
-// subvolumeAt examines the subvolume that has the given name in a directory.
-func subvolumeAt(dir *os.File, name string) (btrfs.Subvolume, error) {
-	fd, err := unix.Openat(int(dir.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return btrfs.Subvolume{}, &fs.PathError{Op: "open", Path: name, Err: err}
-	}
-	f := os.NewFile(uintptr(fd), name)
-	defer f.Close()
-	if ok, err := btrfs.IsSubvolume(f); err != nil || !ok {
-		return btrfs.Subvolume{}, errors.Join(err, fmt.Errorf("%s is not a subvolume", name))
-	}
-	return btrfs.Info(f)
-}
-
-// removeRemainder deletes what a dead run has left under a ".part" name.
-func (s *Store) removeRemainder(dir *os.File, part string) error {
-	_, err := subvolumeAt(dir, part)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return btrfs.DeleteSubvolume(dir, part)
 }

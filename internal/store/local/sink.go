@@ -10,18 +10,12 @@ import (
 	"path"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/buttersink/buttersink/internal/btrfs"
 	"github.com/buttersink/buttersink/internal/replay"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/stream"
 )
-
-// errMounted says that a path below the store's directory leads off its file
-// system.
-var errMounted = errors.New("another file system is mounted on its directory")
 
 // errAbandoned ends a receive whose writer was closed without Commit.
 var errAbandoned = errors.New("the transfer was abandoned")
@@ -55,75 +49,53 @@ func (s *Store) Create(ctx context.Context, want store.Want) (store.Writer, erro
 
 // place opens the directory in which a snapshot is to be made, making it if
 // need be, and checks that the snapshot's name is free.
-func (s *Store) place(p string) (_ *os.File, name string, err error) {
-	if !filepath.IsLocal(p) || path.Clean(p) != p || p == "." || snapshot.IsPart(p) {
+func (s *Store) place(p string) (*os.File, string, error) {
+	if !usable(p) {
 		return nil, "", fmt.Errorf("creating %q in %s: not a usable path for a snapshot", p, s.path)
 	}
 	parent, name := dirOf(p)
+	dir, err := s.within(parent, true)
+	if err == nil {
+		if err = vacant(dir, name); err != nil {
+			_ = dir.Close()
+		}
+	}
 	full := filepath.Join(s.path, p)
-	if parent != "." {
-		if err := s.root.MkdirAll(parent, 0o755); err != nil {
-			return nil, "", fmt.Errorf("creating %s: %w", full, err)
-		}
+	if o, ok := errors.AsType[*obstacle](err); ok {
+		return nil, "", &store.ExistsError{Path: full, What: o.what}
 	}
-	dir, err := s.root.Open(parent)
 	if err != nil {
-		return nil, "", fmt.Errorf("creating %s: %w", full, err)
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, dir.Close())
-		}
-	}()
-	if err := s.onSameFilesystem(dir); err != nil {
-		return nil, "", fmt.Errorf("creating %s: %w", full, err)
-	}
-	if err := unix.Faccessat(int(dir.Fd()), ".", unix.W_OK, 0); err != nil {
-		if errors.Is(err, unix.EROFS) {
-			err = errors.New("its directory is read-only, part of a snapshot or of a read-only mount")
-		}
-		return nil, "", fmt.Errorf("creating %s: %w", full, err)
-	}
-	var st unix.Stat_t
-	switch err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); {
-	case err == nil:
-		return nil, "", &store.ExistsError{Path: full, What: whatIs(dir, name, st)}
-	case !errors.Is(err, fs.ErrNotExist):
 		return nil, "", fmt.Errorf("creating %s: %w", full, err)
 	}
 	return dir, name, nil
 }
 
-// onSameFilesystem makes sure that a directory below the store's is not on
-// something that is mounted there.
-func (s *Store) onSameFilesystem(dir *os.File) error {
-	again, err := os.Open(fmt.Sprintf("/proc/self/fd/%d", dir.Fd()))
-	if err != nil {
-		return err
-	}
-	other, err := btrfs.Of(again)
-	if err != nil && !errors.Is(err, btrfs.ErrNotBtrfs) {
-		return errors.Join(err, again.Close())
-	}
-	if err != nil {
-		return errors.Join(errMounted, again.Close())
-	}
-	if other.UUID() != s.fs.UUID() {
-		err = errMounted
-	}
-	return errors.Join(err, other.Close())
+// usable reports whether a path can be that of a snapshot in a store.
+func usable(p string) bool {
+	return filepath.IsLocal(p) && path.Clean(p) == p && p != "." && !snapshot.IsPart(p)
 }
 
-// whatIs describes what is at a name.
-func whatIs(dir *os.File, name string, st unix.Stat_t) string {
-	if st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		return "not a subvolume"
+// Inspect looks at a path without making anything.
+func (s *Store) Inspect(ctx context.Context, p string) (string, error) {
+	if err := ctx.Err(); err != nil {
+		return "", err
 	}
-	sub, err := subvolumeAt(dir, name)
-	if err != nil {
-		return "a directory that is no subvolume"
+	if !usable(p) {
+		return "that it is not a usable path for a snapshot", nil
 	}
-	return describe(sub)
+	parent, name := dirOf(p)
+	dir, err := s.within(parent, false)
+	if err == nil {
+		defer dir.Close()
+		err = vacant(dir, name)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", nil // its directory is yet to be made
+	}
+	if o, ok := errors.AsType[*obstacle](err); ok {
+		return o.what, nil
+	}
+	return "", err
 }
 
 // checkParent looks for what the stream will start from before anything is
@@ -204,17 +176,15 @@ func (w *writer) Commit(ctx context.Context) error {
 	if err := w.wait(); err != nil {
 		return parentError(err)
 	}
-	result, err := w.receiver.Commit(ctx)
+	_, err := w.receiver.Commit(ctx)
 	if errors.Is(err, replay.ErrExists) {
 		return &store.ExistsError{Path: filepath.Join(w.store.path, w.want.Path), What: "there since the transfer began"}
 	}
 	if err != nil {
 		return err
 	}
-	if snapshot.ID(result.ReceivedUUID) != w.want.Edge.To {
-		return fmt.Errorf("committing %s: it was marked as %s instead of %s", w.want.Path, result.ReceivedUUID, w.want.Edge.To)
-	}
-	return w.store.remember(w.dir, path.Base(w.want.Path), w.want.Path)
+	w.store.remember(w.dir, w.want.Path)
+	return nil
 }
 
 // Close abandons what was not committed.
@@ -230,18 +200,19 @@ func (w *writer) Close() error {
 }
 
 // remember makes a new snapshot known as if it had been listed, so that it can
-// be a parent or be sent on.
-func (s *Store) remember(dir *os.File, name, path string) error {
-	sub, err := subvolumeAt(dir, name)
+// be a parent or be sent on. It is published already, so a failure costs no more
+// than that.
+func (s *Store) remember(dir *os.File, p string) {
+	sub, err := subvolumeAt(dir, path.Base(p))
 	if err != nil {
-		return fmt.Errorf("examining %s: %w", path, err)
+		s.opt.Log.Warn("what has just been made cannot be looked at", "snapshot", p, "error", err)
+		return
 	}
 	snap := values(sub)
-	snap.Path = path
+	snap.Path = p
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.known[snap.ID] = snap
-	return nil
 }
 
 // Copy snapshots the snapshot, and gives the copy the same identity.
@@ -265,14 +236,16 @@ func (s *Store) Copy(ctx context.Context, want store.Want) (err error) {
 	defer dir.Close()
 
 	part := name + snapshot.PartSuffix
-	if err := s.removeRemainder(dir, part); err != nil {
+	if _, err := replay.RemoveRemainder(dir, part); err != nil {
 		return fmt.Errorf("copying %s: %w", original.Path, err)
 	}
 	if err := btrfs.CreateSnapshot(dir, part, source, false); err != nil {
 		return fmt.Errorf("copying %s: %w", original.Path, err)
 	}
 	if _, err := replay.Finish(s.fs, dir, part, name, btrfs.UUID(original.ID), original.Transid); err != nil {
-		return errors.Join(fmt.Errorf("copying %s: %w", original.Path, err), s.removeRemainder(dir, part))
+		_, left := replay.RemoveRemainder(dir, part)
+		return errors.Join(fmt.Errorf("copying %s: %w", original.Path, err), left)
 	}
-	return s.remember(dir, name, want.Path)
+	s.remember(dir, want.Path)
+	return nil
 }
