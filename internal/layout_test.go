@@ -50,7 +50,6 @@ var third = map[string]string{
 	"github.com/vbauerster/mpb/v8":   "cli",
 	"github.com/lmittmann/tint":      "cli",
 	"golang.org/x/term":              "cli",
-	"golang.org/x/sync":              "job transfer store/local",
 }
 
 // inTests may be imported by any room's tests.

@@ -99,6 +99,9 @@ var verdicts = []func(error) (verdict, bool){
 		return verdict{exitConflict, "Nothing is ever overwritten. Move it out of the way, or choose another destination."}
 	}),
 	onType(func(e *store.ParentError) verdict {
+		if e.Path == "" {
+			return verdict{exitConflict, "The next run plans without it."}
+		}
 		return verdict{exitConflict, "An increment cannot start from it. Remove it, or choose another destination, and the snapshot is sent whole."}
 	}),
 	onType(func(e *btrfs.PermissionError) verdict {

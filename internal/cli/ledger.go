@@ -3,17 +3,21 @@ package cli
 import (
 	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/buttersink/buttersink/internal/ledger"
 )
 
 // stateDir is where the ledger is: $BUTTERSINK_STATE, else what systemd gives a
-// unit, else /var/lib/buttersink for root, else the user's state directory.
+// unit, else /var/lib/buttersink for root, else the user's state directory; ""
+// if there is none of these.
 func (env *Env) stateDir() string {
-	for _, name := range []string{"BUTTERSINK_STATE", "STATE_DIRECTORY"} {
-		if dir := env.Getenv(name); dir != "" {
-			return dir
-		}
+	if dir := env.Getenv("BUTTERSINK_STATE"); dir != "" {
+		return dir
+	}
+	// A unit may have several, with colons between them.
+	if dir, _, _ := strings.Cut(env.Getenv("STATE_DIRECTORY"), ":"); dir != "" {
+		return dir
 	}
 	if os.Geteuid() == 0 {
 		return "/var/lib/buttersink"
@@ -21,14 +25,21 @@ func (env *Env) stateDir() string {
 	if dir := env.Getenv("XDG_STATE_HOME"); dir != "" {
 		return filepath.Join(dir, "buttersink")
 	}
-	return filepath.Join(env.Getenv("HOME"), ".local", "state", "buttersink")
+	if home := env.Getenv("HOME"); home != "" {
+		return filepath.Join(home, ".local", "state", "buttersink")
+	}
+	return ""
 }
 
 // openLedger opens the ledger. The ledger is a cache and a notebook: where it
 // cannot be had, the run goes on without and says so.
 func (env *Env) openLedger() *ledger.Ledger {
-	path := filepath.Join(env.stateDir(), "ledger.db")
-	l, err := ledger.Open(path)
+	dir := env.stateDir()
+	if dir == "" {
+		env.Log.Debug("Going on without a ledger: there is no directory for it")
+		return nil
+	}
+	l, err := ledger.Open(filepath.Join(dir, "ledger.db"))
 	if err != nil {
 		env.Log.Warn("Going on without the ledger: sizes are measured again", "error", err)
 		return nil

@@ -88,7 +88,7 @@ func runList(ctx context.Context, env *Env, command string, o *listOptions, dire
 		Who: strings.Join([]string{"buttersink list", st.arg}, " "),
 		Cleaned: func(p snapshot.Partial, err error) {
 			if o.json {
-				out.put(partialRecord{Event: cleanedWord(o.dryRun, err), Path: p.Path, Why: p.Why, Error: errorText(err)})
+				out.put(partialRecord{Event: cleanedWord(o.dryRun, err), Path: validText(p.Path), Why: p.Why, Error: errorText(err)})
 			} else if err == nil {
 				env.Log.Info(map[bool]string{true: "WOULD: ", false: ""}[o.dryRun] + "Delete subvolume " + p.Path)
 			}
@@ -130,7 +130,7 @@ func recordListing(out *records, l *job.Listing, cleaned bool) {
 	}
 	for _, p := range l.Inventory.Partials {
 		if !p.Ours || !cleaned {
-			out.put(partialRecord{Event: "partial", Path: p.Path, Why: p.Why})
+			out.put(partialRecord{Event: "partial", Path: validText(p.Path), Why: p.Why})
 		}
 	}
 }

@@ -1,11 +1,9 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -27,6 +25,7 @@ const (
 type progress struct {
 	env   *Env
 	json  bool
+	out   *records
 	bars  *bars // nil unless drawn
 	quiet bool
 
@@ -36,7 +35,7 @@ type progress struct {
 
 // newProgress returns what shows a run; close has to be called when it is over.
 func (env *Env) newProgress(asJSON bool) *progress {
-	p := &progress{env: env, json: asJSON, quiet: env.quiet > 0}
+	p := &progress{env: env, json: asJSON, out: newRecords(env.Stdout), quiet: env.quiet > 0}
 	if !asJSON && !p.quiet && env.canDraw() {
 		p.bars = newBars(p)
 	}
@@ -60,23 +59,9 @@ func (p *progress) expect(o *job.Outlook) {
 	p.view.expected = sizes
 }
 
-// emit prints a record for programs.
-func (p *progress) emit(record any) {
-	if e, ok := record.(transfer.Event); ok {
-		e.Path, e.File, e.Error = validText(e.Path), validText(e.File), redact(validText(e.Error))
-		record = e
-	}
-	// The first error stays with standard output, where Main finds it.
-	_ = json.NewEncoder(p.env.Stdout).Encode(record)
-}
-
-// validText is s, or what printable makes of it if JSON could not hold it.
-func validText(s string) string {
-	if utf8.ValidString(s) {
-		return s
-	}
-	return printable(s)
-}
+// emit prints a record for programs. An error stays with standard output, where
+// Main finds it.
+func (p *progress) emit(record any) { p.out.put(record) }
 
 // event shows one event. The line that says that a step begins is not its
 // business.

@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"io"
 	"time"
+	"unicode/utf8"
 
 	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/transfer"
 )
 
 // records writes JSON objects, one a line. It keeps the first error.
@@ -22,9 +24,21 @@ func (r *records) put(v any) {
 	if r.err != nil {
 		return
 	}
+	if e, ok := v.(transfer.Event); ok {
+		e.Path, e.File, e.Error, e.Reason = validText(e.Path), validText(e.File), redact(validText(e.Error)), validText(e.Reason)
+		v = e
+	}
 	enc := json.NewEncoder(r.w)
 	enc.SetEscapeHTML(false)
 	r.err = enc.Encode(v)
+}
+
+// validText is s, or what printable makes of it if JSON could not hold it.
+func validText(s string) string {
+	if utf8.ValidString(s) {
+		return s
+	}
+	return printable(s)
 }
 
 // The records of --json, beside transfer.Event. Each has the field "event".
@@ -115,9 +129,18 @@ func bytesOf(s snapshot.Size) *int64 {
 	return &s.Bytes
 }
 
+// alsoAt returns the whole paths of a snapshot's copies.
+func alsoAt(inv *snapshot.Inventory, s snapshot.Snapshot) []string {
+	var all []string
+	for _, c := range s.Copies {
+		all = append(all, validText(inv.Where(c)))
+	}
+	return all
+}
+
 func recordOfSnapshot(inv *snapshot.Inventory, s snapshot.Snapshot) snapshotRecord {
 	return snapshotRecord{
-		Event: "snapshot", ID: s.ID, Path: s.Path, At: inv.Where(s), AlsoAt: s.AlsoAt, UUID: s.UUID, Parent: s.Parent,
+		Event: "snapshot", ID: s.ID, Path: validText(s.Path), At: validText(inv.Where(s)), AlsoAt: alsoAt(inv, s), UUID: s.UUID, Parent: s.Parent,
 		Received: s.Received, Transid: s.Transid, Created: s.Created, Doubtful: s.Trust != snapshot.Intact,
 		Size: bytesOf(s.Size), SizeExact: s.Size.Exact, Exclusive: bytesOf(s.Exclusive),
 	}
@@ -126,22 +149,22 @@ func recordOfSnapshot(inv *snapshot.Inventory, s snapshot.Snapshot) snapshotReco
 func recordOfPlan(o *job.Outlook, dryRun bool) planRecord {
 	total := o.Total()
 	r := planRecord{
-		Event: "plan", DryRun: dryRun, Source: o.Source, Destination: o.Destination, Excluded: o.Excluded,
+		Event: "plan", DryRun: dryRun, Source: validText(o.Source), Destination: validText(o.Destination), Excluded: o.Excluded,
 		Bytes: bytesOf(total), Exact: total.Exact,
 		// Empty lists, not null, for whoever loops over them.
 		Steps: []stepRecord{}, Keep: []keptRecord{}, Problems: []problemRecord{}, Remove: []keptRecord{},
 	}
 	for _, s := range o.Steps {
-		r.Steps = append(r.Steps, stepRecord{Action: s.Action, To: s.Edge.To, From: s.Edge.From, Path: s.Path, Bytes: bytesOf(s.Size), Exact: s.Size.Exact, Reason: s.Reason})
+		r.Steps = append(r.Steps, stepRecord{Action: s.Action, To: s.Edge.To, From: s.Edge.From, Path: validText(s.Path), Bytes: bytesOf(s.Size), Exact: s.Size.Exact, Reason: validText(s.Reason)})
 	}
 	for _, k := range o.Keep {
-		r.Keep = append(r.Keep, keptRecord{ID: k.Snapshot.ID, Path: k.Snapshot.Path})
+		r.Keep = append(r.Keep, keptRecord{ID: k.ID, Path: validText(k.Path)})
 	}
 	for _, p := range o.Problems {
-		r.Problems = append(r.Problems, problemRecord{ID: p.Snapshot.ID, Path: p.Path, Why: p.Why, Conflict: p.Conflict})
+		r.Problems = append(r.Problems, problemRecord{ID: p.Snapshot.ID, Path: validText(p.Path), Why: validText(p.Why), Conflict: p.Conflict})
 	}
 	for _, s := range o.Remove {
-		r.Remove = append(r.Remove, keptRecord{ID: s.ID, Path: s.Path})
+		r.Remove = append(r.Remove, keptRecord{ID: s.ID, Path: validText(s.Path)})
 	}
 	return r
 }

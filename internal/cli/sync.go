@@ -80,7 +80,13 @@ Sending cannot be stopped with Ctrl-Z: a stopped send has to start again.`,
 	return cmd
 }
 
-func runSync(ctx context.Context, env *Env, command string, o *syncOptions, source, destination string) error {
+func runSync(ctx context.Context, env *Env, command string, o *syncOptions, source, destination string) (err error) {
+	show := newSyncView(env, o)
+	var report *job.SyncReport
+	defer func() {
+		show.close()
+		show.result(report, err)
+	}()
 	if o.partSize < 1 {
 		return usagef(command, "--part-size %d: want 1 MiB or more", o.partSize)
 	}
@@ -104,18 +110,13 @@ func runSync(ctx context.Context, env *Env, command string, o *syncOptions, sour
 	if !o.dryRun {
 		engine.Ledger = env.openLedger()
 	}
-	show := newSyncView(env, o)
-	defer show.close()
-	report, err := engine.Sync(ctx, src.Store, dst.Store, job.SyncOptions{
+	report, err = engine.Sync(ctx, src.Store, dst.Store, job.SyncOptions{
 		Selection: job.Selection{Name: src.name, Exclude: exclude},
 		Delete:    o.delete, DryRun: o.dryRun, Estimate: o.estimate,
 		Who:       strings.Join([]string{"buttersink sync", src.arg, dst.arg}, " "),
 		Measuring: show.measuring, Planned: show.planned, Event: show.event, Removed: show.removed,
 	})
-	show.close()
-	err = explainSync(err, command, src)
-	show.result(report, err)
-	return err
+	return explainSync(err, command, src)
 }
 
 // keepRunning keeps Ctrl-Z from stopping a send: the kernel would begin the
@@ -147,21 +148,35 @@ func explainSync(err error, command string, src *opened) error {
 		return &usageError{command: command, err: err}
 	}
 	if e, ok := errors.AsType[*job.IncompleteError](err); ok {
-		cut, interrupted := errors.AsType[*interruptedError](err)
-		switch {
-		case interrupted:
-			return &exitError{
-				code: exitInterrupted,
-				err:  fmt.Errorf("%w; %d of %d snapshots are at the destination", cut, e.Done, e.Wanted),
-				hint: "Nothing half-made looks whole; the next run carries on.",
-			}
-		case e.Conflicts:
-			return &exitError{code: exitConflict, err: err, hint: "Nothing is ever overwritten: move what is in the way, or choose another destination."}
-		case e.Done > 0:
-			return &exitError{code: exitPartly, err: err, hint: "What is done stays done; the next run carries on with the rest."}
+		return explainIncomplete(e)
+	}
+	if e, ok := errors.AsType[*job.RemovalError](err); ok {
+		return &exitError{
+			code: exitPartly,
+			err:  errors.Join(append([]error{e}, e.Failures...)...),
+			hint: "Everything was transferred; the next run tries again to remove the rest.",
 		}
 	}
 	return err
+}
+
+func explainIncomplete(e *job.IncompleteError) error {
+	x := &exitError{code: exitFailed}
+	var head error = e
+	cut, interrupted := errors.AsType[*interruptedError](e.Interrupted)
+	switch {
+	case interrupted:
+		head = fmt.Errorf("%w; %d of %d snapshots are at the destination", cut, e.Done, e.Wanted)
+		x.code, x.hint = exitInterrupted, "Nothing half-made looks whole; the next run carries on."
+	case e.Conflicts:
+		x.code, x.hint = exitConflict, "Nothing is ever overwritten: move what is in the way, or choose another destination."
+	case e.Done > 0 && e.DryRun:
+		x.code = exitPartly
+	case e.Done > 0:
+		x.code, x.hint = exitPartly, "What is done stays done; the next run carries on with the rest."
+	}
+	x.err = errors.Join(append([]error{head}, e.Failures...)...)
+	return x
 }
 
 // syncView shows people or machines what a sync does.
@@ -181,16 +196,15 @@ func (v *syncView) close() { v.progress.close() }
 func (v *syncView) say(format string, args ...any) { v.env.Log.Info(fmt.Sprintf(format, args...)) }
 
 // measuring tells that a test send is going on, which may take a while.
-func (v *syncView) measuring(s plan.Step) { v.say("Measuring %s", v.volume(s.Snapshot)+from(s)) }
-
-// volume is how ButterSink names a snapshot: a short UUID and a path.
-func (v *syncView) volume(s snapshot.Snapshot) string { return s.ID.Short() + " " + s.Path }
-
-func from(s plan.Step) string {
-	if s.Edge.IsFull() {
-		return " from None"
+func (v *syncView) measuring(s plan.Step) {
+	if v.o.json {
+		return
 	}
-	return " from " + s.Parent.ID.Short() + " " + s.Parent.Path
+	parent := "None"
+	if !s.Edge.IsFull() {
+		parent = s.Parent.ID.Short() + " " + s.Parent.Path
+	}
+	v.say("Measuring %s %s from %s", s.Snapshot.ID.Short(), s.Snapshot.Path, parent)
 }
 
 // planned shows the plan before anything is done.
@@ -222,7 +236,7 @@ func (v *syncView) planned(o *job.Outlook) {
 	}
 	v.say("%s from %d diffs in TOTAL", total, len(o.Steps)+len(o.Keep))
 	for _, k := range o.Keep {
-		v.say("Keep: %s %s", k.Snapshot.ID.Short(), o.DestinationHas.Where(k.Snapshot))
+		v.say("Keep: %s %s", k.ID.Short(), o.DestinationHas.Where(k))
 	}
 	for _, p := range o.Problems {
 		v.env.Log.Warn(fmt.Sprintf("%s cannot be transferred: %s", o.SourceHolds.Where(p.Snapshot), p.Why))
@@ -261,7 +275,7 @@ func (v *syncView) event(e transfer.Event) {
 
 func (v *syncView) removed(s snapshot.Snapshot, err error) {
 	if v.o.json {
-		v.progress.emit(removedRecord{Event: "removed", ID: s.ID, Path: s.Path, Error: errorText(err)})
+		v.progress.emit(removedRecord{Event: "removed", ID: s.ID, Path: validText(s.Path), Error: errorText(err)})
 		return
 	}
 	if err == nil {
@@ -291,5 +305,5 @@ func errorText(err error) string {
 	if err == nil {
 		return ""
 	}
-	return redact(err.Error())
+	return validText(redact(err.Error()))
 }
