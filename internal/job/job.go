@@ -22,7 +22,6 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
-	"path"
 	"regexp"
 	"slices"
 	"time"
@@ -42,10 +41,10 @@ type Engine struct {
 
 // Selection says which snapshots of a store are meant.
 type Selection struct {
-	// Name selects the snapshots of which a path ends in this element, at any
-	// depth. Empty selects all.
+	// Name selects paths that end in this element, at any depth. Empty selects
+	// all.
 	Name string
-	// Exclude drops a snapshot if any of its paths matches at its start.
+	// Exclude drops a path if an expression matches at its start.
 	Exclude []*regexp.Regexp
 }
 
@@ -54,6 +53,8 @@ type NoSnapshotsError struct {
 	Store string
 	// Named is set if one snapshot was asked for by its name.
 	Named bool
+	// There is what the store has at the path of that name, if anything.
+	There string
 }
 
 func (e *NoSnapshotsError) Error() string { return "No snapshots in source" }
@@ -70,42 +71,48 @@ type UnableError struct{ Store, Verb string }
 
 func (e *UnableError) Error() string { return fmt.Sprintf("%s cannot %s", e.Store, e.Verb) }
 
-// pick returns the snapshots inside of the store's directory that are meant.
-// excluded counts those that only Exclude has dropped.
+// pick returns the snapshots inside of the store's directory that are meant, as
+// the inventory has them from then on: of a snapshot that is there several
+// times, the first path that is meant is the one that counts. Excluded counts
+// those of which every path that has the name is excluded.
 func (s Selection) pick(inv *snapshot.Inventory) (picked []snapshot.Snapshot, excluded int) {
 	for _, snap := range inv.Inside() {
-		if s.Name != "" && !slices.ContainsFunc(paths(snap), func(p string) bool { return path.Base(p) == s.Name }) {
-			continue
-		}
-		if s.excludes(snap) {
+		named := false
+		meant := slices.IndexFunc(copies(snap), func(c snapshot.Snapshot) bool {
+			if s.Name != "" && c.Name() != s.Name {
+				return false
+			}
+			named = true
+			return !s.excludes(c.Path)
+		})
+		switch {
+		case meant >= 0:
+			inv.Prefer(snap.ID, copies(snap)[meant].Path)
+			snap, _ = inv.Find(snap.ID)
+			picked = append(picked, snap)
+		case named:
 			excluded++
-			continue
 		}
-		picked = append(picked, snap)
 	}
 	return picked, excluded
 }
 
-// paths returns all paths of a snapshot inside of its store's directory.
-func paths(snap snapshot.Snapshot) []string {
-	all := []string{snap.Path}
+// copies returns a snapshot and its copies inside of its store's directory.
+func copies(snap snapshot.Snapshot) []snapshot.Snapshot {
+	all := []snapshot.Snapshot{snap}
 	for _, c := range snap.Copies {
 		if !c.Outside {
-			all = append(all, c.Path)
+			all = append(all, c)
 		}
 	}
 	return all
 }
 
-func (s Selection) excludes(snap snapshot.Snapshot) bool {
-	for _, re := range s.Exclude {
-		for _, p := range paths(snap) {
-			if at := re.FindStringIndex(p); at != nil && at[0] == 0 {
-				return true
-			}
-		}
-	}
-	return false
+func (s Selection) excludes(path string) bool {
+	return slices.ContainsFunc(s.Exclude, func(re *regexp.Regexp) bool {
+		at := re.FindStringIndex(path)
+		return at != nil && at[0] == 0
+	})
 }
 
 // list lists a store and passes on its warnings.

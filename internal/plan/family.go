@@ -1,13 +1,21 @@
 package plan
 
-import "github.com/buttersink/buttersink/internal/snapshot"
+import (
+	"slices"
+
+	"github.com/buttersink/buttersink/internal/snapshot"
+)
 
 // families numbers the families of an inventory: two subvolumes are of one
 // family when a line of "was made from" joins them.
 type families struct {
-	number map[snapshot.ID]int // index into leader
+	number map[snapshot.ID]int // index into leader and made
 	leader []int
+	made   []int // what each was made from; -1 for nothing known
 }
+
+// farthest bounds how far relatives are told apart.
+const farthest = 8
 
 func newFamilies(inv *snapshot.Inventory) *families {
 	f := &families{number: map[snapshot.ID]int{}}
@@ -33,6 +41,7 @@ func (f *families) index(id snapshot.ID) int {
 		i = len(f.leader)
 		f.number[id] = i
 		f.leader = append(f.leader, i)
+		f.made = append(f.made, -1)
 	}
 	return i
 }
@@ -45,8 +54,30 @@ func (f *families) find(i int) int {
 	return i
 }
 
-// join makes one family of two. The lower number leads, whichever comes first.
-func (f *families) join(a, b snapshot.ID) {
-	x, y := f.find(f.index(a)), f.find(f.index(b))
-	f.leader[max(x, y)] = min(x, y)
+// join notes that child was made from parent, and makes one family of theirs.
+func (f *families) join(child, parent snapshot.ID) {
+	c, p := f.index(child), f.index(parent)
+	f.made[c] = p
+	c, p = f.find(c), f.find(p)
+	f.leader[max(c, p)] = min(c, p)
+}
+
+// hops counts the steps from one subvolume up to a common ancestor and down to
+// the other; farthest stands for that many and more.
+func (f *families) hops(a, b snapshot.ID) int {
+	var up [farthest]int
+	n := 0
+	for x := f.index(a); x >= 0 && n < farthest; x = f.made[x] {
+		up[n] = x
+		n++
+	}
+	least := farthest
+	down := 0
+	for y := f.index(b); y >= 0 && down < least; y = f.made[y] {
+		if i := slices.Index(up[:n], y); i >= 0 {
+			least = min(least, i+down)
+		}
+		down++
+	}
+	return least
 }

@@ -20,8 +20,9 @@
 // What the destination has is kept under the same condition; else it is a
 // [Problem].
 //
-// Nearest is counted in generations, close relatives (siblings, parent and
-// child) before distant ones. Snapshots newer than what the destination has of
+// Nearest is counted first in steps of "was made from" (two between siblings, and
+// between a snapshot and one of what was restored from it), then in
+// generations. Snapshots newer than what the destination has of
 // the family follow in ascending order, older ones in descending order, so that
 // each can start from its neighbour.
 package plan
@@ -29,6 +30,7 @@ package plan
 import (
 	"cmp"
 	"fmt"
+	"path"
 	"slices"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -133,6 +135,10 @@ func Sync(src, dst *snapshot.Inventory, w Wish) *Plan {
 		if held {
 			differs = s.why(want, there)
 		}
+		if above, ok := s.above(want, w.Want); ok {
+			p.Problems = append(p.Problems, Problem{Snapshot: want, Path: want.Path, Conflict: true, Why: fmt.Sprintf("it lies in the snapshot %s, in which nothing can be made; sync it by itself", above)})
+			continue
+		}
 		switch taken := dst.Occupied[want.Path]; {
 		case held && !there.Outside && differs != "":
 			p.Problems = append(p.Problems, Problem{Snapshot: want, Path: there.Path, Conflict: true, Why: fmt.Sprintf("the destination has it, but it %s; remove one of the two", differs)})
@@ -162,6 +168,28 @@ func Sync(src, dst *snapshot.Inventory, w Wish) *Plan {
 	return p
 }
 
+// above returns the path of a wanted snapshot in which another one lies, unless
+// the destination has that one already.
+func (s *sync) above(want snapshot.Snapshot, wanted []snapshot.ID) (string, bool) {
+	if there, ok := s.dst.Find(want.ID); ok && !there.Outside {
+		return "", false
+	}
+	if s.wanted == nil {
+		s.wanted = map[string]bool{}
+		for _, id := range wanted {
+			if snap, ok := s.src.Find(id); ok {
+				s.wanted[snap.Path] = true
+			}
+		}
+	}
+	for dir := path.Dir(want.Path); dir != "." && dir != "/"; dir = path.Dir(dir) {
+		if s.wanted[dir] {
+			return dir, true
+		}
+	}
+	return "", false
+}
+
 // removals lists what the destination's directory holds and the source's does
 // not, every copy of it.
 func removals(src, dst *snapshot.Inventory) []snapshot.Snapshot {
@@ -187,6 +215,8 @@ type sync struct {
 	// have holds, for each family, the source's snapshots from which an
 	// increment can start at this point of the plan.
 	have map[int][]snapshot.Snapshot
+	// wanted has the paths of what is wanted, once above has been asked.
+	wanted map[string]bool
 }
 
 // why says why a snapshot that both sides hold is not the same on both, or
@@ -207,7 +237,8 @@ func (s *sync) why(here, there snapshot.Snapshot) string {
 
 // family plans all missing snapshots of one family.
 func (s *sync) family(f int, missing []snapshot.Snapshot) []Step {
-	older := s.scale(f).older
+	scale := s.scale(f)
+	older := scale.older
 	slices.SortFunc(missing, older)
 	// Snapshots older than all that is there go last, the youngest first, so
 	// that each has its neighbour to start from.
@@ -224,7 +255,7 @@ func (s *sync) family(f int, missing []snapshot.Snapshot) []Step {
 	var steps []Step
 	for _, want := range append(slices.Clone(missing[split:]), before...) {
 		step := Step{Action: Send, Snapshot: want, Path: want.Path, Edge: snapshot.Edge{To: want.ID}}
-		if parent, ok := s.scale(f).nearest(want, s.have[f]); ok {
+		if parent, ok := scale.nearest(want, s.have[f]); ok {
 			step.Parent, step.Edge.From = parent, parent.ID
 			step.Reason = fmt.Sprintf("increment from %s, the nearest of its family that the destination has by then", parent.Path)
 		} else {
@@ -253,15 +284,18 @@ func (s *sync) whyFull(f int) string {
 // scale tells how to count generations in one family. Where all of it came with
 // streams, the numbers of the file system that it came from tell more than those
 // of the one that holds the copies, which may have arrived in any order.
-type scale struct{ origin bool }
+type scale struct {
+	origin bool
+	fam    *families
+}
 
 func (s *sync) scale(f int) scale {
 	for _, snap := range s.src.Snapshots {
 		if s.fam.of(snap.UUID) == f && (!snap.Received || snap.Transid == 0) {
-			return scale{}
+			return scale{fam: s.fam}
 		}
 	}
-	return scale{origin: true}
+	return scale{origin: true, fam: s.fam}
 }
 
 func (c scale) generation(s snapshot.Snapshot) uint64 {
@@ -278,7 +312,7 @@ func (c scale) nearest(want snapshot.Snapshot, have []snapshot.Snapshot) (snapsh
 	}
 	return slices.MinFunc(have, func(a, b snapshot.Snapshot) int {
 		return cmp.Or(
-			cmp.Compare(kinship(want, a), kinship(want, b)),
+			cmp.Compare(c.fam.hops(want.UUID, a.UUID), c.fam.hops(want.UUID, b.UUID)),
 			cmp.Compare(c.distance(want, a), c.distance(want, b)),
 			c.older(a, b),
 		)
@@ -299,12 +333,4 @@ func (c scale) older(a, b snapshot.Snapshot) int {
 func (c scale) distance(a, b snapshot.Snapshot) uint64 {
 	x, y := c.generation(a), c.generation(b)
 	return max(x, y) - min(x, y)
-}
-
-// kinship is 0 for siblings and for parent and child, 1 for other relatives.
-func kinship(a, b snapshot.Snapshot) int {
-	if a.Parent == b.UUID || b.Parent == a.UUID || !a.Parent.IsZero() && a.Parent == b.Parent {
-		return 0
-	}
-	return 1
 }

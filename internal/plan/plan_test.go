@@ -114,6 +114,11 @@ func TestSync(t *testing.T) {
 		{"through a writable subvolume made from a snapshot", restored, inventory(copyOf(a, ""), copyOf(b, "a")), "d<b"},
 		{"copies that arrived in any order", inventory(arrived(a, 3), arrived(b, 1), arrived(c, 2)), inventory(copyOf(a, "")), "b<a c<b"},
 		{"of one generation: as they were made", inventory(a, made(snap("z", "x", 20), 1), made(snap("y", "x", 20), 2)), inventory(copyOf(a, "")), "z<a y<z"},
+		{"what was restored starts from what it was restored from", func() *snapshot.Inventory {
+			inv := inventory(a, b, c, snap("r", "live1", 40))
+			inv.Lineage = map[snapshot.ID]snapshot.ID{id("subvol-live1"): a.UUID}
+			return inv
+		}(), inventory(copyOf(a, ""), copyOf(b, ""), copyOf(c, "")), "r<a"},
 		{"siblings before cousins", func() *snapshot.Inventory {
 			inv := inventory(a, snap("e", "live1", 25), snap("f", "live1", 60), snap("g", "x", 58))
 			inv.Lineage = map[snapshot.ID]snapshot.ID{id("subvol-live1"): a.UUID}
@@ -131,6 +136,18 @@ func TestSync(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestNested: nothing can be made inside of a snapshot that is to be received.
+func TestNested(t *testing.T) {
+	src := inventory(snap("w", "x", 1), snap("w/in", "y", 2), snap("w2", "x", 3))
+	p := Sync(src, inventory(), Wish{Want: all(src)})
+	if shape(p) != "w w2<w" || len(p.Problems) != 1 || p.Problems[0].Path != "w/in" || !p.Problems[0].Conflict {
+		t.Errorf("plan is %q with problems %+v", shape(p), p.Problems)
+	}
+	if p := Sync(src, inventory(), Wish{Want: []snapshot.ID{id("w/in")}}); shape(p) != "w/in" || len(p.Problems) != 0 {
+		t.Errorf("by itself: %q, %+v", shape(p), p.Problems)
 	}
 }
 

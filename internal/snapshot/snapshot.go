@@ -231,6 +231,25 @@ func (inv *Inventory) SetTrust(id ID, t Trust) {
 	}
 }
 
+// Prefer makes the copy of a snapshot that is at a path inside of the directory
+// the one that Snapshots has, and the one that it had a copy of it.
+func (inv *Inventory) Prefer(id ID, path string) {
+	for i := range inv.Snapshots {
+		s := &inv.Snapshots[i]
+		if s.ID != id {
+			continue
+		}
+		for j, c := range s.Copies {
+			if !c.Outside && c.Path == path {
+				c.Copies, s.Copies = s.Copies, nil
+				c.Copies[j] = *s
+				*s = c
+				return
+			}
+		}
+	}
+}
+
 // Where returns the path of a snapshot for people to read.
 func (inv *Inventory) Where(s Snapshot) string {
 	if s.Outside {

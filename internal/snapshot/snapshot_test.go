@@ -103,6 +103,17 @@ func TestInventory(t *testing.T) {
 	if _, ok := inv.Find(ID{4}); !ok {
 		t.Error("an added snapshot is not found")
 	}
+	twins := &Inventory{Snapshots: []Snapshot{{ID: a, Path: "x", Copies: []Snapshot{{ID: a, Path: "y"}, {ID: a, Path: "/z", Outside: true}}}}}
+	twins.Prefer(a, "/z")
+	twins.Prefer(a, "nosuch")
+	if got := twins.Snapshots[0].Path; got != "x" {
+		t.Errorf("Prefer took %q", got)
+	}
+	twins.Prefer(a, "y")
+	want := []Snapshot{{ID: a, Path: "y", Copies: []Snapshot{{ID: a, Path: "x"}, {ID: a, Path: "/z", Outside: true}}}}
+	if diff := cmp.Diff(want, twins.Snapshots); diff != "" {
+		t.Error(diff)
+	}
 	var inside []string
 	for _, s := range inv.Inside() {
 		inside = append(inside, s.Path)
