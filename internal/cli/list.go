@@ -101,8 +101,8 @@ func runList(ctx context.Context, env *Env, command string, o *listOptions, dire
 			printListing(env, listing, o.delete)
 		}
 	}
-	if _, ok := errors.AsType[*job.NoSnapshotsError](err); ok {
-		return &exitError{code: exitFailed, err: err, hint: st.noSnapshots()}
+	if e, ok := errors.AsType[*job.NoSnapshotsError](err); ok {
+		return &exitError{code: exitFailed, err: err, hint: st.noSnapshots(e.There)}
 	}
 	return errors.Join(err, out.err)
 }

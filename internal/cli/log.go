@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 )
 
@@ -66,7 +67,8 @@ func (env *Env) startLog(quiet int, file string) error {
 	}
 	var handler slog.Handler = &lines{out: &lockedWriter{w: env.console}, level: level, format: env.consoleLine}
 	if file != "" {
-		f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o644)
+		// Without waiting: a fifo that nobody reads is an error.
+		f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o644)
 		if err != nil {
 			return fmt.Errorf("opening the log file: %w", err)
 		}

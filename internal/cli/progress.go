@@ -48,15 +48,19 @@ func (env *Env) canDraw() bool {
 	return env.StderrIsTerminal && env.Getenv("TERM") != "dumb" && env.Width() > 0
 }
 
-// expect says what is going to come.
+// expect says what is going to come, from the first step on.
 func (p *progress) expect(o *job.Outlook) {
 	sizes := make([]snapshot.Size, len(o.Steps))
 	for i, s := range o.Steps {
 		sizes[i] = s.Size
 	}
+	if p.bars != nil {
+		p.bars.close()
+		p.bars = newBars(p)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.view.expected = sizes
+	p.view = meter{expected: sizes}
 }
 
 // emit prints a record for programs. An error stays with standard output, where

@@ -130,6 +130,9 @@ func keepRunning() (undo func()) {
 func patterns(command string, texts []string) ([]*regexp.Regexp, error) {
 	var all []*regexp.Regexp
 	for _, text := range texts {
+		if text == "" {
+			return nil, usagef(command, "--exclude is empty, which would leave out everything")
+		}
 		re, err := regexp.Compile(text)
 		if err != nil {
 			return nil, usagef(command, "--exclude %q is no regular expression: %v", text, err)
@@ -141,8 +144,8 @@ func patterns(command string, texts []string) ([]*regexp.Regexp, error) {
 
 // explainSync gives the errors of the engine their exit codes and hints.
 func explainSync(err error, command string, src *opened) error {
-	if _, ok := errors.AsType[*job.NoSnapshotsError](err); ok {
-		return &exitError{code: exitFailed, err: err, hint: src.noSnapshots()}
+	if e, ok := errors.AsType[*job.NoSnapshotsError](err); ok {
+		return &exitError{code: exitFailed, err: err, hint: src.noSnapshots(e.There)}
 	}
 	if _, ok := errors.AsType[*job.SamePlaceError](err); ok {
 		return &usageError{command: command, err: err}
@@ -288,9 +291,7 @@ func (v *syncView) result(r *job.SyncReport, err error) {
 	record := resultRecord{Event: "result", OK: err == nil, Exit: judge(err).code, DryRun: v.o.dryRun, Error: errorText(err)}
 	if r != nil {
 		record.Kept, record.Removed = len(r.Outlook.Keep), len(r.Removed)
-		if r.Transfer != nil {
-			record.Transferred, record.Bytes = r.Transfer.Count(transfer.Committed), r.Transfer.Bytes()
-		}
+		record.Transferred, record.Bytes = r.Transferred, r.Bytes
 	}
 	if v.o.json {
 		v.progress.emit(record)

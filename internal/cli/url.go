@@ -106,8 +106,7 @@ func (p place) explain(err error) error {
 		// "/mnt/pool" for a mount point: its parent need not be btrfs.
 		hint = fmt.Sprintf("Did you mean to type '%s/'?", p.arg)
 	case errors.Is(err, local.ErrNotDirectory) && looksRemote(p.arg):
-		host, path, _ := strings.Cut(p.arg, ":")
-		hint = fmt.Sprintf("For another machine, type 'ssh://%s/%s'.", host, strings.TrimPrefix(path, "/"))
+		hint = "If it is on another machine: this version reaches only what is mounted here."
 	case errors.Is(err, local.ErrNotDirectory):
 		hint = "Name a directory on a mounted btrfs file system, not a device."
 	case errors.Is(err, btrfs.ErrNotBtrfs):
@@ -125,8 +124,12 @@ func looksRemote(arg string) bool {
 	return ok && host != "" && path != "" && !strings.ContainsRune(host, '/') && !strings.HasPrefix(path, "//")
 }
 
-// noSnapshots is what to say about an empty selection of a source.
-func (p place) noSnapshots() string {
+// noSnapshots is what to say about an empty selection; there is what the store
+// has at the path of the one snapshot that was asked for.
+func (p place) noSnapshots(there string) string {
+	if p.name != "" && there != "" && there != "a directory" {
+		return fmt.Sprintf("'%s' is %s: make a snapshot of it with 'btrfs subvolume snapshot -r'.", p.arg, there)
+	}
 	if p.name != "" {
 		return fmt.Sprintf("'%s' is not a snapshot.  Did you mean to type '%s/'?", p.arg, p.arg)
 	}

@@ -92,7 +92,7 @@ func FuzzParsePlace(f *testing.F) {
 func TestExplain(t *testing.T) {
 	dir := t.TempDir()
 	for _, tt := range []struct{ arg, message, hint string }{
-		{"host:/snaps/", "'host:/snaps' is not an existing directory", "ssh://host/snaps/"},
+		{"host:/snaps/", "'host:/snaps' is not an existing directory", "on another machine"},
 		{"/dev/sda1/", "'/dev/sda1' is not an existing directory", "not a device"},
 		{dir, "is not an existing directory", "Did you mean to type '" + dir + "/'?"},
 	} {
@@ -108,6 +108,10 @@ func TestExplain(t *testing.T) {
 }
 
 func TestNoSnapshots(t *testing.T) {
+	writable := place{arg: "/d/live", dir: "/d", name: "live"}
+	if got := writable.noSnapshots("a writable subvolume"); !strings.HasPrefix(got, "'/d/live' is a writable subvolume: make a snapshot") {
+		t.Error(got)
+	}
 	for arg, want := range map[string]string{
 		"/d/snap":  "'/d/snap' is not a snapshot.  Did you mean to type '/d/snap/'?",
 		"/d/snap/": "'/d/snap/' does not contain any snapshots.  Did you mean to type '/d/snap'?",
@@ -118,7 +122,7 @@ func TestNoSnapshots(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if got := p.noSnapshots(); got != want {
+		if got := p.noSnapshots(""); got != want {
 			t.Errorf("%q: %s", arg, got)
 		}
 	}

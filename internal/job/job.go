@@ -97,6 +97,11 @@ func (s Selection) pick(inv *snapshot.Inventory) (picked []snapshot.Snapshot, ex
 	return picked, excluded
 }
 
+// nothing is the error for a selection that is empty.
+func (s Selection) nothing(st store.Store, inv *snapshot.Inventory) error {
+	return &NoSnapshotsError{Store: st.String(), Named: s.Name != "", There: inv.Occupied[s.Name]}
+}
+
 // copies returns a snapshot and its copies inside of its store's directory.
 func copies(snap snapshot.Snapshot) []snapshot.Snapshot {
 	all := []snapshot.Snapshot{snap}

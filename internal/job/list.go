@@ -3,6 +3,8 @@ package job
 import (
 	"context"
 	"errors"
+	"slices"
+	"strings"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
@@ -27,7 +29,8 @@ type ListOptions struct {
 // Listing is what List answers.
 type Listing struct {
 	Inventory *snapshot.Inventory
-	// Snapshots are the selected ones, with their sizes as far as known.
+	// Snapshots are the selected ones, each path for itself, with their sizes as
+	// far as known.
 	Snapshots []snapshot.Snapshot
 }
 
@@ -56,9 +59,20 @@ func (e *Engine) List(ctx context.Context, st store.Store, o ListOptions) (*List
 	}
 	listing := &Listing{Inventory: inv}
 	excluded := 0
-	listing.Snapshots, excluded = o.pick(inv)
+	for _, snap := range inv.Inside() {
+		for _, c := range copies(snap) {
+			switch {
+			case o.Name != "" && c.Name() != o.Name:
+			case o.excludes(c.Path):
+				excluded++
+			default:
+				listing.Snapshots = append(listing.Snapshots, c)
+			}
+		}
+	}
+	slices.SortFunc(listing.Snapshots, func(a, b snapshot.Snapshot) int { return strings.Compare(a.Path, b.Path) })
 	if len(listing.Snapshots)+excluded+cleaned == 0 {
-		return listing, errors.Join(failed, &NoSnapshotsError{Store: st.String(), Named: o.Name != ""})
+		return listing, errors.Join(failed, o.nothing(st, inv))
 	}
 	if err := e.sizes(ctx, st, listing, o); err != nil {
 		return listing, errors.Join(failed, err)

@@ -28,7 +28,8 @@ type SyncOptions struct {
 
 	// Measuring is told which step is about to be measured.
 	Measuring func(s plan.Step)
-	// Planned is told what is going to be done, before any of it is.
+	// Planned is told what is going to be done, before any of it is; again if
+	// something failed and the rest is planned anew.
 	Planned func(p *Outlook)
 	// Event is told what happens to the steps.
 	Event func(transfer.Event)
@@ -47,9 +48,14 @@ type Outlook struct {
 
 // SyncReport is what became of a sync.
 type SyncReport struct {
+	// Outlook is the last plan, and Transfer what became of its steps, nil after
+	// a dry run. There are several plans if something failed on the way.
 	Outlook  *Outlook
-	Transfer *transfer.Report // nil after a dry run
-	Removed  []snapshot.Snapshot
+	Transfer *transfer.Report
+	// Transferred and Bytes count the steps of all plans, and their streams.
+	Transferred int
+	Bytes       int64
+	Removed     []snapshot.Snapshot
 }
 
 // IncompleteError says that not all that was wanted is at the destination, or,
@@ -103,7 +109,7 @@ func (e *Engine) Sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 		return nil, &SamePlaceError{Place: dst.String()}
 	}
 	if o.DryRun {
-		outlook, err := e.outlook(ctx, src, dst, o)
+		outlook, err := e.outlook(ctx, src, dst, o, nil)
 		if err != nil {
 			return nil, err
 		}
@@ -156,30 +162,57 @@ func (e *Engine) begin(dst store.Store, who string) (end func(context.Context, e
 	}
 }
 
-// sync carries out what the outlook says.
+// sync carries out what the outlook says. When a snapshot fails, those that
+// were to start from it are planned anew without it.
 func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) (*SyncReport, error) {
-	outlook, err := e.outlook(ctx, src, dst, o)
-	if err != nil {
-		return nil, err
-	}
-	report := &SyncReport{Outlook: outlook}
-	t := transfer.Options{Source: src, Destination: dst, Events: o.Event}
-	if e.Ledger != nil {
-		t.Ledger = e.Ledger
-	}
-	report.Transfer = transfer.Run(ctx, outlook.Steps, t)
-	for _, r := range report.Transfer.Results {
-		if r.Outcome == transfer.Committed && r.Step.Action == plan.Send {
-			e.remember(r.Step.Edge, streamSize, snapshot.ExactSize(r.Bytes))
+	report := &SyncReport{}
+	without := map[snapshot.ID]plan.Problem{}
+	for {
+		outlook, err := e.outlook(ctx, src, dst, o, without)
+		if err != nil && report.Outlook == nil {
+			return nil, err
 		}
+		if err != nil {
+			// The first plan stands, with what has become of it.
+			return report, errors.Join(incomplete(ctx, report.Outlook, report.Transfer), err)
+		}
+		report.Outlook = outlook
+		report.Transfer = e.transfer(ctx, src, dst, outlook, o)
+		report.Transferred += report.Transfer.Count(transfer.Committed)
+		report.Bytes += report.Transfer.Bytes()
+		if ctx.Err() != nil || report.Transfer.Count(transfer.Skipped) == 0 {
+			break
+		}
+		for _, r := range report.Transfer.Results {
+			if r.Outcome == transfer.Failed {
+				_, conflict := errors.AsType[*store.ExistsError](r.Err)
+				without[r.Step.Edge.To] = plan.Problem{Snapshot: r.Step.Snapshot, Path: r.Step.Path, Why: r.Err.Error(), Conflict: conflict}
+			}
+		}
+		e.log().Warn(fmt.Sprintf("%d snapshots were to start from one that failed; they are planned anew without it", report.Transfer.Count(transfer.Skipped)))
 	}
-	if err := incomplete(ctx, outlook, report.Transfer); err != nil {
-		if len(outlook.Remove) > 0 {
+	if err := incomplete(ctx, report.Outlook, report.Transfer); err != nil {
+		if len(report.Outlook.Remove) > 0 {
 			e.log().Warn("Nothing is removed from the destination, since not everything has succeeded")
 		}
 		return report, err
 	}
 	return report, e.remove(ctx, src, dst, report, o)
+}
+
+// transfer carries out the steps of a plan.
+func (e *Engine) transfer(ctx context.Context, src, dst store.Store, outlook *Outlook, o SyncOptions) *transfer.Report {
+	t := transfer.Options{Source: src, Destination: dst, Events: o.Event}
+	if e.Ledger != nil {
+		t.Ledger = e.Ledger
+	}
+	report := transfer.Run(ctx, outlook.Steps, t)
+	for _, r := range report.Results {
+		if r.Outcome == transfer.Committed && r.Step.Action == plan.Send {
+			e.remember(r.Step.Edge, streamSize, snapshot.ExactSize(r.Bytes))
+		}
+	}
+	return report
 }
 
 // remove takes from the destination what the plan says and the source still
@@ -221,22 +254,28 @@ func (e *Engine) remove(ctx context.Context, src, dst store.Store, report *SyncR
 	return nil
 }
 
-// outlook lists both stores and plans.
-func (e *Engine) outlook(ctx context.Context, src, dst store.Store, o SyncOptions) (*Outlook, error) {
+// outlook lists both stores and plans, without those for which a problem is
+// known already.
+func (e *Engine) outlook(ctx context.Context, src, dst store.Store, o SyncOptions, without map[snapshot.ID]plan.Problem) (*Outlook, error) {
 	holds, err := e.list(ctx, src)
 	if err != nil {
 		return nil, err
 	}
 	wanted, excluded := o.pick(holds)
 	if len(wanted) == 0 && excluded == 0 {
-		return nil, &NoSnapshotsError{Store: src.String(), Named: o.Name != ""}
+		return nil, o.nothing(src, holds)
 	}
 	has, err := e.list(ctx, dst)
 	if err != nil {
 		return nil, err
 	}
 	wish := plan.Wish{Delete: o.Delete}
+	var known []plan.Problem
 	for _, s := range wanted {
+		if p, ok := without[s.ID]; ok {
+			known = append(known, p)
+			continue
+		}
 		wish.Want = append(wish.Want, s.ID)
 	}
 	if err := e.inspect(ctx, dst, has, wanted); err != nil {
@@ -246,6 +285,7 @@ func (e *Engine) outlook(ctx context.Context, src, dst store.Store, o SyncOption
 	if err != nil {
 		return nil, err
 	}
+	p.Problems = append(p.Problems, known...)
 	outlook := &Outlook{Plan: p, Source: src.String(), Destination: dst.String(), SourceHolds: holds, DestinationHas: has, Excluded: excluded}
 	if err := e.measure(ctx, src, outlook, o); err != nil {
 		return nil, err

@@ -198,6 +198,14 @@ func is[E error](err error) bool {
 	return ok
 }
 
+func expressions(texts ...string) []*regexp.Regexp {
+	var all []*regexp.Regexp
+	for _, t := range texts {
+		all = append(all, regexp.MustCompile(t))
+	}
+	return all
+}
+
 func TestSyncSelects(t *testing.T) {
 	src := storetest.NewMemory("src")
 	for g, p := range []string{"day1", "week1", "x/day1", "x/day2"} {

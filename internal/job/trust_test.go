@@ -99,7 +99,7 @@ func TestSyncAroundObstacles(t *testing.T) {
 	f := storetest.NewFault(dst)
 	f.On(storetest.Create).After(1).Return(&store.ExistsError{Path: "b", What: "a directory"})
 	_, err := (&Engine{}).Sync(t.Context(), src, f, SyncOptions{})
-	if e, ok := errors.AsType[*IncompleteError](err); !ok || !e.Conflicts || e.Done != 1 {
+	if e, ok := errors.AsType[*IncompleteError](err); !ok || !e.Conflicts || e.Done != 2 {
 		t.Errorf("in the way during the run: %v", err)
 	}
 	// With a failure of another kind besides, it is not only a conflict.

@@ -94,6 +94,8 @@ func TestCreateRefuses(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = unix.Unmount(dst.Path("again"), unix.MNT_DETACH) })
 	dst.Snapshot("subvolume", "read-only", true)
+	mustMkdir(t, dst.Path("taken.part"))
+	long := strings.Repeat("x", 251)
 
 	for _, path := range []string{"", ".", "..", "../x", "/etc/x", "x/../y", "a//b", "x.part"} {
 		w := wantOf(inv, a, snapshot.Snapshot{})
@@ -109,6 +111,7 @@ func TestCreateRefuses(t *testing.T) {
 	for path, what := range map[string]string{
 		"dir": "a directory that is no subvolume", "file": "neither a subvolume nor a directory", "subvolume": "writable subvolume",
 		"leaving": "neither a subvolume nor a directory", "leaving/x": "leaving, which is not a directory", "file/x": "file, which is not a directory",
+		"taken": "taken.part, which is not a subvolume", long: "the length of its name",
 		"mounted/x": "mounted at ", "mounted/y/x": "mounted at ", "again/x": "mounted at ", "read-only/x": "a read-only directory", "read-only/y/x": "a read-only directory",
 	} {
 		w := wantOf(inv, a, snapshot.Snapshot{})

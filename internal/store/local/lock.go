@@ -42,6 +42,7 @@ func (s *Store) Lock(ctx context.Context, who string) (func() error, error) {
 	text := fmt.Sprintf("process %d since %s: %s\n", os.Getpid(), time.Now().Format(time.DateTime), who)
 	if err := writeNote(note, text); err != nil {
 		s.opt.Log.Debug("nobody will be told who holds the lock", "store", s.path, "error", err)
+		return dir.Close, nil
 	}
 	return func() error {
 		// The note goes before the lock does, or it could be the next holder's.

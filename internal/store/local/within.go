@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/buttersink/buttersink/internal/btrfs"
+	"github.com/buttersink/buttersink/internal/snapshot"
 )
 
 // obstacle says what keeps a path from being used. It is a state of the file
@@ -74,9 +75,21 @@ func openIn(dir *os.File, name string) (*os.File, error) {
 	}
 }
 
+// longestName is what btrfs allows for a name.
+const longestName = 255
+
 // vacant returns an *obstacle if no snapshot can be made in dir under a name.
 func vacant(dir *os.File, name string) error {
+	part := name + snapshot.PartSuffix
+	if len(part) > longestName {
+		return &obstacle{fmt.Sprintf("the length of its name: there is no room for %s behind it", snapshot.PartSuffix)}
+	}
 	var st unix.Stat_t
+	if err := unix.Fstatat(int(dir.Fd()), part, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil {
+		if _, err := subvolumeAt(dir, part); err != nil {
+			return &obstacle{part + ", which is not a subvolume"}
+		}
+	}
 	switch err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); {
 	case err == nil:
 		return &obstacle{whatIs(dir, name, st)}
