@@ -212,6 +212,16 @@ func (f *Filesystem) Quota() (map[uint64]Usage, bool, error) {
 // It reads what the last transactions have brought to the tree of roots: the
 // Generation and Ctransid of a writable subvolume may lag behind a little.
 func (f *Filesystem) Subvolumes() ([]Subvolume, error) {
+	for try := 1; ; try++ {
+		all, err := f.subvolumes()
+		// It may stand in a subvolume that was made since the listing began.
+		if !errors.Is(err, errUnplaced) || try == 3 {
+			return all, err
+		}
+	}
+}
+
+func (f *Filesystem) subvolumes() ([]Subvolume, error) {
 	l := listing{dir: f.dir, index: make(map[uint64]int), dirs: make(map[dirKey]string)}
 	if err := l.read(); err != nil {
 		return nil, err

@@ -13,6 +13,7 @@ import (
 const (
 	iocSubvolCreate   = 0x5000940E
 	iocSnapDestroy    = 0x5000940F
+	iocSnapDestroyV2  = 0x5000943F
 	iocInoLookup      = 0xD0009412
 	iocSnapCreateV2   = 0x50009417
 	iocStartSync      = 0x80089418

@@ -17,6 +17,7 @@ func TestLayouts(t *testing.T) {
 		{"volArgs", unsafe.Sizeof(volArgs{}), 4096, iocSubvolCreate},
 		{"volArgs", unsafe.Sizeof(volArgs{}), 4096, iocSnapDestroy},
 		{"volArgsV2", unsafe.Sizeof(volArgsV2{}), 4096, iocSnapCreateV2},
+		{"volArgsV2", unsafe.Sizeof(volArgsV2{}), 4096, iocSnapDestroyV2},
 		{"flags", unsafe.Sizeof(uint64(0)), 8, iocSubvolGetFlags},
 		{"flags", unsafe.Sizeof(uint64(0)), 8, iocSubvolSetFlags},
 		{"transid", unsafe.Sizeof(uint64(0)), 8, iocStartSync},

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -87,24 +88,53 @@ func (l *listing) path(at int) (string, error) {
 	return s.Path + "/", nil
 }
 
-// find sets the path of s, or that it is deleted.
+// settling is how long a listing waits, in all, for a subvolume to have a place.
+const settling = time.Second
+
+// find sets the path of s, or that it is deleted. That it has no place does not
+// say so: between two steps of a rename it has none for a moment, and its
+// directory may have been moved or deleted since it was read.
 func (l *listing) find(s *Subvolume) error {
 	if s.ID == TopLevel || s.Deleted {
 		return nil
 	}
 	err := l.resolve(s)
-	if errors.Is(err, fs.ErrNotExist) && s.ParentID != 0 {
-		// Its directory is not where the listing said: it was moved or deleted
-		// since.
+	for pause := time.Millisecond; errors.Is(err, fs.ErrNotExist); pause *= 2 {
+		gone, lookup := deleted(l.dir, s.ID)
+		if lookup != nil {
+			return lookup
+		}
+		if gone {
+			s.Deleted = true
+			return nil
+		}
+		if pause > settling/2 {
+			return errUnplaced
+		}
 		if s.ParentID, s.DirID, s.Name, err = backref(l.dir, s.ID); err == nil {
 			err = l.resolve(s)
 		}
-	}
-	if errors.Is(err, fs.ErrNotExist) {
-		s.Deleted = true
-		return nil
+		if errors.Is(err, fs.ErrNotExist) {
+			time.Sleep(pause)
+		}
 	}
 	return err
+}
+
+// errUnplaced says that a subvolume is not deleted and stands nowhere.
+var errUnplaced = errors.New("it is not deleted, but stands in no directory")
+
+// deleted reports whether a subvolume is gone or on its way out. Its root item
+// tells only after the transaction that deletes it; until then the kernel
+// refuses to search its tree.
+func deleted(f *os.File, id uint64) (bool, error) {
+	for _, err := range search(f, ofKind(id, firstInode, inodeItemType)) {
+		if errors.Is(err, fs.ErrNotExist) {
+			return true, nil
+		}
+		return false, err
+	}
+	return false, nil
 }
 
 // resolve sets the path of s from where s says that it stands.

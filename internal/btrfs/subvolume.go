@@ -145,8 +145,28 @@ func DeleteSubvolume(dir *os.File, name string) error {
 	if err := setName(args.name[:], name); err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
-	err := request(dir, iocSnapDestroy, unsafe.Pointer(&args))
+	return explainDelete(op, request(dir, iocSnapDestroy, unsafe.Pointer(&args)))
+}
+
+// DeleteSubvolumeByID deletes the subvolume with a number, whatever its name is
+// by now; dir is any directory of the file system. It fails as DeleteSubvolume
+// does, with fs.ErrNotExist if there is none, and with errors.ErrUnsupported
+// before Linux 5.7.
+func DeleteSubvolumeByID(dir *os.File, id uint64) error {
+	const byID = 1 << 4 // BTRFS_SUBVOL_SPEC_BY_ID
+	op := fmt.Sprintf("deleting subvolume %d", id)
+	if id < firstInode {
+		return fmt.Errorf("%s: it is part of the file system: %w", op, unix.EINVAL)
+	}
+	args := volArgsV2{flags: byID}
+	disk.PutUint64(args.name[:], id) // a union: the name, or the number
+	return explainDelete(op, request(dir, iocSnapDestroyV2, unsafe.Pointer(&args)))
+}
+
+func explainDelete(op string, err error) error {
 	switch {
+	case errors.Is(err, unix.ENOTTY):
+		return fmt.Errorf("%s: %w", op, errors.ErrUnsupported)
 	case errors.Is(err, unix.ENOTEMPTY):
 		return fmt.Errorf("%s: it contains other subvolumes: %w", op, err)
 	case errors.Is(err, unix.EPERM) && capSysAdmin.held():

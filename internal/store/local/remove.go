@@ -103,7 +103,12 @@ func (s *Store) remove(p string, check func(btrfs.Subvolume) error) error {
 	if err := check(sub); err != nil {
 		return err
 	}
-	return btrfs.DeleteSubvolume(dir, name)
+	// By number: another one may have its name by now.
+	err = btrfs.DeleteSubvolumeByID(dir, sub.ID)
+	if errors.Is(err, errors.ErrUnsupported) {
+		err = btrfs.DeleteSubvolume(dir, name)
+	}
+	return err
 }
 
 func notFound(err error) error {

@@ -1,0 +1,157 @@
+package btrfs_test
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/buttersink/buttersink/internal/btrfs"
+	"github.com/buttersink/buttersink/internal/btrfstest"
+)
+
+// TestListWhileMoving: what is renamed while the listing goes on has no place
+// for moments. It is listed all the same, and never as deleted: a caller would
+// take that for a reason to remove its copies.
+func TestListWhileMoving(t *testing.T) {
+	scratch := btrfstest.New(t)
+	for _, dir := range []string{"a", "b/deep"} {
+		if err := os.MkdirAll(scratch.Path(dir), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	uuids := map[string]bool{}
+	for i := range 4 {
+		scratch.Subvolume(fmt.Sprintf("a/s%d", i))
+		uuids[scratch.Show(fmt.Sprintf("a/s%d", i))["UUID"]] = true
+	}
+	fs, err := btrfs.Open(scratch.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fs.Close()
+	parent, err := os.Open(scratch.Dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer parent.Close()
+
+	stop := make(chan struct{})
+	var movers sync.WaitGroup
+	back := func(from, to string) {
+		movers.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+				}
+				_ = os.Rename(scratch.Path(from), scratch.Path(to))
+				_ = os.Rename(scratch.Path(to), scratch.Path(from))
+			}
+		})
+	}
+	back("a/s0", "a/other")
+	back("a/s1", "b/deep/s1")
+	back("b", "c")
+	movers.Go(func() {
+		for i := 0; ; i++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			name := fmt.Sprintf("short%d", i)
+			if err := btrfs.CreateSubvolume(parent, name); err != nil {
+				t.Error(err)
+				return
+			}
+			if err := btrfs.DeleteSubvolume(parent, name); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	lists := 0
+	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); lists++ {
+		all, err := fs.Subvolumes()
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		found := 0
+		for _, s := range all {
+			if !uuids[s.UUID.String()] {
+				continue
+			}
+			found++
+			if s.Deleted || !strings.HasPrefix(filepath.Base(s.Path), "s") && s.Name != "other" {
+				t.Errorf("listed as %+v", s)
+			}
+		}
+		if found != len(uuids) {
+			t.Errorf("%d of %d are listed", found, len(uuids))
+		}
+		if t.Failed() {
+			break
+		}
+	}
+	close(stop)
+	movers.Wait()
+	t.Logf("%d listings", lists)
+}
+
+func TestDeleteSubvolumeByID(t *testing.T) {
+	scratch := btrfstest.New(t)
+	scratch.Subvolume("one")
+	scratch.Subvolume("apart")
+	dir, err := os.Open(scratch.MountAgain("subvol=apart"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer dir.Close()
+	idOf := func(name string) uint64 {
+		f, err := os.Open(scratch.Path(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer f.Close()
+		s, err := btrfs.Info(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s.ID
+	}
+	id := idOf("one")
+	if err := os.Rename(scratch.Path("one"), scratch.Path("other")); err != nil {
+		t.Fatal(err)
+	}
+	scratch.Subvolume("one") // another one has its name
+	if err := btrfs.DeleteSubvolumeByID(dir, id); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(scratch.Path("other")); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("it is still there: %v", err)
+	}
+	if _, err := os.Stat(scratch.Path("one")); err != nil {
+		t.Error(err)
+	}
+	if err := btrfs.DeleteSubvolumeByID(dir, id); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("the second time: %v", err)
+	}
+	if err := btrfs.DeleteSubvolumeByID(dir, btrfs.TopLevel); err == nil {
+		t.Error("the top level was deleted")
+	}
+	if err := os.Mkdir(scratch.Path("one/in"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	scratch.Subvolume("one/nested")
+	if err := btrfs.DeleteSubvolumeByID(dir, idOf("one")); !errors.Is(err, syscall.ENOTEMPTY) {
+		t.Errorf("with another one in it: %v", err)
+	}
+}
