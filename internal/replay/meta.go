@@ -168,15 +168,32 @@ func (r *Receiver) chown(path []byte, uid, gid uint64) error {
 	return nil
 }
 
+// chownTo changes the owner, and nothing else: the system call also takes the
+// set-user-ID and set-group-ID bits away, but a stream that does not speak of
+// the mode means that it stays.
 func (r *Receiver) chownTo(path []byte, uid, gid int) error {
+	var st unix.Stat_t
 	if h, ok := r.held(path); ok {
-		return unix.Fchown(h.fd, uid, gid)
+		if err := unix.Fstat(h.fd, &st); err != nil {
+			return err
+		}
+		if err := unix.Fchown(h.fd, uid, gid); err != nil {
+			return err
+		}
+	} else {
+		d, base, found, err := r.entry(path)
+		if err != nil {
+			return err
+		}
+		if err := unix.Fchownat(d.fd, base, uid, gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+			return err
+		}
+		st = found
 	}
-	d, base, _, err := r.entry(path)
-	if err != nil {
-		return err
+	if st.Mode&(unix.S_ISUID|unix.S_ISGID) == 0 || st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return nil
 	}
-	return unix.Fchownat(d.fd, base, uid, gid, unix.AT_SYMLINK_NOFOLLOW)
+	return r.chmodTo(path, st.Mode&0o7777)
 }
 
 func (r *Receiver) utimes(path []byte, atime, mtime stream.Time) error {

@@ -41,7 +41,8 @@
 // temporary name in the root, which takes a third off the time; see create.go
 // for what has to be undone because of it. What a stream with compressed data
 // leaves out behind an inline extent becomes zeros, as at the source, and does
-// not stay what the parent had there. A metadata-only stream is refused.
+// not stay what the parent had there. A change of owner takes no set-user-ID and
+// set-group-ID bits away. A metadata-only stream is refused.
 // Removing an extended attribute that is not there is no error, because the
 // result is what was asked for.
 //
