@@ -37,6 +37,22 @@ func newProcess(t *testing.T, state string, args ...string) *process {
 	return p
 }
 
+// watched starts the process with its standard output in a file, and returns
+// the file's name.
+func (p *process) watched(t *testing.T) string {
+	t.Helper()
+	out, err := os.CreateTemp(t.TempDir(), "out")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer out.Close()
+	p.Stdout = out
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return out.Name()
+}
+
 // code waits for the process and returns its exit code, -1 if a signal ended it.
 func (p *process) code(t *testing.T) int {
 	t.Helper()
@@ -155,16 +171,8 @@ func TestSignals(t *testing.T) {
 	p := newPair(t, 4)
 	for i, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
 		cmd := p.sync(t, "--json")
-		out, err := os.CreateTemp(t.TempDir(), "out")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer out.Close()
-		cmd.Stdout = out
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
-		}
-		waitFor(t, out.Name(), `"event":"step-begun","time":`, i+1)
+		out := cmd.watched(t)
+		waitFor(t, out, `"event":"step-begun","time":`, i+1)
 		if err := cmd.Process.Signal(sig); err != nil {
 			t.Fatal(err)
 		}
@@ -210,18 +218,10 @@ func waitFor(t *testing.T, file, text string, times int) {
 func TestStopped(t *testing.T) {
 	p := newPair(t, 3)
 	cmd := p.sync(t, "--json")
-	out, err := os.CreateTemp(t.TempDir(), "out")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()
-	cmd.Stdout = out
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
+	out := cmd.watched(t)
 	// A step has three tries, so it gets through two stops.
 	for i := range 2 {
-		waitFor(t, out.Name(), `"event":"step-begun"`, i+1)
+		waitFor(t, out, `"event":"step-begun"`, i+1)
 		time.Sleep(20 * time.Millisecond)
 		for _, sig := range []syscall.Signal{syscall.SIGSTOP, syscall.SIGCONT} {
 			if err := cmd.Process.Signal(sig); err != nil {
@@ -235,11 +235,34 @@ func TestStopped(t *testing.T) {
 	if code != 0 || whole != len(p.names) || parts != 0 {
 		t.Errorf("exit code %d with %d whole and %d parts:\n%s", code, whole, parts, &cmd.stderr)
 	}
-	text, err := os.ReadFile(out.Name())
+	text, err := os.ReadFile(out)
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Logf("%d retries", strings.Count(string(text), `"event":"retry"`))
+}
+
+// TestTerminalStop: Ctrl-Z does not stop a sync, because a stopped send begins
+// anew in its middle.
+func TestTerminalStop(t *testing.T) {
+	p := newPair(t, 2)
+	cmd := p.sync(t, "--json")
+	out := cmd.watched(t)
+	for i := range 2 {
+		waitFor(t, out, `"event":"step-begun"`, i+1)
+		if err := cmd.Process.Signal(syscall.SIGTSTP); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// A stopped process would never end.
+	watchdog := time.AfterFunc(time.Minute, func() { _ = cmd.Process.Kill() })
+	defer watchdog.Stop()
+	if code := cmd.code(t); code != 0 {
+		t.Errorf("exit code %d: %s", code, &cmd.stderr)
+	}
+	if text, err := os.ReadFile(out); err != nil || strings.Contains(string(text), `"event":"retry"`) {
+		t.Errorf("it was disturbed: %v", err)
+	}
 }
 
 // TestTwoAtOnce starts two syncs into one directory. One of them does the work;
@@ -247,16 +270,8 @@ func TestStopped(t *testing.T) {
 func TestTwoAtOnce(t *testing.T) {
 	p := newPair(t, 4)
 	first := p.sync(t, "--json")
-	out, err := os.CreateTemp(t.TempDir(), "out")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer out.Close()
-	first.Stdout = out
-	if err := first.Start(); err != nil {
-		t.Fatal(err)
-	}
-	waitFor(t, out.Name(), `"event":"plan"`, 1)
+	out := first.watched(t)
+	waitFor(t, out, `"event":"plan"`, 1)
 	second := p.sync(t)
 	if err := second.Start(); err != nil {
 		t.Fatal(err)

@@ -141,6 +141,13 @@ func TestCreateRefuses(t *testing.T) {
 	}
 }
 
+// TestPartSuffix: two rooms that do not know each other mean the same.
+func TestPartSuffix(t *testing.T) {
+	if replay.PartSuffix != snapshot.PartSuffix {
+		t.Errorf("%q is not %q", replay.PartSuffix, snapshot.PartSuffix)
+	}
+}
+
 // TestBeingReceived: what somebody receives at this moment is no remainder, also
 // for those who hold the lock of a directory above.
 func TestBeingReceived(t *testing.T) {
