@@ -4,7 +4,8 @@ set -eu
 
 cd "$(dirname "$0")/.."
 for pkg in $(go list ./internal/...); do
-	for target in $(go test -list '^Fuzz' "$pkg" | grep '^Fuzz' || true); do
+	listed=$(go test -list '^Fuzz' "$pkg") # fails if it does not compile
+	for target in $(echo "$listed" | grep '^Fuzz' || true); do
 		echo "$target in $pkg"
 		go test -run '^$' -fuzz "^$target\$" -fuzztime "${1:-10s}" -fuzzminimizetime 10x "$pkg"
 	done
