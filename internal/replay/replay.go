@@ -38,7 +38,7 @@
 // directory wrong after most increments, and lets every new object inherit a
 // default ACL of the root directory. File data are on disk before the received
 // UUID is set. Objects are created where they belong rather than under a
-// temporary name in the root, which takes a third off the time; see create.go
+// temporary name in the root, which takes about a fifth off the time of many small files; see create.go
 // for what has to be undone because of it. What a stream with compressed data
 // leaves out behind an inline extent becomes zeros, as at the source, and does
 // not stay what the parent had there. A change of owner takes no set-user-ID and
