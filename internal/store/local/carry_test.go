@@ -147,7 +147,7 @@ func TestCompressedSource(t *testing.T) {
 	options := btrfstest.MountOptions("noatime,compress-force=zstd")
 	src, dst := btrfstest.New(t, options), btrfstest.New(t, options)
 	live := src.Subvolume("live")
-	mustWrite(t, filepath.Join(live, "grown"), strings.Repeat("a", 1500))
+	mustWrite(t, filepath.Join(live, "grown"), strings.Repeat("text to compress ", 80))
 	mustWrite(t, filepath.Join(live, "large"), strings.Repeat("compressible ", 100_000))
 	src.Sync() // an extent is inline once it is written out
 	f, err := os.OpenFile(filepath.Join(live, "grown"), os.O_RDWR, 0)
@@ -155,7 +155,7 @@ func TestCompressedSource(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	if err := unix.Fallocate(int(f.Fd()), 0, 0, 20_000); err != nil {
+	if err := unix.Fallocate(int(f.Fd()), 0, 0, 1614); err != nil {
 		t.Fatal(err)
 	}
 	src.Snapshot("live", "a", true)
