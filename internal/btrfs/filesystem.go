@@ -153,9 +153,13 @@ func openSubvolume(dir *os.File, id uint64) (*os.File, error) {
 		return nil, err
 	}
 	sub := os.NewFile(uintptr(fd), fmt.Sprintf("subvolume %d", id))
-	if info, err := Info(sub); err != nil || info.ID != id {
+	info, err := Info(sub)
+	if err == nil && info.ID != id {
+		err = fs.ErrNotExist
+	}
+	if err != nil {
 		sub.Close()
-		return nil, errors.Join(err, fs.ErrNotExist)
+		return nil, err
 	}
 	return sub, nil
 }

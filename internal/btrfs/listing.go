@@ -6,7 +6,6 @@ import (
 	"io/fs"
 	"math"
 	"os"
-	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -18,7 +17,7 @@ type listing struct {
 	all   []Subvolume
 	index map[uint64]int    // number of a subvolume -> place in all
 	dirs  map[dirKey]string // paths of directories asked for before
-	done  map[uint64]bool   // Path is known
+	done  map[uint64]bool   // Path is known; false while it is being found out
 }
 
 type dirKey struct{ subvol, ino uint64 }
@@ -73,14 +72,21 @@ func (l *listing) get(id uint64) *Subvolume {
 // end unless it is empty. What turns out to be gone is marked as deleted.
 func (l *listing) path(at int) (string, error) {
 	s := &l.all[at]
-	if !l.done[s.ID] {
-		l.done[s.ID] = true // before the parents: a loop in a damaged tree must end
+	known, begun := l.done[s.ID]
+	if begun && !known {
+		// It contains itself: the tree is damaged, or two were moved into one
+		// another in turn while they were read.
+		return "", errUnplaced
+	}
+	if !begun {
+		l.done[s.ID] = false
 		if err := l.find(s); err != nil {
 			return "", searching(fmt.Sprintf("for the path of subvolume %d", s.ID), err)
 		}
 		if s.Deleted {
 			s.ParentID, s.DirID, s.Name, s.Path = 0, 0, "", ""
 		}
+		l.done[s.ID] = true
 	}
 	if s.Path == "" {
 		return "", nil
@@ -88,53 +94,27 @@ func (l *listing) path(at int) (string, error) {
 	return s.Path + "/", nil
 }
 
-// settling is how long a listing waits, in all, for a subvolume to have a place.
-const settling = time.Second
-
 // find sets the path of s, or that it is deleted. That it has no place does not
-// say so: between two steps of a rename it has none for a moment, and its
-// directory may have been moved or deleted since it was read.
+// say so: its directory may have been moved or deleted since it was read.
 func (l *listing) find(s *Subvolume) error {
 	if s.ID == TopLevel || s.Deleted {
 		return nil
 	}
-	err := l.resolve(s)
-	for pause := time.Millisecond; errors.Is(err, fs.ErrNotExist); pause *= 2 {
-		gone, lookup := deleted(l.dir, s.ID)
-		if lookup != nil {
-			return lookup
+	again := false
+	err := patiently(l.dir, s.ID, func() (err error) {
+		if again {
+			if s.ParentID, s.DirID, s.Name, err = backref(l.dir, s.ID); err != nil {
+				return err
+			}
 		}
-		if gone {
-			s.Deleted = true
-			return nil
-		}
-		if pause > settling/2 {
-			return errUnplaced
-		}
-		if s.ParentID, s.DirID, s.Name, err = backref(l.dir, s.ID); err == nil {
-			err = l.resolve(s)
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			time.Sleep(pause)
-		}
+		again = true
+		return l.resolve(s)
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		s.Deleted = true
+		return nil
 	}
 	return err
-}
-
-// errUnplaced says that a subvolume is not deleted and stands nowhere.
-var errUnplaced = errors.New("it is not deleted, but stands in no directory")
-
-// deleted reports whether a subvolume is gone or on its way out. Its root item
-// tells only after the transaction that deletes it; until then the kernel
-// refuses to search its tree.
-func deleted(f *os.File, id uint64) (bool, error) {
-	for _, err := range search(f, ofKind(id, firstInode, inodeItemType)) {
-		if errors.Is(err, fs.ErrNotExist) {
-			return true, nil
-		}
-		return false, err
-	}
-	return false, nil
 }
 
 // resolve sets the path of s from where s says that it stands.
@@ -246,7 +226,7 @@ func subvolumePath(f *os.File, id uint64) (string, error) {
 		}
 		path, id = within+name+path, parent
 		if steps > math.MaxUint16 {
-			return "", fs.ErrNotExist // a loop in a damaged tree
+			return "", errUnplaced // a loop in a damaged tree
 		}
 	}
 	return path, nil

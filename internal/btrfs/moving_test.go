@@ -5,7 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
+	"slices"
 	"sync"
 	"syscall"
 	"testing"
@@ -19,16 +19,27 @@ import (
 // for moments. It is listed all the same, and never as deleted: a caller would
 // take that for a reason to remove its copies.
 func TestListWhileMoving(t *testing.T) {
+	t.Run("alone", func(t *testing.T) { listWhileMoving(t, false) })
+	t.Run("while others come and go", func(t *testing.T) { listWhileMoving(t, true) })
+}
+
+func listWhileMoving(t *testing.T, others bool) {
 	scratch := btrfstest.New(t)
 	for _, dir := range []string{"a", "b/deep"} {
 		if err := os.MkdirAll(scratch.Path(dir), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
-	uuids := map[string]bool{}
-	for i := range 4 {
-		scratch.Subvolume(fmt.Sprintf("a/s%d", i))
-		uuids[scratch.Show(fmt.Sprintf("a/s%d", i))["UUID"]] = true
+	uuids := map[string][]string{} // where each may be
+	for _, legal := range [][]string{
+		{"a/s0", "a/other"},
+		{"a/s1", "b/deep/s1", "c/deep/s1"},
+		{"b/deep/s2", "c/deep/s2"},
+		{"a/s3", "a/moved"},
+		{"a/s3/in", "a/moved/in"},
+	} {
+		scratch.Subvolume(legal[0])
+		uuids[scratch.Show(legal[0])["UUID"]] = legal
 	}
 	fs, err := btrfs.Open(scratch.Dir)
 	if err != nil {
@@ -59,8 +70,9 @@ func TestListWhileMoving(t *testing.T) {
 	back("a/s0", "a/other")
 	back("a/s1", "b/deep/s1")
 	back("b", "c")
+	back("a/s3", "a/moved")
 	movers.Go(func() {
-		for i := 0; ; i++ {
+		for i := 0; others; i++ { // their transactions make everything slower
 			select {
 			case <-stop:
 				return
@@ -78,7 +90,7 @@ func TestListWhileMoving(t *testing.T) {
 		}
 	})
 	lists := 0
-	for end := time.Now().Add(2 * time.Second); time.Now().Before(end); lists++ {
+	for end := time.Now().Add(1500 * time.Millisecond); time.Now().Before(end); lists++ {
 		all, err := fs.Subvolumes()
 		if err != nil {
 			t.Error(err)
@@ -86,11 +98,12 @@ func TestListWhileMoving(t *testing.T) {
 		}
 		found := 0
 		for _, s := range all {
-			if !uuids[s.UUID.String()] {
+			legal, ok := uuids[s.UUID.String()]
+			if !ok {
 				continue
 			}
 			found++
-			if s.Deleted || !strings.HasPrefix(filepath.Base(s.Path), "s") && s.Name != "other" {
+			if s.Deleted || !slices.Contains(legal, s.Path) || s.Name != filepath.Base(s.Path) {
 				t.Errorf("listed as %+v", s)
 			}
 		}

@@ -3,6 +3,7 @@ package btrfs
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"strings"
 	"unsafe"
@@ -17,8 +18,18 @@ func Info(subvol *os.File) (Subvolume, error) {
 		return Subvolume{}, err
 	}
 	var args subvolInfo
-	if err := request(subvol, iocGetSubvolInfo, unsafe.Pointer(&args)); err != nil {
-		return Subvolume{}, fmt.Errorf("asking about subvolume %s: %w", subvol.Name(), err)
+	err := request(subvol, iocGetSubvolInfo, unsafe.Pointer(&args))
+	if errors.Is(err, fs.ErrNotExist) {
+		// It is deleted, or being renamed.
+		var id uint64
+		if id, err = subvolumeOf(subvol); err == nil {
+			err = patiently(subvol, id, func() error {
+				return request(subvol, iocGetSubvolInfo, unsafe.Pointer(&args))
+			})
+		}
+	}
+	if err != nil {
+		return Subvolume{}, refused("asking about subvolume "+subvol.Name(), capSysAdmin, err)
 	}
 	return Subvolume{
 		ID:           args.id,
@@ -68,19 +79,28 @@ func Locate(dir *os.File) (subvolID uint64, path string, err error) {
 	if err := control(dir, func(fd int) error { return unix.Fstat(fd, &st) }); err != nil {
 		return 0, "", fmt.Errorf("looking at %s: %w", dir.Name(), err)
 	}
+	id, err := subvolumeOf(dir)
+	if err != nil {
+		return 0, "", searching(op, err)
+	}
+	var above, within string
+	err = patiently(dir, id, func() (err error) {
+		if above, err = subvolumePath(dir, id); err == nil {
+			within, err = directoryPath(dir, id, st.Ino)
+		}
+		return err
+	})
+	if err != nil {
+		return 0, "", searching(op, err)
+	}
+	return id, strings.Trim(above+"/"+within, "/"), nil
+}
+
+// subvolumeOf returns the number of the subvolume that f is in.
+func subvolumeOf(f *os.File) (uint64, error) {
 	args := inoLookupArgs{object: firstInode}
-	if err := request(dir, iocInoLookup, unsafe.Pointer(&args)); err != nil {
-		return 0, "", searching(op, err)
-	}
-	above, err := subvolumePath(dir, args.tree)
-	if err != nil {
-		return 0, "", searching(op, err)
-	}
-	within, err := directoryPath(dir, args.tree, st.Ino)
-	if err != nil {
-		return 0, "", searching(op, err)
-	}
-	return args.tree, strings.Trim(above+"/"+within, "/"), nil
+	err := request(f, iocInoLookup, unsafe.Pointer(&args))
+	return args.tree, err
 }
 
 // errName says that a name cannot be that of a subvolume.
