@@ -11,7 +11,8 @@
 // Quotas are read if they are there ([Filesystem.Quota]) and never switched
 // on, rescanned or changed. Nothing is written to a file system except by the
 // functions whose names say so: CreateSubvolume, CreateSnapshot,
-// DeleteSubvolume, SetReadOnly, SetReceived, EncodedWrite, Sync.
+// DeleteSubvolume, DeleteSubvolumeByID, SetReadOnly, SetReceived, EncodedWrite,
+// Sync.
 //
 // A stream that [Send] gives ends in io.EOF only if the kernel said that it
 // was sent to its end.
@@ -52,6 +53,11 @@ var ErrNotBtrfs = errors.New("not on a btrfs file system")
 // subvolume, of the parent or of a clone source are being deduplicated. It is
 // worth trying again after a while.
 var ErrBusy = errors.New("subvolume is busy (being deduplicated)")
+
+// ErrWrongDeleted says that the kernel deleted a subvolume, but another than the
+// one that was meant, which is still there: it got the name of that one in the
+// same moment.
+var ErrWrongDeleted = errors.New("the kernel deleted another subvolume, which got its name in the same moment")
 
 // UUID is a UUID in the order of bytes in which btrfs stores it.
 type UUID [16]byte

@@ -1,13 +1,11 @@
 package btrfs_test
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -117,54 +115,4 @@ func listWhileMoving(t *testing.T, others bool) {
 	close(stop)
 	movers.Wait()
 	t.Logf("%d listings", lists)
-}
-
-func TestDeleteSubvolumeByID(t *testing.T) {
-	scratch := btrfstest.New(t)
-	scratch.Subvolume("one")
-	scratch.Subvolume("apart")
-	dir, err := os.Open(scratch.MountAgain("subvol=apart"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer dir.Close()
-	idOf := func(name string) uint64 {
-		f, err := os.Open(scratch.Path(name))
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer f.Close()
-		s, err := btrfs.Info(f)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return s.ID
-	}
-	id := idOf("one")
-	if err := os.Rename(scratch.Path("one"), scratch.Path("other")); err != nil {
-		t.Fatal(err)
-	}
-	scratch.Subvolume("one") // another one has its name
-	if err := btrfs.DeleteSubvolumeByID(dir, id); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := os.Stat(scratch.Path("other")); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("it is still there: %v", err)
-	}
-	if _, err := os.Stat(scratch.Path("one")); err != nil {
-		t.Error(err)
-	}
-	if err := btrfs.DeleteSubvolumeByID(dir, id); !errors.Is(err, os.ErrNotExist) {
-		t.Errorf("the second time: %v", err)
-	}
-	if err := btrfs.DeleteSubvolumeByID(dir, btrfs.TopLevel); err == nil {
-		t.Error("the top level was deleted")
-	}
-	if err := os.Mkdir(scratch.Path("one/in"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	scratch.Subvolume("one/nested")
-	if err := btrfs.DeleteSubvolumeByID(dir, idOf("one")); !errors.Is(err, syscall.ENOTEMPTY) {
-		t.Errorf("with another one in it: %v", err)
-	}
 }

@@ -11,8 +11,8 @@ import (
 // one, and the kernel lets everybody see it between the two: it is not deleted,
 // but whatever looks for its place finds none.
 
-// errUnplaced says that a subvolume is not deleted and stands nowhere.
-var errUnplaced = errors.New("it is not deleted, but stands in no directory")
+// errUnplaced says that a subvolume is not deleted and found nowhere.
+var errUnplaced = errors.New("it is not deleted, but found in no directory (is it being moved all the time?)")
 
 // longestPause is the last of the pauses of patiently; all together take twice as
 // long.

@@ -168,25 +168,43 @@ func DeleteSubvolume(dir *os.File, name string) error {
 	return explainDelete(op, request(dir, iocSnapDestroy, unsafe.Pointer(&args)))
 }
 
-// DeleteSubvolumeByID deletes the subvolume with a number, whatever its name is
-// by now; dir is any directory of the file system. It fails as DeleteSubvolume
-// does, with fs.ErrNotExist if there is none, and with errors.ErrUnsupported
-// before Linux 5.7.
+// DeleteSubvolumeByID deletes the subvolume with a number, wherever in the file
+// system it is and whatever its name is by now; dir is any directory of the
+// file system, also one of a mount that does not show the subvolume. It fails
+// as DeleteSubvolume does, with fs.ErrNotExist if there is none with that
+// number, and with errors.ErrUnsupported before Linux 5.7.
+//
+// The kernel looks up the name of the number, and then what to delete by that
+// name. If another subvolume gets the name between these two steps, the kernel
+// deletes that one; nothing keeps it from that. The error matches
+// [ErrWrongDeleted] then.
 func DeleteSubvolumeByID(dir *os.File, id uint64) error {
 	const byID = 1 << 4 // BTRFS_SUBVOL_SPEC_BY_ID
 	op := fmt.Sprintf("deleting subvolume %d", id)
-	if id < firstInode {
+	if id < firstInode || id > lastInode {
 		return fmt.Errorf("%s: it is part of the file system: %w", op, unix.EINVAL)
+	}
+	if err := onBtrfs(dir); err != nil {
+		return fmt.Errorf("%s: %w", op, err)
 	}
 	args := volArgsV2{flags: byID}
 	disk.PutUint64(args.name[:], id) // a union: the name, or the number
-	return explainDelete(op, request(dir, iocSnapDestroyV2, unsafe.Pointer(&args)))
+	err := patiently(dir, id, func() error {
+		return request(dir, iocSnapDestroyV2, unsafe.Pointer(&args))
+	})
+	if err != nil {
+		return explainDelete(op, err)
+	}
+	if gone, err := deleted(dir, id); err == nil && !gone {
+		return fmt.Errorf("%s: %w", op, ErrWrongDeleted)
+	}
+	return nil
 }
 
 func explainDelete(op string, err error) error {
 	switch {
 	case errors.Is(err, unix.ENOTTY):
-		return fmt.Errorf("%s: %w", op, errors.ErrUnsupported)
+		return fmt.Errorf("%s: %w (%w)", op, errors.ErrUnsupported, err)
 	case errors.Is(err, unix.ENOTEMPTY):
 		return fmt.Errorf("%s: it contains other subvolumes: %w", op, err)
 	case errors.Is(err, unix.EPERM) && capSysAdmin.held():

@@ -181,6 +181,7 @@ func TestMissingCapabilities(t *testing.T) {
 			{"SetReadOnly", "CAP_FOWNER", func() error { return SetReadOnly(foreign, true) }},
 			{"SetReceived", "CAP_FOWNER", func() error { _, err := SetReceived(foreign, UUID{1}, 1); return err }},
 			{"DeleteSubvolume", "CAP_SYS_ADMIN", func() error { return DeleteSubvolume(f.Dir(), "one") }},
+			{"DeleteSubvolumeByID", "CAP_SYS_ADMIN", func() error { return DeleteSubvolumeByID(f.Dir(), id) }},
 		} {
 			err := c.do()
 			denied, ok := errors.AsType[*PermissionError](err)
