@@ -144,14 +144,14 @@ func patterns(command string, texts []string) ([]*regexp.Regexp, error) {
 
 // explainSync gives the errors of the engine their exit codes and hints.
 func explainSync(err error, command string, src *opened) error {
+	if e, ok := errors.AsType[*job.IncompleteError](err); ok {
+		return explainIncomplete(e)
+	}
 	if e, ok := errors.AsType[*job.NoSnapshotsError](err); ok {
 		return &exitError{code: exitFailed, err: err, hint: src.noSnapshots(e.There)}
 	}
 	if _, ok := errors.AsType[*job.SamePlaceError](err); ok {
 		return &usageError{command: command, err: err}
-	}
-	if e, ok := errors.AsType[*job.IncompleteError](err); ok {
-		return explainIncomplete(e)
 	}
 	if e, ok := errors.AsType[*job.RemovalError](err); ok {
 		return &exitError{
@@ -290,7 +290,7 @@ func (v *syncView) removed(s snapshot.Snapshot, err error) {
 func (v *syncView) result(r *job.SyncReport, err error) {
 	record := resultRecord{Event: "result", OK: err == nil, Exit: judge(err).code, DryRun: v.o.dryRun, Error: errorText(err)}
 	if r != nil {
-		record.Kept, record.Removed = len(r.Outlook.Keep), len(r.Removed)
+		record.Kept, record.Removed = r.Kept, len(r.Removed)
 		record.Transferred, record.Bytes = r.Transferred, r.Bytes
 	}
 	if v.o.json {

@@ -72,10 +72,11 @@ type UnableError struct{ Store, Verb string }
 func (e *UnableError) Error() string { return fmt.Sprintf("%s cannot %s", e.Store, e.Verb) }
 
 // pick returns the snapshots inside of the store's directory that are meant, as
-// the inventory has them from then on: of a snapshot that is there several
-// times, the first path that is meant is the one that counts. Excluded counts
-// those of which every path that has the name is excluded.
-func (s Selection) pick(inv *snapshot.Inventory) (picked []snapshot.Snapshot, excluded int) {
+// the inventory and the store have them from then on: of a snapshot that is
+// there several times, the first path that is meant is the one that counts, if
+// the store can choose. Excluded counts those of which every path that has the
+// name is excluded.
+func (s Selection) pick(st store.Store, inv *snapshot.Inventory) (picked []snapshot.Snapshot, excluded int, err error) {
 	for _, snap := range inv.Inside() {
 		named := false
 		meant := slices.IndexFunc(copies(snap), func(c snapshot.Snapshot) bool {
@@ -87,14 +88,24 @@ func (s Selection) pick(inv *snapshot.Inventory) (picked []snapshot.Snapshot, ex
 		})
 		switch {
 		case meant >= 0:
-			inv.Prefer(snap.ID, copies(snap)[meant].Path)
-			snap, _ = inv.Find(snap.ID)
+			if meant > 0 {
+				chosen := copies(snap)[meant].Path
+				chooser, ok := st.(store.Chooser)
+				if !ok {
+					return nil, 0, &UnableError{Store: st.String(), Verb: fmt.Sprintf("tell %s from another copy of it", chosen)}
+				}
+				if err := chooser.Choose(snap.ID, chosen); err != nil {
+					return nil, 0, err
+				}
+				inv.Prefer(snap.ID, chosen)
+				snap, _ = inv.Find(snap.ID)
+			}
 			picked = append(picked, snap)
 		case named:
 			excluded++
 		}
 	}
-	return picked, excluded
+	return picked, excluded, nil
 }
 
 // nothing is the error for a selection that is empty.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"syscall"
 	"time"
 
 	"github.com/buttersink/buttersink/internal/ledger"
@@ -52,7 +53,9 @@ type SyncReport struct {
 	// a dry run. There are several plans if something failed on the way.
 	Outlook  *Outlook
 	Transfer *transfer.Report
-	// Transferred and Bytes count the steps of all plans, and their streams.
+	// Kept is what was there before the run. Transferred and Bytes count the
+	// steps of all plans, and their streams.
+	Kept        int
 	Transferred int
 	Bytes       int64
 	Removed     []snapshot.Snapshot
@@ -113,7 +116,7 @@ func (e *Engine) Sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 		if err != nil {
 			return nil, err
 		}
-		return &SyncReport{Outlook: outlook}, incomplete(ctx, outlook, nil)
+		return &SyncReport{Outlook: outlook, Kept: len(outlook.Keep)}, incomplete(ctx, outlook, nil, nil)
 	}
 	unlock, err := lock(ctx, dst, o.Who)
 	if err != nil {
@@ -163,35 +166,41 @@ func (e *Engine) begin(dst store.Store, who string) (end func(context.Context, e
 }
 
 // sync carries out what the outlook says. When a snapshot fails, those that
-// were to start from it are planned anew without it.
+// were to start from it are planned anew without it, unless the destination
+// itself has failed.
 func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) (*SyncReport, error) {
 	report := &SyncReport{}
 	without := map[snapshot.ID]plan.Problem{}
-	for {
+	var planning error
+	for fruitless := 0; fruitless < 2; {
 		outlook, err := e.outlook(ctx, src, dst, o, without)
 		if err != nil && report.Outlook == nil {
 			return nil, err
 		}
 		if err != nil {
-			// The first plan stands, with what has become of it.
-			return report, errors.Join(incomplete(ctx, report.Outlook, report.Transfer), err)
+			planning = fmt.Errorf("planning anew: %w", err)
+			break
+		}
+		if report.Outlook == nil {
+			report.Kept = len(outlook.Keep)
 		}
 		report.Outlook = outlook
 		report.Transfer = e.transfer(ctx, src, dst, outlook, o)
-		report.Transferred += report.Transfer.Count(transfer.Committed)
+		committed, skipped := report.Transfer.Count(transfer.Committed), report.Transfer.Count(transfer.Skipped)
+		report.Transferred += committed
 		report.Bytes += report.Transfer.Bytes()
-		if ctx.Err() != nil || report.Transfer.Count(transfer.Skipped) == 0 {
+		if committed == 0 {
+			fruitless++
+		}
+		if ctx.Err() != nil || skipped == 0 || !remember(without, report.Transfer) {
 			break
 		}
-		for _, r := range report.Transfer.Results {
-			if r.Outcome == transfer.Failed {
-				_, conflict := errors.AsType[*store.ExistsError](r.Err)
-				without[r.Step.Edge.To] = plan.Problem{Snapshot: r.Step.Snapshot, Path: r.Step.Path, Why: r.Err.Error(), Conflict: conflict}
-			}
-		}
-		e.log().Warn(fmt.Sprintf("%d snapshots were to start from one that failed; they are planned anew without it", report.Transfer.Count(transfer.Skipped)))
+		e.log().Warn(fmt.Sprintf("%d snapshots were to start from one that failed; they are planned anew without it", skipped))
 	}
-	if err := incomplete(ctx, report.Outlook, report.Transfer); err != nil {
+	if o.Event != nil {
+		o.Event(transfer.Event{Kind: transfer.Done, Time: time.Now(), Steps: report.Transferred, Bytes: report.Bytes})
+	}
+	if err := incomplete(ctx, report.Outlook, report.Transfer, planning); err != nil {
 		if len(report.Outlook.Remove) > 0 {
 			e.log().Warn("Nothing is removed from the destination, since not everything has succeeded")
 		}
@@ -200,9 +209,32 @@ func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 	return report, e.remove(ctx, src, dst, report, o)
 }
 
+// remember notes what has failed, and reports whether the rest may fare better.
+func remember(without map[snapshot.ID]plan.Problem, r *transfer.Report) bool {
+	hope := true
+	for _, result := range r.Results {
+		if result.Outcome != transfer.Failed {
+			continue
+		}
+		_, conflict := errors.AsType[*store.ExistsError](result.Err)
+		without[result.Step.Edge.To] = plan.Problem{Snapshot: result.Step.Snapshot, Path: result.Step.Path, Why: result.Err.Error(), Conflict: conflict}
+		for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS} {
+			hope = hope && !errors.Is(result.Err, full)
+		}
+	}
+	return hope
+}
+
 // transfer carries out the steps of a plan.
 func (e *Engine) transfer(ctx context.Context, src, dst store.Store, outlook *Outlook, o SyncOptions) *transfer.Report {
-	t := transfer.Options{Source: src, Destination: dst, Events: o.Event}
+	t := transfer.Options{Source: src, Destination: dst}
+	if o.Event != nil {
+		t.Events = func(event transfer.Event) {
+			if event.Kind != transfer.Done { // there may be more to come
+				o.Event(event)
+			}
+		}
+	}
 	if e.Ledger != nil {
 		t.Ledger = e.Ledger
 	}
@@ -261,21 +293,19 @@ func (e *Engine) outlook(ctx context.Context, src, dst store.Store, o SyncOption
 	if err != nil {
 		return nil, err
 	}
-	wanted, excluded := o.pick(holds)
-	if len(wanted) == 0 && excluded == 0 {
+	wanted, excluded, err := o.pick(src, holds)
+	if err != nil {
+		return nil, err
+	}
+	if len(wanted)+excluded+len(without) == 0 {
 		return nil, o.nothing(src, holds)
 	}
 	has, err := e.list(ctx, dst)
 	if err != nil {
 		return nil, err
 	}
-	wish := plan.Wish{Delete: o.Delete}
-	var known []plan.Problem
+	wish := plan.Wish{Delete: o.Delete, Known: without}
 	for _, s := range wanted {
-		if p, ok := without[s.ID]; ok {
-			known = append(known, p)
-			continue
-		}
 		wish.Want = append(wish.Want, s.ID)
 	}
 	if err := e.inspect(ctx, dst, has, wanted); err != nil {
@@ -285,7 +315,6 @@ func (e *Engine) outlook(ctx context.Context, src, dst store.Store, o SyncOption
 	if err != nil {
 		return nil, err
 	}
-	p.Problems = append(p.Problems, known...)
 	outlook := &Outlook{Plan: p, Source: src.String(), Destination: dst.String(), SourceHolds: holds, DestinationHas: has, Excluded: excluded}
 	if err := e.measure(ctx, src, outlook, o); err != nil {
 		return nil, err
@@ -308,8 +337,12 @@ func (e *Engine) inspect(ctx context.Context, dst store.Store, has *snapshot.Inv
 			continue
 		}
 		what, err := inspector.Inspect(ctx, want.Path)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
 		if err != nil {
-			return err
+			// If it is one, making the snapshot fails, and that alone.
+			e.log().Warn("what is in the way of a snapshot cannot be told", "snapshot", want.Path, "error", err)
 		}
 		if what != "" {
 			has.Occupied[want.Path] = what
@@ -408,8 +441,9 @@ func (e *Engine) measure(ctx context.Context, src store.Store, outlook *Outlook,
 }
 
 // incomplete says what of a plan has not been done. Without a report, as after
-// a dry run, only what cannot be planned counts.
-func incomplete(ctx context.Context, o *Outlook, r *transfer.Report) error {
+// a dry run, only what cannot be planned counts. Planning is why no other plan
+// could be made for the rest, if that is so.
+func incomplete(ctx context.Context, o *Outlook, r *transfer.Report, planning error) error {
 	x := &IncompleteError{Wanted: len(o.Keep) + len(o.Steps) + len(o.Problems), Done: len(o.Keep), DryRun: r == nil}
 	conflicts := 0
 	for _, p := range o.Problems {
@@ -432,8 +466,11 @@ func incomplete(ctx context.Context, o *Outlook, r *transfer.Report) error {
 			}
 		}
 	}
+	if planning != nil {
+		x.Failures = append(x.Failures, planning)
+	}
 	if x.Done == x.Wanted {
-		return nil
+		return planning
 	}
 	if ctx.Err() != nil {
 		x.Interrupted = context.Cause(ctx)

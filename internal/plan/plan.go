@@ -30,6 +30,7 @@ package plan
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 
@@ -104,6 +105,9 @@ type Wish struct {
 	// Delete asks for the removal of every snapshot in the destination's
 	// directory that the source's directory does not hold, wanted or not.
 	Delete bool
+	// Known are snapshots that cannot be had, for a reason that an earlier
+	// attempt has shown. They are neither sent nor forgotten.
+	Known map[snapshot.ID]Problem
 }
 
 // Sync plans how dst comes to hold what is wished of src.
@@ -124,6 +128,10 @@ func Sync(src, dst *snapshot.Inventory, w Wish) *Plan {
 	for _, id := range w.Want {
 		want, ok := src.Find(id)
 		if !ok {
+			continue
+		}
+		if known, ok := w.Known[id]; ok {
+			p.Problems = append(p.Problems, known)
 			continue
 		}
 		if want.Trust == snapshot.Touched {
@@ -158,6 +166,15 @@ func Sync(src, dst *snapshot.Inventory, w Wish) *Plan {
 			}
 			missing[f] = append(missing[f], want)
 		}
+	}
+	// What was wanted when it failed, and is not there any more.
+	gone := slices.DeleteFunc(slices.Collect(maps.Keys(w.Known)), func(id snapshot.ID) bool {
+		_, there := src.Find(id)
+		return there && slices.Contains(w.Want, id)
+	})
+	slices.SortFunc(gone, func(a, b snapshot.ID) int { return cmp.Compare(w.Known[a].Path, w.Known[b].Path) })
+	for _, id := range gone {
+		p.Problems = append(p.Problems, w.Known[id])
 	}
 	for _, f := range order {
 		p.Steps = append(p.Steps, s.family(f, missing[f])...)

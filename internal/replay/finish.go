@@ -62,7 +62,7 @@ func vacant(dir *os.File, name string) error {
 
 // RemoveRemainder deletes the subvolume called part in dir, if there is one, and
 // tells whether it did. It fails with [ErrInUse] if a Receiver is at work on
-// it, and with [ErrExists] if it is not a subvolume.
+// it, and with [ErrExists] if it is not a subvolume, or somebody's snapshot.
 func RemoveRemainder(dir *os.File, part string) (removed bool, err error) {
 	switch err := vacant(dir, part); {
 	case err == nil:
@@ -77,6 +77,14 @@ func RemoveRemainder(dir *os.File, part string) (removed bool, err error) {
 	defer f.Close()
 	if err := claim(f); err != nil {
 		return false, fmt.Errorf("deleting %s: %w", part, err)
+	}
+	// What we make gets its received UUID before it becomes read-only.
+	info, err := btrfs.Info(f)
+	if err != nil {
+		return false, fmt.Errorf("looking at %s: %w", part, err)
+	}
+	if info.ReadOnly && info.ReceivedUUID.IsZero() {
+		return false, fmt.Errorf("%s: %w, and is a snapshot that has not been received", part, ErrExists)
 	}
 	if err := remove(dir, part); err != nil {
 		return false, err

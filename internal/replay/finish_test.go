@@ -340,3 +340,22 @@ func TestDescriptors(t *testing.T) {
 		t.Errorf("%d descriptors were open, now %d", before, after)
 	}
 }
+
+// TestNotARemainder: a read-only snapshot that was not received is somebody's,
+// whatever it is called.
+func TestNotARemainder(t *testing.T) {
+	fs := btrfstest.New(t)
+	b := newBench(t, fs, ".")
+	fs.Subvolume("live")
+	fs.Snapshot("live", "x.part", true)
+	if removed, err := RemoveRemainder(b.dir, "x.part"); removed || !errors.Is(err, ErrExists) {
+		t.Errorf("removed %v, %v", removed, err)
+	}
+	fs.Snapshot("live", "y.part", false)
+	if removed, err := RemoveRemainder(b.dir, "y.part"); !removed || err != nil {
+		t.Errorf("removed %v, %v", removed, err)
+	}
+	if removed, err := RemoveRemainder(b.dir, "z.part"); removed || err != nil {
+		t.Errorf("removed %v, %v", removed, err)
+	}
+}

@@ -145,6 +145,23 @@ type Snapshot struct {
 // Name returns the last element of the snapshot's path.
 func (s Snapshot) Name() string { return path.Base(s.Path) }
 
+// Preferring returns the copy of s that is at a path inside of the directory,
+// with s among its Copies; s itself and false if there is none.
+func (s Snapshot) Preferring(path string) (Snapshot, bool) {
+	if !s.Outside && s.Path == path {
+		return s, true
+	}
+	for i, c := range s.Copies {
+		if !c.Outside && c.Path == path {
+			c.Copies = slices.Clone(s.Copies)
+			s.Copies = nil
+			c.Copies[i] = s
+			return c, true
+		}
+	}
+	return s, false
+}
+
 // Edge names the stream that makes snapshot To out of snapshot From. A zero
 // From makes it a full stream.
 type Edge struct {
@@ -234,18 +251,9 @@ func (inv *Inventory) SetTrust(id ID, t Trust) {
 // Prefer makes the copy of a snapshot that is at a path inside of the directory
 // the one that Snapshots has, and the one that it had a copy of it.
 func (inv *Inventory) Prefer(id ID, path string) {
-	for i := range inv.Snapshots {
-		s := &inv.Snapshots[i]
-		if s.ID != id {
-			continue
-		}
-		for j, c := range s.Copies {
-			if !c.Outside && c.Path == path {
-				c.Copies, s.Copies = s.Copies, nil
-				c.Copies[j] = *s
-				*s = c
-				return
-			}
+	for i, s := range inv.Snapshots {
+		if s.ID == id {
+			inv.Snapshots[i], _ = s.Preferring(path)
 		}
 	}
 }

@@ -67,6 +67,13 @@ type Want struct {
 	Size snapshot.Size
 }
 
+// Chooser is a source that can hold a snapshot several times, under one ID.
+type Chooser interface {
+	// Choose makes the copy that List showed at a path the one that Open and
+	// Measurer mean by the ID from now on, until the next List.
+	Choose(id snapshot.ID, path string) error
+}
+
 // Sink is a store that takes streams.
 type Sink interface {
 	// Create makes ready for the stream of want.Edge. It fails with

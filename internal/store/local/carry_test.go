@@ -94,6 +94,7 @@ func TestCreateRefuses(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = unix.Unmount(dst.Path("again"), unix.MNT_DETACH) })
 	dst.Snapshot("subvolume", "read-only", true)
+	dst.Snapshot("subvolume", "somebody's.part", true)
 	mustMkdir(t, dst.Path("taken.part"))
 	long := strings.Repeat("x", 251)
 
@@ -111,7 +112,8 @@ func TestCreateRefuses(t *testing.T) {
 	for path, what := range map[string]string{
 		"dir": "a directory that is no subvolume", "file": "neither a subvolume nor a directory", "subvolume": "writable subvolume",
 		"leaving": "neither a subvolume nor a directory", "leaving/x": "leaving, which is not a directory", "file/x": "file, which is not a directory",
-		"taken": "taken.part, which is not a subvolume", long: "the length of its name",
+		"somebody's": "a snapshot that is called like an unfinished receive",
+		"taken":      "taken.part, which is not a subvolume", long: "the length of its name",
 		"mounted/x": "mounted at ", "mounted/y/x": "mounted at ", "again/x": "mounted at ", "read-only/x": "a read-only directory", "read-only/y/x": "a read-only directory",
 	} {
 		w := wantOf(inv, a, snapshot.Snapshot{})
@@ -166,6 +168,73 @@ func TestCompressedSource(t *testing.T) {
 	}
 	if diff := btrfstest.Diff(t, src.Path("a"), dst.Path("a")); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestChoose: of several copies the one that was chosen is the one that is sent:
+// the other may have been changed.
+func TestChoose(t *testing.T) {
+	src, mid, dst := btrfstest.New(t), btrfstest.New(t), btrfstest.New(t)
+	live := src.Subvolume("live")
+	mustWrite(t, filepath.Join(live, "f"), "good")
+	src.Snapshot("live", "x", true)
+	mid.MustReceive(".", "x", src.Send("x"))
+	mid.Snapshot("x", "keep", true)
+	f, err := os.Open(mid.Path("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := btrfs.SetReadOnly(f, false); err != nil {
+		t.Fatal(err)
+	}
+	mustWrite(t, mid.Path("x/f"), "evil")
+	if err := btrfs.SetReadOnly(f, true); err != nil {
+		t.Fatal(err)
+	}
+	from, to := mustOpen(t, mid.Dir), mustOpen(t, dst.Dir)
+	inv := mustList(t, from)
+	if len(inv.Snapshots) != 1 || len(inv.Snapshots[0].Copies) != 1 {
+		t.Fatalf("listed as %+v", inv.Snapshots)
+	}
+	id := inv.Snapshots[0].ID
+	if err := from.Choose(id, "nosuch"); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("choosing what is not there: %v", err)
+	}
+	for _, path := range []string{"x", "keep"} {
+		if err := from.Choose(id, path); err != nil && path == "keep" {
+			t.Fatal(err)
+		}
+	}
+	inv = mustList(t, from) // a new listing forgets it
+	if err := from.Choose(id, "keep"); err != nil {
+		t.Fatal(err)
+	}
+	inv.Prefer(id, "keep")
+	if err := carry(t.Context(), from, to, wantOf(inv, at(t, inv, "keep"), snapshot.Snapshot{})); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := os.ReadFile(dst.Path("keep/f")); err != nil || string(text) != "good" {
+		t.Errorf("%q, %v", text, err)
+	}
+}
+
+// TestUnsettled: a subvolume that was made read-only with data in memory keeps
+// its identity when these are written out.
+func TestUnsettled(t *testing.T) {
+	src, dst := btrfstest.New(t), btrfstest.New(t)
+	sub := src.Subvolume("imp")
+	src.Sync()
+	mustWrite(t, filepath.Join(sub, "f"), strings.Repeat("data", 1<<20))
+	src.SetReadOnly("imp", true)
+	from, to := mustOpen(t, src.Dir), mustOpen(t, dst.Dir)
+	inv := mustList(t, from)
+	if err := carry(t.Context(), from, to, wantOf(inv, at(t, inv, "imp"), snapshot.Snapshot{})); err != nil {
+		t.Fatal(err)
+	}
+	here, there := at(t, mustList(t, from), "imp"), at(t, mustList(t, to), "imp")
+	if here.Transid != there.Transid {
+		t.Errorf("sent as of transaction %d, and it is %d now", there.Transid, here.Transid)
 	}
 }
 

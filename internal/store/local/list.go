@@ -21,6 +21,14 @@ func (s *Store) List(ctx context.Context) (*snapshot.Inventory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing %s: %w", s.path, err)
 	}
+	if slices.ContainsFunc(subvolumes, unsettled) {
+		if err := btrfs.Sync(s.dir); err != nil {
+			return nil, fmt.Errorf("listing %s: %w", s.path, err)
+		}
+		if subvolumes, err = s.fs.Subvolumes(); err != nil {
+			return nil, fmt.Errorf("listing %s: %w", s.path, err)
+		}
+	}
 	mounts, err := s.fs.Mounts()
 	if err != nil {
 		return nil, fmt.Errorf("listing %s: %w", s.path, err)
@@ -40,6 +48,13 @@ func (s *Store) List(ctx context.Context) (*snapshot.Inventory, error) {
 		s.known[snap.ID] = snap
 	}
 	return inv, nil
+}
+
+// unsettled reports whether a subvolume was made read-only after it was changed,
+// so that it may have data in memory still. Writing these out, as a send does,
+// raises the transaction number that is part of its identity.
+func unsettled(sub btrfs.Subvolume) bool {
+	return sub.ReadOnly && !sub.Deleted && sub.ReceivedUUID.IsZero() && sub.Ctransid > sub.Otransid
 }
 
 // inventory sorts out what the kernel has listed.

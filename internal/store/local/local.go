@@ -70,6 +70,7 @@ var (
 	_ store.Source    = (*Store)(nil)
 	_ store.Sink      = (*Store)(nil)
 	_ store.Inspector = (*Store)(nil)
+	_ store.Chooser   = (*Store)(nil)
 	_ store.Copier    = (*Store)(nil)
 	_ store.Remover   = (*Store)(nil)
 	_ store.Measurer  = (*Store)(nil)
@@ -154,6 +155,18 @@ func (s *Store) Close() error {
 	}
 	s.fs, s.dir = nil, nil
 	return errors.Join(errs...)
+}
+
+// Choose implements store.Chooser.
+func (s *Store) Choose(id snapshot.ID, path string) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if snap, ok := s.known[id]; ok {
+		if s.known[id], ok = snap.Preferring(path); ok {
+			return nil
+		}
+	}
+	return fmt.Errorf("%s: %w: %s at %s", s, store.ErrNotFound, id, path)
 }
 
 // lookup returns a snapshot of the last listing, or one that came since.

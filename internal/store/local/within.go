@@ -86,8 +86,11 @@ func vacant(dir *os.File, name string) error {
 	}
 	var st unix.Stat_t
 	if err := unix.Fstatat(int(dir.Fd()), part, &st, unix.AT_SYMLINK_NOFOLLOW); err == nil {
-		if _, err := subvolumeAt(dir, part); err != nil {
+		switch sub, err := subvolumeAt(dir, part); {
+		case err != nil:
 			return &obstacle{part + ", which is not a subvolume"}
+		case sub.ReadOnly && sub.ReceivedUUID.IsZero():
+			return &obstacle{part + ", a snapshot that is called like an unfinished receive"}
 		}
 	}
 	switch err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW); {

@@ -80,6 +80,15 @@ func (f *Fault) Copy(ctx context.Context, want store.Want) error {
 	return s.Copy(ctx, want)
 }
 
+// Choose implements store.Chooser.
+func (f *Fault) Choose(id snapshot.ID, path string) error {
+	s, err := inner[store.Chooser](f, "Choose")
+	if err != nil {
+		return err
+	}
+	return s.Choose(id, path)
+}
+
 // Inspect implements store.Inspector.
 func (f *Fault) Inspect(ctx context.Context, path string) (string, error) {
 	s, err := inner[store.Inspector](f, Inspect)

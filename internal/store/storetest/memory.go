@@ -54,6 +54,7 @@ var _ interface {
 	store.Source
 	store.Sink
 	store.Copier
+	store.Chooser
 	store.Inspector
 	store.Remover
 	store.Measurer
@@ -296,6 +297,16 @@ func (m *Memory) free(p string) error {
 		if what := taken[d]; what != "" && what != "a directory" {
 			return &store.ExistsError{Path: d, What: what}
 		}
+	}
+	return nil
+}
+
+// Choose implements store.Chooser. All copies of a state are equal here.
+func (m *Memory) Choose(id snapshot.ID, path string) error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if h := m.at(path, false); h == nil || h.ID != id {
+		return fmt.Errorf("%s: %w: %s at %s", m, store.ErrNotFound, id, path)
 	}
 	return nil
 }
