@@ -133,18 +133,13 @@ func TestNames(t *testing.T) {
 		}
 	})
 	t.Run("remainder", func(t *testing.T) {
-		for _, readOnly := range []bool{false, true} {
-			old := fs.Subvolume(b.path("r.part"))
-			write(t, old+"/old", "old")
-			if readOnly {
-				fs.SetReadOnly(old, true)
-			}
-			b.must("r", in)
-			if entries, _ := os.ReadDir(b.path("r")); len(entries) != 1 || entries[0].Name() != "f" {
-				t.Errorf("there is %v in it", entries)
-			}
-			fs.Delete(b.path("r"))
+		old := fs.Subvolume(b.path("r.part"))
+		write(t, old+"/old", "old")
+		b.must("r", in)
+		if entries, _ := os.ReadDir(b.path("r")); len(entries) != 1 || entries[0].Name() != "f" {
+			t.Errorf("there is %v in it", entries)
 		}
+		fs.Delete(b.path("r"))
 	})
 	t.Run("not a name", func(t *testing.T) {
 		for _, name := range []string{"", ".", "..", "a/b", "/a", "a\x00b", "a.part", strings.Repeat("x", 251)} {
