@@ -69,6 +69,8 @@ fresh() { # what the destination starts from: nothing, or a copy of s0
 
 ours_full() { buttersink -qq "$src/snaps/s0" "$dst/snaps/"; }
 pipe_full() { btrfs send -q "$src/snaps/s0" | btrfs receive -q "$dst/snaps"; }
+# What it takes to have the same as buttersink: the data on the disk.
+pipe_full_durable() { pipe_full && sync -f "$dst"; }
 ours_increments() { buttersink -qq "$src/snaps/" "$dst/snaps/"; }
 pipe_increments() {
 	for i in 1 2 3 4; do
@@ -105,6 +107,7 @@ for kind in small large; do
 	rm -f "$here/base.img"
 	make_source $kind
 	compare "$kind files, full / send|receive" ours_full pipe_full
+	compare "$kind files, full / send|receive and sync" ours_full pipe_full_durable
 	fresh
 	ours_full
 	unmount
