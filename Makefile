@@ -19,15 +19,15 @@ demo: deps build
 	sh packaging/demo.sh
 
 # BUTTERSINK_TEST_REAL makes a missing real part (root, loop devices, btrfs) a
-# failure instead of a skip.
+# failure instead of a skip; -count=1, because they are no part of the cache key.
 test: deps test-go
 
 test-go:
-	BUTTERSINK_TEST_REAL=1 $(GO) test -timeout 25m ./...
+	BUTTERSINK_TEST_REAL=1 $(GO) test -count=1 -timeout 25m ./...
 
 # The rooms with goroutines, under the race detector.
 race:
-	BUTTERSINK_TEST_REAL=1 $(GO) test -race -timeout 20m ./internal/transfer ./internal/store/... ./internal/job ./internal/ledger
+	BUTTERSINK_TEST_REAL=1 $(GO) test -count=1 -race -timeout 20m ./internal/transfer ./internal/store/... ./internal/job ./internal/ledger
 
 # A short run of every fuzz target; FUZZTIME=10m for a long one.
 FUZZTIME ?= 10s
