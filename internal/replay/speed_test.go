@@ -18,15 +18,12 @@ import (
 	"github.com/buttersink/buttersink/internal/stream"
 )
 
-var compareRuns = flag.Int("compare", 0, "how often to time receiving against btrfs receive (0: not at all)")
+var compareRuns = flag.Int("compare", 5, "how often BenchmarkAgainstReceive times each stream")
 
-// TestSpeed times us against btrfs receive, in turns, on fresh file systems.
+// BenchmarkAgainstReceive times us against btrfs receive, in turns, on fresh file systems.
 // What we do includes writing everything to disk, as Commit does; btrfs receive
 // is also timed with a sync after it.
-func TestSpeed(t *testing.T) {
-	if *compareRuns == 0 {
-		t.Skip("takes -compare RUNS")
-	}
+func BenchmarkAgainstReceive(t *testing.B) {
 	src := btrfstest.New(t, btrfstest.Size(4<<30))
 	streams := t.TempDir()
 	save := func(name, snapshot string, args ...string) string {
@@ -94,7 +91,7 @@ func median(x []float64) float64 {
 	return x[len(x)/2]
 }
 
-func fill(t *testing.T, rng *rand.Rand, dir string, files, size int) {
+func fill(t testing.TB, rng *rand.Rand, dir string, files, size int) {
 	t.Helper()
 	buffer := make([]byte, size)
 	for i := range buffer {
@@ -107,7 +104,7 @@ func fill(t *testing.T, rng *rand.Rand, dir string, files, size int) {
 	}
 }
 
-func timeOurs(t *testing.T, before, path string) float64 {
+func timeOurs(t testing.TB, before, path string) float64 {
 	fs := btrfstest.New(t, btrfstest.Size(2<<30))
 	b := newBench(t, fs, "in")
 	defer func() { b.close(); fs.Unmount() }()
@@ -130,7 +127,7 @@ func timeOurs(t *testing.T, before, path string) float64 {
 	return time.Since(start).Seconds()
 }
 
-func timeTheirs(t *testing.T, before, path string) (wall, sync float64) {
+func timeTheirs(t testing.TB, before, path string) (wall, sync float64) {
 	fs := btrfstest.New(t, btrfstest.Size(2<<30))
 	defer fs.Unmount()
 	if before != "" {
