@@ -36,6 +36,8 @@ fuzz:
 
 bench: deps build
 	bash packaging/bench.sh
+	$(GO) test -run "^$$" -bench . ./internal/stream
+	$(GO) test -run "^$$" -bench AgainstReceive -benchtime 1x -compare 3 ./internal/replay
 
 lint:
 	$(GO) vet ./...
