@@ -332,6 +332,9 @@ func (e *Engine) inspect(ctx context.Context, dst store.Store, has *snapshot.Inv
 	if !ok {
 		return nil
 	}
+	if has.Occupied == nil {
+		has.Occupied = map[string]string{}
+	}
 	for _, want := range wanted {
 		if there, ok := has.Find(want.ID); ok && !there.Outside || has.Occupied[want.Path] != "" {
 			continue
