@@ -27,6 +27,7 @@ test-go:
 
 # The rooms with goroutines, under the race detector.
 race:
+	sh packaging/deps.sh race
 	BUTTERSINK_TEST_REAL=1 $(GO) test -count=1 -race -timeout 20m ./internal/transfer ./internal/store/... ./internal/job ./internal/ledger
 
 # A short run of every fuzz target; FUZZTIME=10m for a long one.
@@ -34,7 +35,8 @@ FUZZTIME ?= 10s
 fuzz:
 	sh packaging/fuzz.sh $(FUZZTIME)
 
-bench: deps build
+bench: build
+	sh packaging/deps.sh bench
 	bash packaging/bench.sh
 	$(GO) test -run "^$$" -bench . ./internal/stream
 	$(GO) test -run "^$$" -bench AgainstReceive -benchtime 1x -compare 3 ./internal/replay

@@ -1,6 +1,7 @@
 #!/bin/sh
 # Installs what the tests, the demo and the benchmarks use, if it is missing:
-# on a fresh Debian machine only Go has to be there.
+# on a fresh Debian machine only Go has to be there. "race" and "bench" add what
+# these take besides.
 set -eu
 
 want=""
@@ -12,7 +13,16 @@ need setfacl acl
 need setfattr attr
 need setcap libcap2-bin
 need script bsdutils
+need filefrag e2fsprogs
+need setpriv util-linux
 need git git
+
+for extra in "$@"; do
+	case $extra in
+	race) need gcc "gcc libc6-dev" ;; # the race detector is linked with it
+	bench) need python3 python3 ;;
+	esac
+done
 
 [ -n "$want" ] || exit 0
 if [ "$(id -u)" != 0 ]; then
