@@ -94,6 +94,9 @@ func oddTree(t *testing.T) string {
 		"s": 0o755 | os.ModeSetuid, "S": 0o644 | os.ModeSetuid, "g": 0o755 | os.ModeSetgid, "G": 0o604 | os.ModeSetgid,
 		"t": 0o777 | os.ModeSticky, "T": 0o770 | os.ModeSticky, "none": 0,
 	} {
+		if mode == 0 && os.Geteuid() != 0 {
+			continue // not even sha256sum could read it
+		}
 		must(os.WriteFile(filepath.Join(dir, "mode-"+name), nil, 0o600))
 		must(os.Chmod(filepath.Join(dir, "mode-"+name), mode))
 	}
