@@ -91,11 +91,11 @@ func (e *IncompleteError) Unwrap() []error {
 }
 
 // RemovalError says that everything was transferred, but not everything that
-// was to go could be removed.
+// was to go has been removed.
 type RemovalError struct{ Failures []error }
 
 func (e *RemovalError) Error() string {
-	return fmt.Sprintf("%d snapshots could not be removed", len(e.Failures))
+	return "not everything that was to go has been removed"
 }
 
 // Unwrap returns the reasons.
@@ -259,7 +259,7 @@ func (e *Engine) remove(ctx context.Context, src, dst store.Store, report *SyncR
 	}
 	holds, err := src.List(ctx)
 	if err != nil {
-		return fmt.Errorf("looking at the source again before removing anything: %w", err)
+		return &RemovalError{Failures: []error{fmt.Errorf("looking at the source again before removing anything: %w", err)}}
 	}
 	failed := &RemovalError{}
 	for _, snap := range report.Outlook.Remove {

@@ -12,7 +12,9 @@ import (
 	"github.com/buttersink/buttersink/internal/snapshot"
 )
 
-// List searches the root tree once, and covers the whole file system.
+// List searches the root tree, and covers the whole file system. Data that wait
+// to be written are written out first if they belong to a snapshot whose
+// identity that would change.
 func (s *Store) List(ctx context.Context) (*snapshot.Inventory, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err

@@ -43,25 +43,32 @@ func (s *Store) Remove(ctx context.Context, snap snapshot.Snapshot) error {
 }
 
 // removeEmpty removes the directories above a path as far as they are empty.
-// Subvolumes stay, though rmdir(2) would remove an empty one too.
+// Subvolumes stay, though rmdir(2) would remove an empty one too; so does what
+// cannot be told from one.
 func (s *Store) removeEmpty(p string) {
 	for p, _ = dirOf(p); p != "."; p, _ = dirOf(p) {
-		parent, name := dirOf(p)
-		dir, err := s.within(parent, false)
-		if err != nil {
-			return
-		}
-		_, err = subvolumeAt(dir, name)
-		if err != nil { // it is not one
-			err = unix.Unlinkat(int(dir.Fd()), name, unix.AT_REMOVEDIR)
-		} else {
-			err = errors.ErrUnsupported
-		}
-		_ = dir.Close()
-		if err != nil {
+		if !s.removeDirectory(p) {
 			return
 		}
 	}
+}
+
+func (s *Store) removeDirectory(p string) bool {
+	f, err := s.within(p, false)
+	if err != nil {
+		return false
+	}
+	subvolume, err := btrfs.IsSubvolume(f)
+	if err = errors.Join(err, f.Close()); err != nil || subvolume {
+		return false
+	}
+	parent, name := dirOf(p)
+	dir, err := s.within(parent, false)
+	if err != nil {
+		return false
+	}
+	defer dir.Close()
+	return unix.Unlinkat(int(dir.Fd()), name, unix.AT_REMOVEDIR) == nil
 }
 
 // RemovePartial deletes a subvolume that is named ".part".
