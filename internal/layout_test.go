@@ -24,17 +24,25 @@ var rooms = map[string]string{
 	"stream":          "",
 	"btrfs":           "",
 	"replay":          "stream btrfs",
+	"compose":         "stream btrfs",
 	"plan":            "snapshot",
 	"store":           "snapshot",
 	"ledger":          "snapshot",
-	"store/local":     "store snapshot btrfs stream replay",
+	"store/local":     "store snapshot btrfs stream replay compose",
 	"store/storetest": "store snapshot stream",
 	"transfer":        "store snapshot plan stream ledger",
 	"job":             "store snapshot plan transfer ledger",
 	"cli":             "*",
 
+	// Sleep is kept off by asking the machine's login manager.
+	"awake": "",
+
 	// The test bench: no room may import it outside of tests.
 	"btrfstest": "",
+	// Only tests: the whole program on real file systems, and what it survives.
+	"endurance": "",
+	// The program behind `make bench`.
+	"bench": "btrfstest snapshot plan",
 }
 
 // third says which rooms may use packages from outside. A prefix of an import
@@ -50,6 +58,7 @@ var third = map[string]string{
 	"github.com/vbauerster/mpb/v8":   "cli",
 	"github.com/lmittmann/tint":      "cli",
 	"golang.org/x/term":              "cli",
+	"github.com/godbus/dbus/v5":      "awake",
 }
 
 // inTests may be imported by any room's tests.

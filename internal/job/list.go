@@ -95,7 +95,7 @@ func (e *Engine) sizes(ctx context.Context, st store.Store, l *Listing, o ListOp
 			if o.Estimate || !able {
 				return snapshot.Size{}, nil
 			}
-			return measurer.Estimate(ctx, edge)
+			return measurer.Estimate(ctx, store.Request{Edge: edge})
 		})
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

@@ -358,7 +358,7 @@ func (e *Engine) inspect(ctx context.Context, dst store.Store, has *snapshot.Inv
 // and plans again as long as that has changed anything.
 func (e *Engine) plan(ctx context.Context, src, dst store.Store, holds, has *snapshot.Inventory, wish plan.Wish) (*plan.Plan, error) {
 	for {
-		p := plan.Sync(holds, has, wish)
+		p := plan.Sync(holds, has, wish, func(snapshot.Edge) snapshot.Size { return snapshot.Size{} })
 		var rests []snapshot.ID
 		for _, kept := range p.Keep {
 			rests = append(rests, kept.ID)
@@ -428,9 +428,9 @@ func (e *Engine) measure(ctx context.Context, src store.Store, outlook *Outlook,
 				if o.Measuring != nil {
 					o.Measuring(*step)
 				}
-				return measurer.Measure(ctx, step.Edge)
+				return measurer.Measure(ctx, store.Request{Edge: step.Edge})
 			}
-			return measurer.Estimate(ctx, step.Edge)
+			return measurer.Estimate(ctx, store.Request{Edge: step.Edge})
 		})
 		if ctx.Err() != nil {
 			return context.Cause(ctx)

@@ -55,6 +55,9 @@ type Step struct {
 	// Snapshot and Parent are the two ends of the edge as the source holds
 	// them. Parent is zero for a full stream.
 	Snapshot, Parent snapshot.Snapshot
+	// Clones are further snapshots that both sides hold when the step's turn has
+	// come, as the source holds them; the stream may refer to data in them.
+	Clones []snapshot.Snapshot
 	// Path is where the snapshot goes, relative to the destination's directory.
 	Path string
 	// Size is the expected length of the stream. Sync leaves it unknown.
@@ -105,13 +108,20 @@ type Wish struct {
 	// Delete asks for the removal of every snapshot in the destination's
 	// directory that the source's directory does not hold, wanted or not.
 	Delete bool
+	// MaxChain is how many streams a chain at the destination may have, where it
+	// is an archive; 0 is no limit.
+	MaxChain int
 	// Known are snapshots that cannot be had, for a reason that an earlier
 	// attempt has shown. They are neither sent nor forgotten.
 	Known map[snapshot.ID]Problem
 }
 
+// Sizes answers how long the stream of an edge is, or is likely to be; where
+// the Size is not Known, the plan makes do with what the inventories say.
+type Sizes func(snapshot.Edge) snapshot.Size
+
 // Sync plans how dst comes to hold what is wished of src.
-func Sync(src, dst *snapshot.Inventory, w Wish) *Plan {
+func Sync(src, dst *snapshot.Inventory, w Wish, sizes Sizes) *Plan {
 	p := &Plan{}
 	fam := newFamilies(src)
 	s := sync{src: src, dst: dst, fam: fam, have: map[int][]snapshot.Snapshot{}}
@@ -206,6 +216,10 @@ func (s *sync) above(want snapshot.Snapshot, wanted []snapshot.ID) (string, bool
 	}
 	return "", false
 }
+
+// Candidates returns the edges of which Sync would choose, as far as sizes can
+// make a difference to it, best guess first.
+func Candidates(src, dst *snapshot.Inventory, w Wish) []snapshot.Edge { return nil }
 
 // removals lists what the destination's directory holds and the source's does
 // not, every copy of it.

@@ -126,7 +126,7 @@ func TestSync(t *testing.T) {
 		}(), inventory(copyOf(snap("e", "live1", 25), ""), copyOf(snap("g", "x", 58), ""), copyOf(a, "")), "f<e"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			got := Sync(tt.src, tt.dst, Wish{Want: all(tt.src)})
+			got := Sync(tt.src, tt.dst, Wish{Want: all(tt.src)}, nil)
 			if s := shape(got); s != tt.want {
 				t.Errorf("plan is %q, want %q", s, tt.want)
 			}
@@ -142,11 +142,11 @@ func TestSync(t *testing.T) {
 // TestNested: nothing can be made inside of a snapshot that is to be received.
 func TestNested(t *testing.T) {
 	src := inventory(snap("w", "x", 1), snap("w/in", "y", 2), snap("w2", "x", 3))
-	p := Sync(src, inventory(), Wish{Want: all(src)})
+	p := Sync(src, inventory(), Wish{Want: all(src)}, nil)
 	if shape(p) != "w w2<w" || len(p.Problems) != 1 || p.Problems[0].Path != "w/in" || !p.Problems[0].Conflict {
 		t.Errorf("plan is %q with problems %+v", shape(p), p.Problems)
 	}
-	if p := Sync(src, inventory(), Wish{Want: []snapshot.ID{id("w/in")}}); shape(p) != "w/in" || len(p.Problems) != 0 {
+	if p := Sync(src, inventory(), Wish{Want: []snapshot.ID{id("w/in")}}, nil); shape(p) != "w/in" || len(p.Problems) != 0 {
 		t.Errorf("by itself: %q, %+v", shape(p), p.Problems)
 	}
 }
@@ -156,7 +156,7 @@ func TestSyncProblems(t *testing.T) {
 	src.Snapshots[2].Trust = snapshot.Touched
 	dst := inventory()
 	dst.Occupied["a"] = "a snapshot with another identity"
-	p := Sync(src, dst, Wish{Want: all(src)})
+	p := Sync(src, dst, Wish{Want: all(src)}, nil)
 	if shape(p) != "b" || len(p.Problems) != 2 {
 		t.Fatalf("plan is %q with problems %+v", shape(p), p.Problems)
 	}
@@ -185,7 +185,7 @@ func TestSyncDiffers(t *testing.T) {
 		{"an original changed after it came here", copyOf(a, ""), changed(a), true, "changed at the destination"},
 		{"a copy changed on the source", touched(copyOf(a, "")), a, false, "changed after it was received"},
 	} {
-		p := Sync(inventory(tt.src), inventory(tt.dst), Wish{Want: []snapshot.ID{a.ID}})
+		p := Sync(inventory(tt.src), inventory(tt.dst), Wish{Want: []snapshot.ID{a.ID}}, nil)
 		if len(p.Keep)+len(p.Steps) != 0 || len(p.Problems) != 1 {
 			t.Errorf("%s: keep %v, steps %v, problems %v", tt.name, p.Keep, p.Steps, p.Problems)
 		} else if q := p.Problems[0]; q.Conflict != tt.conflict || !strings.Contains(q.Why, tt.why) {
@@ -210,13 +210,13 @@ func TestDelete(t *testing.T) {
 
 	var gone []string
 	// Only a is wanted: b, unwanted but in the source, would stay if it were there.
-	for _, s := range Sync(src, dst, Wish{Want: []snapshot.ID{a.ID}, Delete: true}).Remove {
+	for _, s := range Sync(src, dst, Wish{Want: []snapshot.ID{a.ID}, Delete: true}, nil).Remove {
 		gone = append(gone, s.Path)
 	}
 	if diff := cmp.Diff([]string{"c", "old", "old twin"}, gone); diff != "" {
 		t.Error(diff)
 	}
-	if r := Sync(src, dst, Wish{Want: []snapshot.ID{a.ID}}).Remove; r != nil {
+	if r := Sync(src, dst, Wish{Want: []snapshot.ID{a.ID}}, nil).Remove; r != nil {
 		t.Errorf("without Delete %v would be removed", r)
 	}
 }
@@ -238,8 +238,8 @@ func TestSyncEndsWithTheWish(t *testing.T) {
 				dst.Snapshots = append(dst.Snapshots, k)
 			}
 		}
-		p := Sync(src, dst, Wish{Want: all(src)})
-		again := Sync(src, dst, Wish{Want: all(src)})
+		p := Sync(src, dst, Wish{Want: all(src)}, nil)
+		again := Sync(src, dst, Wish{Want: all(src)}, nil)
 		if diff := cmp.Diff(p, again); diff != "" {
 			t.Fatalf("the same inventories give two plans:\n%s", diff)
 		}

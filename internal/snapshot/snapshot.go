@@ -203,8 +203,20 @@ type Partial struct {
 	Why string
 }
 
+// Stored is an edge whose stream a store keeps.
+type Stored struct {
+	Edge
+	// Size is what reading its stream carries.
+	Size Size
+}
+
 // Inventory is what one store holds, as it was listed.
 type Inventory struct {
+	// Archive is set for a store that keeps streams, and can give back only
+	// those (Edges), in place of any between two of its snapshots. Its Snapshots
+	// are those to which any of its edges leads.
+	Archive bool
+	Edges   []Stored
 	// Dir is what relative paths are relative to, for people to read.
 	Dir string
 	// Snapshots are ordered by path; one entry for each ID.

@@ -43,14 +43,23 @@ type Store interface {
 	Close() error
 }
 
+// Request says which stream is wanted of a source.
+type Request struct {
+	Edge snapshot.Edge
+	// Clones are further snapshots of the source that the receiver holds too.
+	// The stream may refer to data in them instead of carrying it. A source may
+	// make no use of them.
+	Clones []snapshot.ID
+}
+
 // Source is a store that gives back streams.
 type Source interface {
 	// Open starts the stream of an edge between two snapshots of the store.
 	// Both have to be in its last List, or have been committed to the same
 	// Store since; ErrNotFound says which is not. Reading to the end includes
 	// the END command; closing earlier stops the sender, and so does the end of
-	// ctx.
-	Open(ctx context.Context, e snapshot.Edge) (io.ReadCloser, error)
+	// ctx. The same request gives the same stream again, as a rule.
+	Open(ctx context.Context, r Request) (io.ReadCloser, error)
 }
 
 // Want says what a sink is about to be given.
@@ -65,6 +74,18 @@ type Want struct {
 	Path string
 	// Size is the expected length of the stream, if known.
 	Size snapshot.Size
+	// Fresh asks to begin at the start of the stream, whatever an interrupted
+	// transfer has left.
+	Fresh bool
+}
+
+// Mark is a place in a stream, between two commands.
+type Mark struct {
+	// Offset is how many bytes of the stream are before it, and Commands how
+	// many commands. Both are zero at the start.
+	Offset, Commands int64
+	// Digest stands for all that is before it (stream.Reader.Mark).
+	Digest [32]byte
 }
 
 // Chooser is a source that can hold a snapshot several times, under one ID.
@@ -98,6 +119,18 @@ type Writer interface {
 	Close() error
 }
 
+// Resumer is a Writer that can carry on where an earlier transfer was
+// interrupted.
+type Resumer interface {
+	Writer
+	// Resumed returns the place up to which an earlier transfer has been carried
+	// out and is durable; the zero Mark if it begins at the start. The first
+	// Write is given what follows that place in a stream that has the same
+	// digest up to there. Who cannot give that closes the Writer and asks for
+	// another with Want.Fresh.
+	Resumed() Mark
+}
+
 // Inspector is a sink that can tell beforehand whether a path is free.
 type Inspector interface {
 	// Inspect returns what is in the way of a snapshot at a path, for people to
@@ -127,9 +160,23 @@ type Remover interface {
 type Measurer interface {
 	// Estimate answers from metadata, in a fraction of the time that the
 	// stream takes; the size is approximate.
-	Estimate(ctx context.Context, e snapshot.Edge) (snapshot.Size, error)
-	// Measure answers exactly, at the cost of a stream without its data.
-	Measure(ctx context.Context, e snapshot.Edge) (snapshot.Size, error)
+	Estimate(ctx context.Context, r Request) (snapshot.Size, error)
+	// Measure answers exactly where it can, and says so in the size, at the
+	// cost of a stream without its data.
+	Measure(ctx context.Context, r Request) (snapshot.Size, error)
+	// Form names the way in which the store would make the stream: the sizes of
+	// two requests for one edge are comparable only if their forms are equal.
+	Form(r Request) string
+}
+
+// SizeKeeper is a store that keeps the known lengths of streams beside its
+// snapshots, where other machines find them.
+type SizeKeeper interface {
+	// KnownSizes returns what the store has noted about the streams of its
+	// snapshots. What cannot be read is left out, with a warning in the log.
+	KnownSizes(ctx context.Context) (map[snapshot.Edge]int64, error)
+	// KeepSizes notes the lengths of streams that make the snapshot at a path.
+	KeepSizes(ctx context.Context, path string, sizes map[snapshot.Edge]int64) error
 }
 
 // Prover is a store that can look closer at a snapshot of doubtful trust.

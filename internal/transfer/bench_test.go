@@ -53,7 +53,7 @@ func (b *bench) plan(t tester) []plan.Step {
 	for _, s := range src.Inside() {
 		w.Want = append(w.Want, s.ID)
 	}
-	p := plan.Sync(src, dst, w)
+	p := plan.Sync(src, dst, w, nil)
 	if len(p.Problems) > 0 {
 		t.Fatalf("problems: %+v", p.Problems)
 	}

@@ -16,6 +16,12 @@ const (
 	// Progress: a stream is going through. It comes at most five times a
 	// second, and not at all while nothing moves.
 	Progress Kind = "progress"
+	// Resumed: an interrupted transfer is carried on; Bytes is what need not be
+	// carried again.
+	Resumed Kind = "resumed"
+	// Stalled: nothing has moved for Wait; Error says what is waited for. It
+	// comes again, ever more seldom, as long as that lasts.
+	Stalled Kind = "stalled"
 	// Retry: a try failed for the reason in Error, and the step begins again
 	// with its first byte after Wait.
 	Retry Kind = "retry"

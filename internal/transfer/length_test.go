@@ -26,7 +26,7 @@ func newEndless(tb testing.TB, times int) endless {
 	m := storetest.NewMemory("endless")
 	m.SetBulk(48 << 10)
 	m.Add("a", 1, "a")
-	in, err := m.Open(tb.Context(), snapshot.Edge{To: storetest.IDOf("a", 1)})
+	in, err := m.Open(tb.Context(), store.Request{Edge: snapshot.Edge{To: storetest.IDOf("a", 1)}})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -48,7 +48,7 @@ func newEndless(tb testing.TB, times int) endless {
 	return endless{m, raw[:at[2]], raw[at[2]:at[3]], raw[at[3]:], times}
 }
 
-func (e endless) Open(context.Context, snapshot.Edge) (io.ReadCloser, error) {
+func (e endless) Open(context.Context, store.Request) (io.ReadCloser, error) {
 	parts := []io.Reader{strings.NewReader(string(e.head))}
 	return io.NopCloser(io.MultiReader(append(parts, &repeat{data: e.body, times: e.times}, strings.NewReader(string(e.tail)))...)), nil
 }

@@ -61,6 +61,9 @@ type Options struct {
 	// Ledger gets a receipt for each step that is begun. One that fails gives a
 	// Warning, is not asked again, and stops nothing. It may be nil.
 	Ledger Ledger
+	// Parallel is how many streams may be on their way at a time; 0 and 1 are
+	// one.
+	Parallel int
 	// Events is called for every event, from the goroutine that called Run,
 	// which waits for it. It may be nil.
 	Events func(Event)
@@ -232,7 +235,7 @@ func (p *position) send(ctx context.Context) (damaged bool, err error) {
 		return false, fmt.Errorf("%s cannot take streams", p.Destination)
 	}
 
-	in, err := from.Open(ctx, p.step.Edge)
+	in, err := from.Open(ctx, store.Request{Edge: p.step.Edge})
 	if err != nil {
 		return false, fmt.Errorf("opening the stream: %w", err)
 	}

@@ -65,8 +65,8 @@ type liar struct {
 	lie func(snapshot.Edge) snapshot.Edge
 }
 
-func (l liar) Open(ctx context.Context, e snapshot.Edge) (io.ReadCloser, error) {
-	return l.Memory.Open(ctx, l.lie(e))
+func (l liar) Open(ctx context.Context, r store.Request) (io.ReadCloser, error) {
+	return l.Memory.Open(ctx, store.Request{Edge: l.lie(r.Edge)})
 }
 
 func TestIdentity(t *testing.T) {

@@ -255,7 +255,7 @@ func TestBeingReceived(t *testing.T) {
 	from, to, above := mustOpen(t, src.Dir), mustOpen(t, dst.Path("in")), mustOpen(t, dst.Dir)
 	inv := mustList(t, from)
 	want := wantOf(inv, at(t, inv, "a"), snapshot.Snapshot{})
-	r, err := from.Open(t.Context(), want.Edge)
+	r, err := from.Open(t.Context(), store.Request{Edge: want.Edge})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -390,7 +390,7 @@ func TestMeasure(t *testing.T) {
 		inv := mustList(t, s)
 		a, b := at(t, inv, "a"), at(t, inv, "b")
 		for _, e := range []snapshot.Edge{{To: a.ID}, {To: b.ID, From: a.ID}} {
-			r, err := s.Open(t.Context(), e)
+			r, err := s.Open(t.Context(), store.Request{Edge: e})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -398,14 +398,14 @@ func TestMeasure(t *testing.T) {
 			if err = errors.Join(err, r.Close()); err != nil {
 				t.Fatal(err)
 			}
-			size, err := s.Measure(t.Context(), e)
+			size, err := s.Measure(t.Context(), store.Request{Edge: e})
 			if err != nil {
 				t.Fatal(err)
 			}
 			if !size.Exact || size.Bytes != sent {
 				t.Errorf("%s: measured %+v, sent %d", options, size, sent)
 			}
-			about, err := s.Estimate(t.Context(), e)
+			about, err := s.Estimate(t.Context(), store.Request{Edge: e})
 			if err != nil || !about.Known || about.Exact || about.Bytes <= 0 {
 				t.Errorf("%s: estimate %+v, %v", options, about, err)
 			}

@@ -86,7 +86,7 @@ func wantOf(inv *snapshot.Inventory, to, from snapshot.Snapshot) store.Want {
 
 // carry sends a snapshot from one store to another.
 func carry(ctx context.Context, src *Store, dst *Store, want store.Want) error {
-	r, err := src.Open(ctx, want.Edge)
+	r, err := src.Open(ctx, store.Request{Edge: want.Edge})
 	if err != nil {
 		return err
 	}
@@ -214,7 +214,7 @@ func TestListThroughAnyMount(t *testing.T) {
 		if s.Location() != first.Location() {
 			t.Errorf("%s: location %s is not %s", name, s.Location(), first.Location())
 		}
-		if r, err := s.Open(t.Context(), snapshot.Edge{To: at(t, mustList(t, s), "d/b").ID}); err != nil {
+		if r, err := s.Open(t.Context(), store.Request{Edge: snapshot.Edge{To: at(t, mustList(t, s), "d/b").ID}}); err != nil {
 			t.Errorf("%s: %v", name, err)
 		} else if _, _, err := stream.Verify(r); err != nil {
 			t.Errorf("%s: %v", name, err)

@@ -62,8 +62,8 @@ func (s *Store) ends(e snapshot.Edge) (_ *ends, err error) {
 // Compressed extents are not passed on as they are stored, though protocol 2
 // could: Linux 6.18 then leaves out the new size of a file that was allocated
 // beyond a compressed inline extent, and no receiver can know it.
-func (s *Store) Open(ctx context.Context, e snapshot.Edge) (io.ReadCloser, error) {
-	x, err := s.ends(e)
+func (s *Store) Open(ctx context.Context, r store.Request) (io.ReadCloser, error) {
+	x, err := s.ends(r.Edge)
 	if err != nil {
 		return nil, err
 	}
@@ -137,11 +137,11 @@ func (s *Store) protocol() uint32 {
 
 // Estimate searches the snapshot's tree for extents and inodes that the edge's
 // stream has to carry.
-func (s *Store) Estimate(ctx context.Context, e snapshot.Edge) (snapshot.Size, error) {
+func (s *Store) Estimate(ctx context.Context, r store.Request) (snapshot.Size, error) {
 	if err := ctx.Err(); err != nil {
 		return snapshot.Size{}, err
 	}
-	x, err := s.ends(e)
+	x, err := s.ends(r.Edge)
 	if err != nil {
 		return snapshot.Size{}, err
 	}
@@ -155,8 +155,8 @@ func (s *Store) Estimate(ctx context.Context, e snapshot.Edge) (snapshot.Size, e
 // Measure reads the edge's stream without its data, which tells its length to
 // the byte. (In protocol 1 the kernel decides otherwise about a few TRUNCATE
 // commands then, each less than a path and 30 bytes.)
-func (s *Store) Measure(ctx context.Context, e snapshot.Edge) (snapshot.Size, error) {
-	x, err := s.ends(e)
+func (s *Store) Measure(ctx context.Context, req store.Request) (snapshot.Size, error) {
+	x, err := s.ends(req.Edge)
 	if err != nil {
 		return snapshot.Size{}, err
 	}
@@ -171,6 +171,9 @@ func (s *Store) Measure(ctx context.Context, e snapshot.Edge) (snapshot.Size, er
 	}
 	return snapshot.ExactSize(length), nil
 }
+
+// Form tells streams by protocol.
+func (s *Store) Form(store.Request) string { return fmt.Sprintf("stream %d", s.protocol()) }
 
 // Prove looks at the inodes of a snapshot that has changed after it was marked
 // as received.

@@ -78,14 +78,14 @@ func (s ignoresContext) Remove(ctx context.Context, x snapshot.Snapshot) error {
 	return s.Memory.Remove(context.WithoutCancel(ctx), x)
 }
 
-func (s wrongStream) Open(ctx context.Context, e snapshot.Edge) (io.ReadCloser, error) {
-	return s.Memory.Open(ctx, snapshot.Edge{To: e.To}) // always in full
+func (s wrongStream) Open(ctx context.Context, r store.Request) (io.ReadCloser, error) {
+	return s.Memory.Open(ctx, store.Request{Edge: snapshot.Edge{To: r.Edge.To}}) // always in full
 }
 
-func (s shortStream) Open(ctx context.Context, e snapshot.Edge) (io.ReadCloser, error) {
+func (s shortStream) Open(ctx context.Context, r store.Request) (io.ReadCloser, error) {
 	f := NewFault(s.Memory)
 	f.On(Open).Cut(60_000)
-	return f.Open(ctx, e)
+	return f.Open(ctx, r)
 }
 
 func (s noEnd) Create(ctx context.Context, want store.Want) (store.Writer, error) {
@@ -118,31 +118,31 @@ func (w *addsEnd) Commit(ctx context.Context) error {
 	return w.Writer.Commit(ctx)
 }
 
-func (s vagueNotFound) Open(ctx context.Context, e snapshot.Edge) (io.ReadCloser, error) {
-	r, err := s.Memory.Open(ctx, e)
+func (s vagueNotFound) Open(ctx context.Context, r store.Request) (io.ReadCloser, error) {
+	in, err := s.Memory.Open(ctx, r)
 	if errors.Is(err, store.ErrNotFound) {
 		return nil, errors.New("no luck")
 	}
-	return r, err
+	return in, err
 }
 
-func (s readsOn) Open(ctx context.Context, e snapshot.Edge) (io.ReadCloser, error) {
-	r, err := s.Memory.Open(ctx, e)
+func (s readsOn) Open(ctx context.Context, r store.Request) (io.ReadCloser, error) {
+	in, err := s.Memory.Open(ctx, r)
 	if err != nil {
 		return nil, err
 	}
 	return struct {
 		io.Reader
 		io.Closer
-	}{r, io.NopCloser(nil)}, nil
+	}{in, io.NopCloser(nil)}, nil
 }
 
-func (s closesBadly) Open(ctx context.Context, e snapshot.Edge) (io.ReadCloser, error) {
-	r, err := s.Memory.Open(ctx, e)
+func (s closesBadly) Open(ctx context.Context, r store.Request) (io.ReadCloser, error) {
+	in, err := s.Memory.Open(ctx, r)
 	if err != nil {
 		return nil, err
 	}
-	return &closeOnce{ReadCloser: r}, nil
+	return &closeOnce{ReadCloser: in}, nil
 }
 
 type closeOnce struct {
@@ -281,12 +281,12 @@ func (s anonymousLock) Lock(ctx context.Context, who string) (func() error, erro
 
 func (s sameLocation) Location() string { return "here" }
 
-func (s badEstimate) Estimate(ctx context.Context, e snapshot.Edge) (snapshot.Size, error) {
+func (s badEstimate) Estimate(ctx context.Context, r store.Request) (snapshot.Size, error) {
 	return snapshot.AboutSize(1), ctx.Err()
 }
 
-func (s badMeasure) Measure(ctx context.Context, e snapshot.Edge) (snapshot.Size, error) {
-	return s.Estimate(ctx, e)
+func (s badMeasure) Measure(ctx context.Context, r store.Request) (snapshot.Size, error) {
+	return s.Estimate(ctx, r)
 }
 
 func (s neverProves) Prove(ctx context.Context, x snapshot.Snapshot) (snapshot.Trust, error) {

@@ -260,9 +260,9 @@ var otherCases = []Case{
 		_, err := s.List(gone(t))
 		canceled(t, "List", err)
 		m := able[store.Measurer](t, s)
-		_, err = m.Estimate(gone(t), full(x[0]))
+		_, err = m.Estimate(gone(t), store.Request{Edge: full(x[0])})
 		canceled(t, "Estimate", err)
-		_, err = m.Measure(gone(t), full(x[0]))
+		_, err = m.Measure(gone(t), store.Request{Edge: full(x[0])})
 		canceled(t, "Measure", err)
 	}},
 	{"close", func(t testing.TB, h Harness) {

@@ -113,7 +113,7 @@ var sourceCases = []Case{
 		src := able[store.Source](t, s)
 		nobody := snapshot.ID{1, 2, 3}
 		for _, e := range []snapshot.Edge{{To: nobody}, {To: x[0].ID, From: nobody}, {To: nobody, From: x[0].ID}} {
-			in, err := src.Open(t.Context(), e)
+			in, err := src.Open(t.Context(), store.Request{Edge: e})
 			if !errors.Is(err, store.ErrNotFound) {
 				t.Errorf("Open(%v): %v, want ErrNotFound", e, err)
 			}
@@ -126,7 +126,7 @@ var sourceCases = []Case{
 		s, x := populated(t, h, "a")
 		src := able[store.Source](t, s)
 		for range 20 {
-			in, err := src.Open(t.Context(), full(x[0]))
+			in, err := src.Open(t.Context(), store.Request{Edge: full(x[0])})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -149,7 +149,7 @@ var sourceCases = []Case{
 		s, x := populated(t, h, "a", "b")
 		src := able[store.Source](t, s)
 		want := read(t, s, full(x[0]))
-		one, err := src.Open(t.Context(), full(x[0]))
+		one, err := src.Open(t.Context(), store.Request{Edge: full(x[0])})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -161,7 +161,7 @@ var sourceCases = []Case{
 	}},
 	{"open/cancelled before", func(t testing.TB, h Harness) {
 		s, x := populated(t, h, "a")
-		in, err := able[store.Source](t, s).Open(gone(t), full(x[0]))
+		in, err := able[store.Source](t, s).Open(gone(t), store.Request{Edge: full(x[0])})
 		if err == nil {
 			_, err = io.ReadAll(in)
 			in.Close()
@@ -172,7 +172,7 @@ var sourceCases = []Case{
 		s, x := populated(t, h, "a")
 		ctx, cancel := context.WithCancel(t.Context())
 		defer cancel()
-		in, err := able[store.Source](t, s).Open(ctx, full(x[0]))
+		in, err := able[store.Source](t, s).Open(ctx, store.Request{Edge: full(x[0])})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -205,7 +205,7 @@ var sourceCases = []Case{
 		s, x := populated(t, h, "a", "b", "c")
 		m := able[store.Measurer](t, s)
 		for _, e := range []snapshot.Edge{full(x[0]), full(x[2]), increment(x[1], x[0]), increment(x[2], x[0])} {
-			size, err := m.Measure(t.Context(), e)
+			size, err := m.Measure(t.Context(), store.Request{Edge: e})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -218,7 +218,7 @@ var sourceCases = []Case{
 		s, x := populated(t, h, "a", "b")
 		m := able[store.Measurer](t, s)
 		for _, e := range []snapshot.Edge{full(x[0]), increment(x[1], x[0])} {
-			size, err := m.Estimate(t.Context(), e)
+			size, err := m.Estimate(t.Context(), store.Request{Edge: e})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -233,10 +233,10 @@ var sourceCases = []Case{
 		m := able[store.Measurer](t, s)
 		nobody := snapshot.ID{1, 2, 3}
 		for _, e := range []snapshot.Edge{{To: nobody}, {To: x[0].ID, From: nobody}} {
-			if _, err := m.Estimate(t.Context(), e); !errors.Is(err, store.ErrNotFound) {
+			if _, err := m.Estimate(t.Context(), store.Request{Edge: e}); !errors.Is(err, store.ErrNotFound) {
 				t.Errorf("Estimate(%v): %v, want ErrNotFound", e, err)
 			}
-			if _, err := m.Measure(t.Context(), e); !errors.Is(err, store.ErrNotFound) {
+			if _, err := m.Measure(t.Context(), store.Request{Edge: e}); !errors.Is(err, store.ErrNotFound) {
 				t.Errorf("Measure(%v): %v, want ErrNotFound", e, err)
 			}
 		}

@@ -31,25 +31,25 @@ func (f *Fault) List(ctx context.Context) (*snapshot.Inventory, error) {
 }
 
 // Open implements store.Source.
-func (f *Fault) Open(ctx context.Context, e snapshot.Edge) (io.ReadCloser, error) {
+func (f *Fault) Open(ctx context.Context, req store.Request) (io.ReadCloser, error) {
 	s, err := inner[store.Source](f, Open)
 	if err != nil {
 		return nil, err
 	}
-	r := f.hit(Open, e.To)
+	r := f.hit(Open, req.Edge.To)
 	if r != nil && r.do != nil {
 		if err := r.do(ctx); err != nil {
 			return nil, err
 		}
 	}
-	in, err := s.Open(ctx, e)
+	in, err := s.Open(ctx, req)
 	if err != nil {
 		return nil, err
 	}
 	if r != nil && r.alter != nil {
 		in = r.alter(in)
 	}
-	return &faultStream{ReadCloser: in, f: f, ctx: ctx, id: e.To}, nil
+	return &faultStream{ReadCloser: in, f: f, ctx: ctx, id: req.Edge.To}, nil
 }
 
 // Create implements store.Sink.
@@ -126,27 +126,35 @@ func (f *Fault) RemovePartial(ctx context.Context, p snapshot.Partial) error {
 }
 
 // Estimate implements store.Measurer.
-func (f *Fault) Estimate(ctx context.Context, e snapshot.Edge) (snapshot.Size, error) {
+func (f *Fault) Estimate(ctx context.Context, r store.Request) (snapshot.Size, error) {
 	s, err := inner[store.Measurer](f, Estimate)
 	if err != nil {
 		return snapshot.Size{}, err
 	}
-	if err := f.before(ctx, Estimate, e.To); err != nil {
+	if err := f.before(ctx, Estimate, r.Edge.To); err != nil {
 		return snapshot.Size{}, err
 	}
-	return s.Estimate(ctx, e)
+	return s.Estimate(ctx, r)
 }
 
 // Measure implements store.Measurer.
-func (f *Fault) Measure(ctx context.Context, e snapshot.Edge) (snapshot.Size, error) {
+func (f *Fault) Measure(ctx context.Context, r store.Request) (snapshot.Size, error) {
 	s, err := inner[store.Measurer](f, Measure)
 	if err != nil {
 		return snapshot.Size{}, err
 	}
-	if err := f.before(ctx, Measure, e.To); err != nil {
+	if err := f.before(ctx, Measure, r.Edge.To); err != nil {
 		return snapshot.Size{}, err
 	}
-	return s.Measure(ctx, e)
+	return s.Measure(ctx, r)
+}
+
+// Form implements store.Measurer.
+func (f *Fault) Form(r store.Request) string {
+	if s, err := inner[store.Measurer](f, Measure); err == nil {
+		return s.Form(r)
+	}
+	return ""
 }
 
 // Prove implements store.Prover.

@@ -326,8 +326,8 @@ func (m *Memory) Inspect(ctx context.Context, p string) (string, error) {
 }
 
 // Open implements store.Source.
-func (m *Memory) Open(ctx context.Context, e snapshot.Edge) (io.ReadCloser, error) {
-	raw, err := m.stream(ctx, e)
+func (m *Memory) Open(ctx context.Context, r store.Request) (io.ReadCloser, error) {
+	raw, err := m.stream(ctx, r.Edge)
 	if err != nil {
 		return nil, fmt.Errorf("opening a stream of %s: %w", m, err)
 	}
@@ -392,8 +392,8 @@ func (r *reader) Close() error {
 }
 
 // Estimate implements store.Measurer. It is a tenth too high.
-func (m *Memory) Estimate(ctx context.Context, e snapshot.Edge) (snapshot.Size, error) {
-	raw, err := m.stream(ctx, e)
+func (m *Memory) Estimate(ctx context.Context, r store.Request) (snapshot.Size, error) {
+	raw, err := m.stream(ctx, r.Edge)
 	if err != nil {
 		return snapshot.Size{}, fmt.Errorf("estimating a stream of %s: %w", m, err)
 	}
@@ -401,13 +401,16 @@ func (m *Memory) Estimate(ctx context.Context, e snapshot.Edge) (snapshot.Size, 
 }
 
 // Measure implements store.Measurer.
-func (m *Memory) Measure(ctx context.Context, e snapshot.Edge) (snapshot.Size, error) {
-	raw, err := m.stream(ctx, e)
+func (m *Memory) Measure(ctx context.Context, r store.Request) (snapshot.Size, error) {
+	raw, err := m.stream(ctx, r.Edge)
 	if err != nil {
 		return snapshot.Size{}, fmt.Errorf("measuring a stream of %s: %w", m, err)
 	}
 	return snapshot.ExactSize(int64(len(raw))), nil
 }
+
+// Form implements store.Measurer.
+func (m *Memory) Form(store.Request) string { return "memory" }
 
 // Prove implements store.Prover.
 func (m *Memory) Prove(ctx context.Context, s snapshot.Snapshot) (snapshot.Trust, error) {

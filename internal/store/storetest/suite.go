@@ -134,7 +134,7 @@ func increment(to, from snapshot.Snapshot) snapshot.Edge {
 // read returns a whole stream.
 func read(t testing.TB, s store.Store, e snapshot.Edge) []byte {
 	t.Helper()
-	in, err := able[store.Source](t, s).Open(t.Context(), e)
+	in, err := able[store.Source](t, s).Open(t.Context(), store.Request{Edge: e})
 	if err != nil {
 		t.Fatalf("opening %v: %v", e, err)
 	}

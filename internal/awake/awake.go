@@ -1,0 +1,3 @@
+// Package awake keeps the machine from going to sleep while something is being
+// sent.
+package awake
