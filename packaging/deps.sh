@@ -15,6 +15,7 @@ need setcap libcap2-bin
 need script bsdutils
 need filefrag e2fsprogs
 need setpriv util-linux
+need dbus-daemon dbus-daemon
 need git git
 
 for extra in "$@"; do
