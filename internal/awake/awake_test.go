@@ -71,7 +71,8 @@ func startBus(t *testing.T) {
 		t.Fatal(err)
 	}
 	cmd := exec.Command(daemon, "--config-file="+config, "--nofork", "--print-address")
-	cmd.Stderr = os.Stderr
+	complaints := &bytes.Buffer{}
+	cmd.Stderr = complaints
 	ready, err := cmd.StdoutPipe()
 	if err == nil {
 		err = cmd.Start()
@@ -82,6 +83,9 @@ func startBus(t *testing.T) {
 	t.Cleanup(func() {
 		cmd.Process.Kill()
 		_ = cmd.Wait()
+		if t.Failed() {
+			t.Logf("the bus said: %s", complaints)
+		}
 	})
 	if _, err := ready.Read(make([]byte, 1)); err != nil {
 		t.Fatalf("the bus did not start: %v", err)
@@ -95,6 +99,7 @@ type manager struct {
 	asked  chan []string
 	locks  chan [2]*os.File
 	hang   chan struct{} // closed when calls may be answered
+	bus    *dbus.Conn
 }
 
 // Inhibit is the method of org.freedesktop.login1.Manager.
@@ -109,9 +114,10 @@ func (m *manager) Inhibit(what, who, why, mode string) (dbus.UnixFD, *dbus.Error
 	if err != nil {
 		return 0, dbus.MakeFailedError(err)
 	}
+	fd := dbus.UnixFD(w.Fd())
 	m.asked <- []string{what, who, why, mode}
 	m.locks <- [2]*os.File{r, w}
-	return dbus.UnixFD(w.Fd()), nil
+	return fd, nil
 }
 
 // serve puts the stand-in on the bus.
@@ -122,6 +128,7 @@ func (m *manager) serve(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	m.bus = bus
 	t.Cleanup(func() { bus.Close() })
 	if err := bus.Export(m, object, service+".Manager"); err != nil {
 		t.Fatal(err)
@@ -296,9 +303,11 @@ func TestHangs(t *testing.T) {
 		if _, err := within(t.Context(), 200*time.Millisecond, "x"); err == nil || !strings.Contains(err.Error(), "does not answer") {
 			t.Errorf("a login manager that hangs: %v", err)
 		}
-		// What it answers after all is in nobody's hands.
+		// What it answers after all, or has in its hands when it goes, is in
+		// nobody's.
 		close(m.hang)
 		<-m.asked
+		m.bus.Close()
 		free(t, m.lock(t))
 	})
 	t.Run("until the run ends", func(t *testing.T) {
