@@ -159,11 +159,9 @@ func lock(ctx context.Context, st store.Store, who string) (func() error, error)
 	return locker.Lock(ctx, who)
 }
 
-// The kinds of sizes in the ledger.
-const (
-	streamSize     = "stream"     // length of an edge's stream, as the store makes it
-	referencedSize = "referenced" // data that a snapshot refers to
-)
+// referencedSize is the kind of size in the ledger that says how much data a
+// snapshot refers to. The other kinds are the forms of streams.
+const referencedSize = "referenced"
 
 // sizeOf answers from the ledger, or by asking, and remembers the answer unless
 // told not to. The ledger failing costs time, so it is only noted.

@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,8 +23,20 @@ type SyncOptions struct {
 	Delete bool
 	// DryRun plans, and does nothing.
 	DryRun bool
-	// Estimate keeps a dry run from measuring; sizes are about right then.
+	// Estimate keeps the run from measuring; sizes are about right then. A run
+	// that is not dry measures only for an archive, where sending costs more than
+	// that; a dry run always does.
 	Estimate bool
+	// MaxChain is how many streams a chain at the destination may have, if it is
+	// an archive; 0 is no limit.
+	MaxChain int
+	// MaxFull is how long a full stream may be, in bytes; 0 is no limit. One that
+	// is longer, or of unknown length, ends the run with *FullError before
+	// anything is sent.
+	MaxFull int64
+	// Parallel is how many streams may be on their way at a time; 0 leaves it to
+	// the engine.
+	Parallel int
 	// Who is how people know the run, for the lock and the ledger.
 	Who string
 
@@ -45,6 +58,8 @@ type Outlook struct {
 	SourceHolds, DestinationHas *snapshot.Inventory
 	// Excluded counts the snapshots that an exclusion has dropped.
 	Excluded int
+
+	sizes *sizes
 }
 
 // SyncReport is what became of a sync.
@@ -116,7 +131,11 @@ func (e *Engine) Sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 		if err != nil {
 			return nil, err
 		}
-		return &SyncReport{Outlook: outlook, Kept: len(outlook.Keep)}, incomplete(ctx, outlook, nil, nil)
+		report := &SyncReport{Outlook: outlook, Kept: len(outlook.Keep)}
+		if err := outlook.tooFull(o.MaxFull); err != nil {
+			return report, err
+		}
+		return report, incomplete(ctx, outlook, nil, nil)
 	}
 	unlock, err := lock(ctx, dst, o.Who)
 	if err != nil {
@@ -185,6 +204,9 @@ func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 			report.Kept = len(outlook.Keep)
 		}
 		report.Outlook = outlook
+		if err := outlook.tooFull(o.MaxFull); err != nil {
+			return report, err
+		}
 		report.Transfer = e.transfer(ctx, src, dst, outlook, o)
 		committed, skipped := report.Transfer.Count(transfer.Committed), report.Transfer.Count(transfer.Skipped)
 		report.Transferred += committed
@@ -227,12 +249,13 @@ func remember(without map[snapshot.ID]plan.Problem, r *transfer.Report) bool {
 
 // transfer carries out the steps of a plan.
 func (e *Engine) transfer(ctx context.Context, src, dst store.Store, outlook *Outlook, o SyncOptions) *transfer.Report {
-	t := transfer.Options{Source: src, Destination: dst}
-	if o.Event != nil {
-		t.Events = func(event transfer.Event) {
-			if event.Kind != transfer.Done { // there may be more to come
-				o.Event(event)
-			}
+	t := transfer.Options{Source: src, Destination: dst, Parallel: cmp.Or(o.Parallel, parallel)}
+	t.Events = func(event transfer.Event) {
+		if event.Kind == transfer.Committed {
+			outlook.sizes.passOn(ctx, dst, outlook.Steps[event.Step-1])
+		}
+		if o.Event != nil && event.Kind != transfer.Done { // there may be more to come
+			o.Event(event)
 		}
 	}
 	if e.Ledger != nil {
@@ -241,7 +264,7 @@ func (e *Engine) transfer(ctx context.Context, src, dst store.Store, outlook *Ou
 	report := transfer.Run(ctx, outlook.Steps, t)
 	for _, r := range report.Results {
 		if r.Outcome == transfer.Committed && r.Step.Action == plan.Send {
-			e.remember(r.Step.Edge, streamSize, snapshot.ExactSize(r.Bytes))
+			outlook.sizes.carried(r.Step, r.Bytes)
 		}
 	}
 	return report
@@ -282,163 +305,6 @@ func (e *Engine) remove(ctx context.Context, src, dst store.Store, report *SyncR
 	}
 	if len(failed.Failures) > 0 {
 		return failed
-	}
-	return nil
-}
-
-// outlook lists both stores and plans, without those for which a problem is
-// known already.
-func (e *Engine) outlook(ctx context.Context, src, dst store.Store, o SyncOptions, without map[snapshot.ID]plan.Problem) (*Outlook, error) {
-	holds, err := e.list(ctx, src)
-	if err != nil {
-		return nil, err
-	}
-	wanted, excluded, err := o.pick(src, holds)
-	if err != nil {
-		return nil, err
-	}
-	if len(wanted)+excluded+len(without) == 0 {
-		return nil, o.nothing(src, holds)
-	}
-	has, err := e.list(ctx, dst)
-	if err != nil {
-		return nil, err
-	}
-	wish := plan.Wish{Delete: o.Delete, Known: without}
-	for _, s := range wanted {
-		wish.Want = append(wish.Want, s.ID)
-	}
-	if err := e.inspect(ctx, dst, has, wanted); err != nil {
-		return nil, err
-	}
-	p, err := e.plan(ctx, src, dst, holds, has, wish)
-	if err != nil {
-		return nil, err
-	}
-	outlook := &Outlook{Plan: p, Source: src.String(), Destination: dst.String(), SourceHolds: holds, DestinationHas: has, Excluded: excluded}
-	if err := e.measure(ctx, src, outlook, o); err != nil {
-		return nil, err
-	}
-	if o.Planned != nil {
-		o.Planned(outlook)
-	}
-	return outlook, nil
-}
-
-// inspect finds out what else than snapshots is in the way of those that the
-// destination does not have, so that the plan can do without them.
-func (e *Engine) inspect(ctx context.Context, dst store.Store, has *snapshot.Inventory, wanted []snapshot.Snapshot) error {
-	inspector, ok := dst.(store.Inspector)
-	if !ok {
-		return nil
-	}
-	if has.Occupied == nil {
-		has.Occupied = map[string]string{}
-	}
-	for _, want := range wanted {
-		if there, ok := has.Find(want.ID); ok && !there.Outside || has.Occupied[want.Path] != "" {
-			continue
-		}
-		what, err := inspector.Inspect(ctx, want.Path)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err != nil {
-			// If it is one, making the snapshot fails, and that alone.
-			e.log().Warn("what is in the way of a snapshot cannot be told", "snapshot", want.Path, "error", err)
-		}
-		if what != "" {
-			has.Occupied[want.Path] = what
-		}
-	}
-	return nil
-}
-
-// plan plans, looks closer at the doubtful snapshots on which the plan rests,
-// and plans again as long as that has changed anything.
-func (e *Engine) plan(ctx context.Context, src, dst store.Store, holds, has *snapshot.Inventory, wish plan.Wish) (*plan.Plan, error) {
-	for {
-		p := plan.Sync(holds, has, wish, func(snapshot.Edge) snapshot.Size { return snapshot.Size{} })
-		var rests []snapshot.ID
-		for _, kept := range p.Keep {
-			rests = append(rests, kept.ID)
-		}
-		for _, step := range p.Steps {
-			rests = append(rests, step.Edge.To)
-			if !step.Edge.IsFull() {
-				rests = append(rests, step.Edge.From)
-			}
-		}
-		changed := false
-		for _, id := range rests {
-			for _, side := range []struct {
-				store.Store
-				inv *snapshot.Inventory
-			}{{src, holds}, {dst, has}} {
-				if err := ctx.Err(); err != nil {
-					return nil, context.Cause(ctx)
-				}
-				changed = e.prove(ctx, side.Store, side.inv, id) || changed
-			}
-		}
-		if !changed {
-			return p, nil
-		}
-	}
-}
-
-// prove settles the trust of a doubtful snapshot, and reports whether it turned
-// out to be touched. One that cannot be looked at is not relied on either.
-func (e *Engine) prove(ctx context.Context, st store.Store, inv *snapshot.Inventory, id snapshot.ID) bool {
-	snap, ok := inv.Find(id)
-	if !ok || snap.Trust != snapshot.Doubtful {
-		return false
-	}
-	trust, err := snapshot.Touched, error(nil)
-	if prover, ok := st.(store.Prover); ok {
-		trust, err = prover.Prove(ctx, snap)
-	}
-	switch {
-	case ctx.Err() != nil:
-		return false
-	case err != nil:
-		trust = snapshot.Touched
-		e.log().Warn(fmt.Sprintf("%s cannot be looked at, so nothing is based on it", inv.Where(snap)), "error", err)
-	case trust == snapshot.Touched:
-		e.log().Warn(fmt.Sprintf("%s was made writable and changed after it was received; it is neither sent nor used as a parent", inv.Where(snap)))
-	}
-	inv.SetTrust(id, trust)
-	return trust == snapshot.Touched
-}
-
-// measure gives each step its size: exactly in a dry run that may measure, else
-// about. A size that cannot be had is left out.
-func (e *Engine) measure(ctx context.Context, src store.Store, outlook *Outlook, o SyncOptions) error {
-	measurer, ok := src.(store.Measurer)
-	if !ok {
-		return nil
-	}
-	for i := range outlook.Steps {
-		step := &outlook.Steps[i]
-		if step.Action != plan.Send {
-			continue
-		}
-		size, err := e.sizeOf(step.Edge, streamSize, false, func() (snapshot.Size, error) {
-			if o.DryRun && !o.Estimate {
-				if o.Measuring != nil {
-					o.Measuring(*step)
-				}
-				return measurer.Measure(ctx, store.Request{Edge: step.Edge})
-			}
-			return measurer.Estimate(ctx, store.Request{Edge: step.Edge})
-		})
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err != nil {
-			e.log().Warn("the size of a step cannot be told", "snapshot", step.Path, "error", err)
-		}
-		step.Size = size
 	}
 	return nil
 }

@@ -99,7 +99,7 @@ func TestSync(t *testing.T) {
 		if src.Digest(s.Edge.To) != dst.Digest(s.Edge.To) {
 			t.Errorf("%s differs", s.Path)
 		}
-		size, err := l.Size(s.Edge, streamSize)
+		size, err := l.Size(s.Edge, src.Form(store.Request{Edge: s.Edge}))
 		if err != nil || !size.Exact {
 			t.Errorf("the length of %s is remembered as %+v, %v", s.Path, size, err)
 		}

@@ -1,0 +1,201 @@
+package job
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/buttersink/buttersink/internal/plan"
+	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
+)
+
+// parallel is how many streams are on their way at a time, unless told
+// otherwise: enough for increments to share the commits of a file system, which
+// they otherwise spend their time waiting for.
+const parallel = 8
+
+// FullError says that full streams would be longer than is allowed.
+type FullError struct {
+	Limit int64 // bytes
+	// Steps are those with the streams, of a length that is known to be more, or
+	// is not known.
+	Steps []plan.Step
+}
+
+func (e *FullError) Error() string {
+	var each []string
+	for _, s := range e.Steps {
+		size := "an unknown number of"
+		if s.Size.Known {
+			size = fmt.Sprint(s.Size.Bytes)
+		}
+		each = append(each, fmt.Sprintf("%s (%s bytes)", s.Path, size))
+	}
+	return fmt.Sprintf("full streams longer than %d bytes: %s", e.Limit, strings.Join(each, ", "))
+}
+
+// tooFull returns *FullError if the plan has full streams longer than limit.
+func (o *Outlook) tooFull(limit int64) error {
+	if limit <= 0 {
+		return nil
+	}
+	e := &FullError{Limit: limit}
+	for _, s := range o.Steps {
+		if s.Action == plan.Send && s.Edge.IsFull() && (!s.Size.Known || s.Size.Bytes > limit) {
+			e.Steps = append(e.Steps, s)
+		}
+	}
+	if len(e.Steps) == 0 {
+		return nil
+	}
+	return e
+}
+
+// outlook lists both stores and plans, without those for which a problem is
+// known already.
+func (e *Engine) outlook(ctx context.Context, src, dst store.Store, o SyncOptions, without map[snapshot.ID]plan.Problem) (*Outlook, error) {
+	holds, err := e.list(ctx, src)
+	if err != nil {
+		return nil, err
+	}
+	wanted, excluded, err := o.pick(src, holds)
+	if err != nil {
+		return nil, err
+	}
+	if len(wanted)+excluded+len(without) == 0 {
+		return nil, o.nothing(src, holds)
+	}
+	has, err := e.list(ctx, dst)
+	if err != nil {
+		return nil, err
+	}
+	wish := plan.Wish{Delete: o.Delete, Known: without, MaxChain: o.MaxChain}
+	for _, s := range wanted {
+		wish.Want = append(wish.Want, s.ID)
+	}
+	if err := e.inspect(ctx, dst, has, wanted); err != nil {
+		return nil, err
+	}
+	z := e.newSizes(ctx, src, holds, o)
+	p, err := e.plan(ctx, src, dst, holds, has, wish, z)
+	if err != nil {
+		return nil, err
+	}
+	outlook := &Outlook{Plan: p, Source: src.String(), Destination: dst.String(), SourceHolds: holds, DestinationHas: has, Excluded: excluded, sizes: z}
+	if o.Planned != nil {
+		o.Planned(outlook)
+	}
+	return outlook, nil
+}
+
+// inspect finds out what else than snapshots is in the way of those that the
+// destination does not have, so that the plan can do without them.
+func (e *Engine) inspect(ctx context.Context, dst store.Store, has *snapshot.Inventory, wanted []snapshot.Snapshot) error {
+	inspector, ok := dst.(store.Inspector)
+	if !ok {
+		return nil
+	}
+	if has.Occupied == nil {
+		has.Occupied = map[string]string{}
+	}
+	for _, want := range wanted {
+		if there, ok := has.Find(want.ID); ok && !there.Outside || has.Occupied[want.Path] != "" {
+			continue
+		}
+		what, err := inspector.Inspect(ctx, want.Path)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err != nil {
+			// If it is one, making the snapshot fails, and that alone.
+			e.log().Warn("what is in the way of a snapshot cannot be told", "snapshot", want.Path, "error", err)
+		}
+		if what != "" {
+			has.Occupied[want.Path] = what
+		}
+	}
+	return nil
+}
+
+// plan plans with the sizes that can be had, looks closer at the doubtful
+// snapshots on which the plan rests, measures where that is worth it, and plans
+// again as long as any of it has changed something.
+func (e *Engine) plan(ctx context.Context, src, dst store.Store, holds, has *snapshot.Inventory, wish plan.Wish, z *sizes) (*plan.Plan, error) {
+	measuring := !z.o.Estimate && (z.o.DryRun || has.Archive)
+	for again := 0; ; {
+		if err := z.look(ctx, plan.Candidates(holds, has, wish)); err != nil {
+			return nil, err
+		}
+		p := plan.Sync(holds, has, wish, z.of)
+		if changed, err := e.proveAll(ctx, src, dst, holds, has, p); err != nil {
+			return nil, err
+		} else if changed {
+			continue
+		}
+		surprised, err := z.settle(ctx, p, measuring)
+		if err != nil {
+			return nil, err
+		}
+		if measuring {
+			z.note(ctx, src, holds)
+		}
+		if again++; !surprised || again > replans {
+			return p, nil
+		}
+	}
+}
+
+// proveAll looks at what a plan rests on, and reports whether any of it turned
+// out to be touched.
+func (e *Engine) proveAll(ctx context.Context, src, dst store.Store, holds, has *snapshot.Inventory, p *plan.Plan) (changed bool, err error) {
+	var rests []snapshot.ID
+	for _, kept := range p.Keep {
+		rests = append(rests, kept.ID)
+	}
+	for _, step := range p.Steps {
+		rests = append(rests, step.Edge.To)
+		if !step.Edge.IsFull() {
+			rests = append(rests, step.Edge.From)
+		}
+		for _, c := range step.Clones {
+			rests = append(rests, c.ID)
+		}
+	}
+	for _, id := range rests {
+		for _, side := range []struct {
+			store.Store
+			inv *snapshot.Inventory
+		}{{src, holds}, {dst, has}} {
+			if err := ctx.Err(); err != nil {
+				return false, context.Cause(ctx)
+			}
+			changed = e.prove(ctx, side.Store, side.inv, id) || changed
+		}
+	}
+	return changed, nil
+}
+
+// prove settles the trust of a doubtful snapshot, and reports whether it turned
+// out to be touched. One that cannot be looked at is not relied on either.
+func (e *Engine) prove(ctx context.Context, st store.Store, inv *snapshot.Inventory, id snapshot.ID) bool {
+	snap, ok := inv.Find(id)
+	if !ok || snap.Trust != snapshot.Doubtful {
+		return false
+	}
+	trust, err := snapshot.Touched, error(nil)
+	if prover, ok := st.(store.Prover); ok {
+		trust, err = prover.Prove(ctx, snap)
+	}
+	switch {
+	case ctx.Err() != nil:
+		return false
+	case err != nil:
+		trust = snapshot.Touched
+		e.log().Warn(fmt.Sprintf("%s cannot be looked at, so nothing is based on it", inv.Where(snap)), "error", err)
+	case trust == snapshot.Touched:
+		e.log().Warn(fmt.Sprintf("%s was made writable and changed after it was received; it is neither sent nor used as a parent", inv.Where(snap)))
+	}
+	inv.SetTrust(id, trust)
+	return trust == snapshot.Touched
+}

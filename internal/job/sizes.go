@@ -1,0 +1,279 @@
+package job
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/buttersink/buttersink/internal/plan"
+	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
+)
+
+const (
+	// searching is how long estimates of the candidates for a plan may take. What
+	// is not looked at by then, the plan guesses from the listing.
+	searching = 5 * time.Second
+	// replans bounds how often measuring makes the plan anew.
+	replans = 5
+)
+
+// sizes gathers how long streams of the source are: what the ledger and the
+// files beside the snapshots say, what a search of the metadata estimates, and
+// what has been measured.
+type sizes struct {
+	engine   *Engine
+	measurer store.Measurer // nil if the source is none
+	o        SyncOptions
+	until    time.Time // when estimating ends
+
+	mu    sync.Mutex
+	edges map[snapshot.Edge]snapshot.Size // without clone sources
+	tried map[snapshot.Edge]bool          // estimated, with success or not
+	// kept is what the source has noted beside its snapshots.
+	kept map[snapshot.Edge]int64
+}
+
+func (e *Engine) newSizes(ctx context.Context, src store.Store, holds *snapshot.Inventory, o SyncOptions) *sizes {
+	z := &sizes{
+		engine: e, o: o, until: time.Now().Add(searching),
+		edges: map[snapshot.Edge]snapshot.Size{}, tried: map[snapshot.Edge]bool{},
+	}
+	z.measurer, _ = src.(store.Measurer)
+	if keeper, ok := src.(store.SizeKeeper); ok {
+		kept, err := keeper.KnownSizes(ctx)
+		if err != nil && ctx.Err() == nil {
+			e.log().Warn("the sizes beside the snapshots cannot be read", "store", src.String(), "error", err)
+		}
+		z.kept = kept
+		// Somebody's streams of these edges were so long; ours may differ a little.
+		for edge, n := range kept {
+			z.edges[edge] = snapshot.AboutSize(n)
+		}
+	}
+	for _, stored := range holds.Edges {
+		z.edges[stored.Edge] = stored.Size
+	}
+	return z
+}
+
+// of answers the planner.
+func (z *sizes) of(e snapshot.Edge) snapshot.Size {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	return z.edges[e]
+}
+
+// look finds the sizes of edges, the first ones first, as long as time allows.
+func (z *sizes) look(ctx context.Context, edges []snapshot.Edge) error {
+	if z.measurer == nil {
+		return nil
+	}
+	var todo []snapshot.Edge
+	for _, e := range edges {
+		if z.tried[e] {
+			continue
+		}
+		z.tried[e] = true
+		if known := z.remembered(store.Request{Edge: e}); known.Known {
+			z.edges[e] = known
+		} else if !z.edges[e].Known {
+			todo = append(todo, e)
+		}
+	}
+	next := make(chan snapshot.Edge)
+	var workers sync.WaitGroup
+	for range min(runtime.GOMAXPROCS(0), len(todo)) {
+		workers.Go(func() {
+			for e := range next {
+				z.estimate(ctx, e)
+			}
+		})
+	}
+	for _, e := range todo {
+		if ctx.Err() != nil || time.Now().After(z.until) {
+			break
+		}
+		next <- e
+	}
+	close(next)
+	workers.Wait()
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil
+}
+
+func (z *sizes) estimate(ctx context.Context, e snapshot.Edge) {
+	size, err := z.measurer.Estimate(ctx, store.Request{Edge: e})
+	if err != nil {
+		if ctx.Err() == nil {
+			z.engine.log().Debug("the size of a stream cannot be estimated", "to", e.To, "from", e.From, "error", err)
+		}
+		return
+	}
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	z.edges[e] = size
+}
+
+// remembered asks the ledger.
+func (z *sizes) remembered(r store.Request) snapshot.Size {
+	if z.engine.Ledger == nil || z.measurer == nil {
+		return snapshot.Size{}
+	}
+	size, err := z.engine.Ledger.Size(r.Edge, z.measurer.Form(r))
+	if err != nil {
+		z.engine.log().Warn("looking up a size", "error", err)
+	}
+	return size
+}
+
+// settle gives the steps of a plan their sizes, exactly if measuring, and
+// reports whether so much has turned out to be otherwise that another plan may
+// be better.
+func (z *sizes) settle(ctx context.Context, p *plan.Plan, measuring bool) (surprised bool, err error) {
+	var planned []snapshot.Edge
+	for _, step := range p.Steps {
+		if step.Action == plan.Send {
+			planned = append(planned, step.Edge)
+		}
+	}
+	if err := z.look(ctx, planned); err != nil {
+		return false, err
+	}
+	if z.o.MaxFull > 0 {
+		// Whether these go at all depends on their sizes, so they are worth any
+		// time.
+		for _, e := range planned {
+			if e.IsFull() && z.measurer != nil && !z.of(e).Known {
+				z.estimate(ctx, e)
+			}
+		}
+	}
+	var about, found int64
+	for i := range p.Steps {
+		step := &p.Steps[i]
+		if step.Action != plan.Send {
+			continue
+		}
+		about += z.of(step.Edge).Bytes
+		step.Size = z.step(ctx, *step, measuring)
+		found += step.Size.Bytes
+		if ctx.Err() != nil {
+			return false, context.Cause(ctx)
+		}
+	}
+	if measuring && about > 0 {
+		z.engine.log().Debug(fmt.Sprintf("measured size (%d), estimated size (%d)", found, about))
+	}
+	return measuring && found > about+about/5, nil
+}
+
+// step finds the size of one step, which is unknown if it cannot be had.
+func (z *sizes) step(ctx context.Context, step plan.Step, measuring bool) snapshot.Size {
+	r := request(step)
+	size := z.of(step.Edge)
+	if z.measurer == nil {
+		return size
+	}
+	if known := z.remembered(r); known.Known && (known.Exact || !measuring) {
+		return known
+	}
+	if !measuring || len(r.Clones) == 0 && size.Exact {
+		if size.Known {
+			// With clone sources it is less, or the same.
+			size.Exact = size.Exact && len(r.Clones) == 0
+		}
+		return size
+	}
+	if z.o.Measuring != nil {
+		z.o.Measuring(step)
+	}
+	measured, err := z.measurer.Measure(ctx, r)
+	if err != nil {
+		if ctx.Err() == nil {
+			z.engine.log().Warn("the size of a step cannot be told", "snapshot", step.Path, "error", err)
+		}
+		return size
+	}
+	z.mu.Lock()
+	z.edges[step.Edge] = measured
+	z.mu.Unlock()
+	if !z.o.DryRun {
+		z.engine.remember(step.Edge, z.measurer.Form(r), measured)
+	}
+	return measured
+}
+
+// request is what a step asks of the source.
+func request(step plan.Step) store.Request {
+	r := store.Request{Edge: step.Edge}
+	for _, c := range step.Clones {
+		r.Clones = append(r.Clones, c.ID)
+	}
+	return r
+}
+
+// passOn notes at the destination what is known exactly, or noted at the source,
+// about the streams that make a snapshot that has just come there.
+func (z *sizes) passOn(ctx context.Context, dst store.Store, step plan.Step) {
+	keeper, ok := dst.(store.SizeKeeper)
+	if !ok {
+		return
+	}
+	known := map[snapshot.Edge]int64{}
+	for e, n := range z.kept {
+		if e.To == step.Edge.To {
+			known[e] = n
+		}
+	}
+	if len(known) == 0 {
+		return
+	}
+	if err := keeper.KeepSizes(ctx, step.Path, known); err != nil {
+		z.engine.log().Warn("the sizes of a snapshot cannot be noted beside it", "error", err)
+	}
+}
+
+// carried remembers the length of a stream that has been carried as a whole.
+func (z *sizes) carried(step plan.Step, n int64) {
+	if z.measurer != nil {
+		z.engine.remember(step.Edge, z.measurer.Form(request(step)), snapshot.ExactSize(n))
+	}
+}
+
+// note adds what has been measured to what the source keeps.
+func (z *sizes) note(ctx context.Context, src store.Store, holds *snapshot.Inventory) {
+	keeper, ok := src.(store.SizeKeeper)
+	if !ok || z.o.DryRun {
+		return
+	}
+	measured := map[string]map[snapshot.Edge]int64{}
+	for e, size := range z.edges {
+		if !size.Exact || e.IsFull() || z.kept[e] == size.Bytes {
+			continue
+		}
+		snap, ok := holds.Find(e.To)
+		if !ok || snap.Outside {
+			continue
+		}
+		if measured[snap.Path] == nil {
+			measured[snap.Path] = map[snapshot.Edge]int64{}
+		}
+		measured[snap.Path][e] = size.Bytes
+	}
+	for path, sizes := range measured {
+		if err := keeper.KeepSizes(ctx, path, sizes); err != nil {
+			z.engine.log().Info("measured sizes cannot be noted beside a snapshot", "error", err)
+			continue
+		}
+		if z.kept == nil {
+			z.kept = map[snapshot.Edge]int64{}
+		}
+		maps.Copy(z.kept, sizes)
+	}
+}

@@ -1,0 +1,123 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"sync"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store/storetest"
+)
+
+// keeper is a store that keeps sizes.
+type keeper struct {
+	*storetest.Memory
+	mu   sync.Mutex
+	kept map[snapshot.Edge]int64
+}
+
+func (k *keeper) KnownSizes(context.Context) (map[snapshot.Edge]int64, error) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return maps.Clone(k.kept), nil
+}
+
+func (k *keeper) KeepSizes(_ context.Context, _ string, sizes map[snapshot.Edge]int64) error {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if k.kept == nil {
+		k.kept = map[snapshot.Edge]int64{}
+	}
+	maps.Copy(k.kept, sizes)
+	return nil
+}
+
+// TestKeptSizes: what is noted beside the source's snapshots counts in the plan,
+// and goes with them.
+func TestKeptSizes(t *testing.T) {
+	src, dst := &keeper{Memory: storetest.NewMemory("src")}, &keeper{Memory: storetest.NewMemory("dst")}
+	src.Add("f", 1, "a")
+	src.Add("f", 2, "b")
+	src.Add("f", 3, "c")
+	src.Add("f", 4, "gone")
+	a, b, c := storetest.IDOf("f", 1), storetest.IDOf("f", 2), storetest.IDOf("f", 3)
+	src.kept = map[snapshot.Edge]int64{{To: b, From: a}: 1000, {To: c, From: b}: 4000, {To: c, From: a}: 10, {To: a, From: storetest.IDOf("f", 9)}: 5}
+	_, err := (&Engine{}).Sync(t.Context(), src, dst, SyncOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(src.kept, dst.kept); diff != "" {
+		t.Error(diff)
+	}
+	src.kept, dst.kept = nil, nil
+	dst.Memory = storetest.NewMemory("dst")
+	if _, err := (&Engine{}).Sync(t.Context(), src, dst, SyncOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if len(src.kept)+len(dst.kept) > 0 {
+		t.Errorf("noted though nothing was measured: %v, %v", src.kept, dst.kept)
+	}
+}
+
+// TestMaxFull: a full stream that is too long stops everything before it begins.
+func TestMaxFull(t *testing.T) {
+	src := storetest.NewMemory("src")
+	src.SetBulk(48 << 10)
+	src.Add("f", 1, "a")
+	src.Add("f", 2, "b")
+	for _, dry := range []bool{true, false} {
+		dst := storetest.NewMemory("dst")
+		r, err := (&Engine{}).Sync(t.Context(), src, dst, SyncOptions{DryRun: dry, MaxFull: 10 << 10})
+		e, ok := errors.AsType[*FullError](err)
+		if !ok || len(e.Steps) != 1 || !e.Steps[0].Edge.IsFull() || r == nil || r.Outlook == nil {
+			t.Fatalf("%v", err)
+		}
+		if len(held(t, dst)) != 0 {
+			t.Error("something was sent")
+		}
+	}
+	// A size that cannot be had may be any.
+	f := storetest.NewFault(src)
+	f.On(storetest.Estimate).Always().Return(errors.New("no"))
+	if _, err := (&Engine{}).Sync(t.Context(), f, storetest.NewMemory("dst"), SyncOptions{MaxFull: 1 << 40}); !is[*FullError](err) {
+		t.Errorf("an unknown size: %v", err)
+	}
+	// An increment may be as long as it likes.
+	dst := storetest.NewMemory("dst")
+	if _, err := (&Engine{}).Sync(t.Context(), src, dst, SyncOptions{Selection: Selection{Name: "a"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := (&Engine{}).Sync(t.Context(), src, dst, SyncOptions{MaxFull: 1}); err != nil {
+		t.Errorf("an increment: %v", err)
+	}
+}
+
+// TestSizesAreRemembered: what has been carried is known exactly the next time,
+// without asking the source.
+func TestSizesAreRemembered(t *testing.T) {
+	src := storetest.NewMemory("src")
+	src.Add("f", 1, "a")
+	src.Add("f", 2, "b")
+	e := &Engine{Ledger: mustLedger(t)}
+	if _, err := e.Sync(t.Context(), src, storetest.NewMemory("one"), SyncOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	f := storetest.NewFault(src)
+	f.On(storetest.Measure).Always().Return(errors.New("asked"))
+	r, err := e.Sync(t.Context(), f, storetest.NewMemory("two"), SyncOptions{DryRun: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range r.Outlook.Steps {
+		if !s.Size.Exact && len(s.Clones) == 0 {
+			t.Errorf("%s: %+v", s.Path, s.Size)
+		}
+	}
+	if n := f.Calls(storetest.Measure); n != 0 {
+		t.Errorf("measured %d times", n)
+	}
+}
