@@ -91,7 +91,7 @@ func TestNoAllocationPerCommand(t *testing.T) {
 			src.Reset(data)
 			if r != nil {
 				// What a Reader allocates once is not what is counted here.
-				*r = Reader{src: src, buf: r.buf, path: r.path, birth: r.birth[:0]}
+				*r = Reader{src: src, buf: r.buf, path: r.path, birth: r.birth[:0], sum: r.sum, heads: r.heads}
 			} else {
 				r = NewReader(src)
 			}

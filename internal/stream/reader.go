@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"hash"
 	"hash/crc32"
 	"io"
 )
@@ -43,8 +44,10 @@ type Reader struct {
 	stats    Stats
 	path     []byte
 	identity Identity
-	birth    []byte   // header and first command, as far as they are the same after a restart
-	zeroed   [10]byte // a command's head as its checksum sees it
+	birth    []byte    // header and first command, as far as they are the same after a restart
+	sum      hash.Hash // see Mark; all but heads
+	heads    []byte    // what is to be added to sum
+	zeroed   [10]byte  // a command's head as its checksum sees it
 }
 
 // NewReader returns a Reader of the stream r. It reads nothing yet.
@@ -158,6 +161,7 @@ func (r *Reader) header() error {
 	}
 	r.version, r.ahead = v, headerSize
 	r.birth = append(r.birth, got[:headerSize]...)
+	r.startHash(got[:headerSize])
 	return nil
 }
 
@@ -246,6 +250,7 @@ func (r *Reader) accept(n int) {
 		r.identity = identityOf(c)
 		r.birth = appendBirth(r.birth, c)
 	}
+	r.addHead(c.Frame)
 	r.stats.Commands++
 	r.stats.DataBytes += int64(len(c.Data))
 	switch c.Kind {

@@ -21,6 +21,10 @@
 //     endings are an [*Error], which is a verdict on the stream and names the
 //     place, or a [*ReadError], which is none. Every error is sticky.
 //
+// A stream whose beginning has been carried out before can be read on from
+// there: [Reader.Mark] names a place, [Reader.State] is what another process needs
+// to [Continue] at it.
+//
 // A Reader holds a buffer of 32 KiB, or of 1 MiB for streams that are longer
 // than that, and allocates nothing per command. A Writer holds one command.
 //
