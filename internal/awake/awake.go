@@ -28,6 +28,7 @@ import (
 	"log/slog"
 	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/godbus/dbus/v5"
@@ -95,8 +96,14 @@ func within(ctx context.Context, d time.Duration, why string) (*os.File, error) 
 }
 
 // take asks for the lock. Nobody needs the connection once it is there.
-func take(ctx context.Context, why string) (*os.File, error) {
-	bus, err := dbus.ConnectSystemBus(dbus.WithContext(ctx))
+func take(ctx context.Context, why string) (_ *os.File, err error) {
+	var got arrivals
+	defer func() {
+		if err != nil {
+			got.giveBack()
+		}
+	}()
+	bus, err := dbus.ConnectSystemBus(dbus.WithContext(ctx), dbus.WithIncomingInterceptor(got.see))
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the system bus: %w", err)
 	}
@@ -110,4 +117,39 @@ func take(ctx context.Context, why string) (*os.File, error) {
 		return nil, fmt.Errorf("asking the login manager: %w", err)
 	}
 	return os.NewFile(uintptr(fd), "sleep inhibitor"), nil
+}
+
+// arrivals are the file descriptors that have come over a connection: an answer
+// to a call that has been given up brings one that nobody else would close.
+type arrivals struct {
+	mu   sync.Mutex
+	fds  []int
+	over bool // what comes now is not wanted any more
+}
+
+func (a *arrivals) see(m *dbus.Message) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	for _, v := range m.Body {
+		if fd, ok := v.(dbus.UnixFD); ok {
+			a.fds = append(a.fds, int(fd))
+		}
+	}
+	if a.over {
+		a.closeAll()
+	}
+}
+
+func (a *arrivals) giveBack() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.over = true
+	a.closeAll()
+}
+
+func (a *arrivals) closeAll() {
+	for _, fd := range a.fds {
+		syscall.Close(fd)
+	}
+	a.fds = nil
 }
