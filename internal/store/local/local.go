@@ -48,6 +48,11 @@ type Options struct {
 	// Protocol is the version of the streams that the store makes: 1, 2, or 0
 	// for the best that the kernel has.
 	Protocol uint32
+	// KernelSend leaves full streams to the kernel too, in place of making them
+	// here (package compose).
+	KernelSend bool
+	// Plain sends all data as they read, also what is stored compressed.
+	Plain bool
 	// Log gets what an operator may want to know; nil is silence.
 	Log *slog.Logger
 }
@@ -77,6 +82,8 @@ var (
 	_ store.Prover    = (*Store)(nil)
 	_ store.Locker    = (*Store)(nil)
 	_ store.Located   = (*Store)(nil)
+
+	_ store.SizeKeeper = (*Store)(nil)
 )
 
 // Open opens the directory at path. It fails with ErrNotDirectory,

@@ -96,7 +96,7 @@ func (s *Store) RemovePartial(ctx context.Context, p snapshot.Partial) error {
 }
 
 // remove deletes the subvolume at a path below the directory if check agrees.
-func (s *Store) remove(p string, check func(btrfs.Subvolume) error) error {
+func (s *Store) remove(p string, check func(btrfs.Subvolume) error) (err error) {
 	parent, name := dirOf(p)
 	dir, err := s.within(parent, false)
 	if err != nil {
@@ -110,6 +110,11 @@ func (s *Store) remove(p string, check func(btrfs.Subvolume) error) error {
 	if err := check(sub); err != nil {
 		return err
 	}
+	defer func() {
+		if err == nil {
+			s.removeSizes(dir, name)
+		}
+	}()
 	// By number: another one may have its name by now.
 	err = btrfs.DeleteSubvolumeByID(dir, sub.ID)
 	if errors.Is(err, errors.ErrUnsupported) {

@@ -2,14 +2,17 @@ package local
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
 	"github.com/buttersink/buttersink/internal/btrfs"
+	"github.com/buttersink/buttersink/internal/compose"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/stream"
@@ -55,24 +58,81 @@ func (s *Store) ends(e snapshot.Edge) (_ *ends, err error) {
 	return &x, err
 }
 
-// Open starts a kernel send. The first command of the stream gets the effective
-// transaction numbers of both ends; the kernel itself puts in the effective
-// UUIDs, but the numbers of this file system.
+// Open starts a stream: a full one is made here (package compose), an increment
+// by the kernel. Its first command gets the effective transaction numbers of both
+// ends; the kernel itself puts in the effective UUIDs, but the numbers of this
+// file system.
 //
-// Compressed extents are not passed on as they are stored, though protocol 2
-// could: Linux 6.18 then leaves out the new size of a file that was allocated
-// beyond a compressed inline extent, and no receiver can know it.
+// The kernel is not asked to pass compressed extents on as they are stored,
+// though protocol 2 could: Linux 6.18 then leaves out the new size of a file that
+// was allocated beyond a compressed inline extent, and no receiver can know it.
 func (s *Store) Open(ctx context.Context, r store.Request) (io.ReadCloser, error) {
 	x, err := s.ends(r.Edge)
 	if err != nil {
 		return nil, err
 	}
-	return s.send(ctx, x, btrfs.SendOptions{Parent: x.from.Handle, Protocol: s.protocol()})
+	if s.composes(r) {
+		raw, err := compose.Send(ctx, x.toFile, s.composition())
+		return s.identified(x, raw, err)
+	}
+	o, err := s.kernelSend(x, r)
+	if err != nil {
+		return nil, errors.Join(err, x.Close())
+	}
+	raw, err := btrfs.Send(ctx, x.toFile, o)
+	return s.identified(x, raw, err)
 }
 
-// send starts a stream and gives it the identity of the edge. It takes over x.
-func (s *Store) send(ctx context.Context, x *ends, o btrfs.SendOptions) (io.ReadCloser, error) {
-	raw, err := btrfs.Send(ctx, x.toFile, o)
+// composes reports whether a stream is made here.
+func (s *Store) composes(r store.Request) bool { return r.Edge.IsFull() && !s.opt.KernelSend }
+
+// composition says how streams are made here.
+func (s *Store) composition() compose.Options {
+	protocol := s.protocol()
+	return compose.Options{Protocol: protocol, Compressed: protocol > 1 && !s.opt.Plain}
+}
+
+// kernelSend says how the kernel is to make a stream.
+func (s *Store) kernelSend(x *ends, r store.Request) (btrfs.SendOptions, error) {
+	o := btrfs.SendOptions{Parent: x.from.Handle, Protocol: s.protocol()}
+	for _, id := range r.Clones {
+		snap, err := s.lookup(id)
+		if err != nil {
+			return o, err
+		}
+		if snap.Handle != x.from.Handle && snap.Handle != x.to.Handle {
+			o.CloneSources = append(o.CloneSources, snap.Handle)
+		}
+	}
+	return o, nil
+}
+
+// Form tells streams by who makes them, by protocol, and by what else they may
+// refer to.
+func (s *Store) Form(r store.Request) string {
+	if s.composes(r) {
+		c := s.composition()
+		form := fmt.Sprintf("composed %d", c.Protocol)
+		if c.Compressed {
+			form += " compressed"
+		}
+		return form
+	}
+	form := fmt.Sprintf("kernel %d", s.protocol())
+	if len(r.Clones) == 0 {
+		return form
+	}
+	clones := slices.SortedFunc(slices.Values(r.Clones), func(a, b snapshot.ID) int { return slices.Compare(a[:], b[:]) })
+	sum := sha256.New()
+	for _, id := range clones {
+		sum.Write(id[:])
+	}
+	return fmt.Sprintf("%s with %d clone sources %x", form, len(clones), sum.Sum(nil)[:8])
+}
+
+// identified gives a stream that has been started the identity of the edge. It
+// takes over x, and err is why there is no stream.
+func (s *Store) identified(x *ends, raw io.ReadCloser, err error) (io.ReadCloser, error) {
 	if err != nil {
 		return nil, errors.Join(fmt.Errorf("sending %s: %w", x.to.Path, retryable(err)), x.Close())
 	}
@@ -149,6 +209,9 @@ func (s *Store) Estimate(ctx context.Context, r store.Request) (snapshot.Size, e
 	if err = errors.Join(err, x.Close()); err != nil {
 		return snapshot.Size{}, fmt.Errorf("estimating %s: %w", x.to.Path, err)
 	}
+	if s.composes(r) && s.composition().Compressed {
+		return snapshot.AboutSize(estimate.Compressed), nil
+	}
 	return snapshot.AboutSize(estimate.Plain), nil
 }
 
@@ -161,7 +224,20 @@ func (s *Store) Measure(ctx context.Context, req store.Request) (snapshot.Size, 
 		return snapshot.Size{}, err
 	}
 	path := x.to.Path
-	r, err := s.send(ctx, x, btrfs.SendOptions{Parent: x.from.Handle, Protocol: s.protocol(), MetadataOnly: true})
+	if s.composes(req) {
+		length, err := compose.Measure(ctx, x.toFile, s.composition())
+		if err = errors.Join(err, x.Close()); err != nil {
+			return snapshot.Size{}, fmt.Errorf("measuring %s: %w", path, err)
+		}
+		return snapshot.ExactSize(length), nil
+	}
+	o, err := s.kernelSend(x, req)
+	if err != nil {
+		return snapshot.Size{}, errors.Join(err, x.Close())
+	}
+	o.MetadataOnly = true
+	raw, err := btrfs.Send(ctx, x.toFile, o)
+	r, err := s.identified(x, raw, err)
 	if err != nil {
 		return snapshot.Size{}, err
 	}
@@ -171,9 +247,6 @@ func (s *Store) Measure(ctx context.Context, req store.Request) (snapshot.Size, 
 	}
 	return snapshot.ExactSize(length), nil
 }
-
-// Form tells streams by protocol.
-func (s *Store) Form(store.Request) string { return fmt.Sprintf("stream %d", s.protocol()) }
 
 // Prove looks at the inodes of a snapshot that has changed after it was marked
 // as received.
