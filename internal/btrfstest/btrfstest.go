@@ -101,6 +101,7 @@ type FS struct {
 
 	Images  []string // one file per device
 	Devices []string // one loop device per image
+	Disks   []*Disk  // one per image, if made with Faulty
 
 	t       testing.TB
 	guard   *guard
@@ -115,6 +116,7 @@ type config struct {
 	options  string
 	features []string
 	devices  int
+	faulty   bool
 }
 
 // An Option changes what New makes.
@@ -153,6 +155,9 @@ func New(t testing.TB, opts ...Option) *FS {
 		if err := makeSparse(image, c.size); err != nil {
 			t.Fatal(err)
 		}
+		if c.faulty {
+			fs.Disks = append(fs.Disks, newDisk(t, fs.guard.dir, image, i))
+		}
 		fs.attach(image)
 	}
 	args := []string{"-q", "-K"}
@@ -183,7 +188,11 @@ func bench(t testing.TB, options string) *FS {
 // attach puts a loop device over an image.
 func (fs *FS) attach(image string) {
 	fs.t.Helper()
-	dev, err := attachLoop(image)
+	path := image
+	if n := len(fs.Devices); n < len(fs.Disks) {
+		path = fs.Disks[n].path
+	}
+	dev, err := attachLoop(path)
 	if err != nil {
 		fs.t.Fatal(err)
 	}
@@ -205,6 +214,11 @@ func (fs *FS) cleanup() {
 		return
 	}
 	fs.closed = true
+	for _, d := range fs.Disks {
+		if _, err := d.ask("heal"); err != nil {
+			fs.t.Errorf("healing a fault disk: %v", err)
+		}
+	}
 	if err := fs.unmountAll(); err != nil {
 		fs.t.Errorf("taking down the scratch file system: %v", err)
 	}
@@ -213,6 +227,11 @@ func (fs *FS) cleanup() {
 	}
 	if len(fs.Devices) > 1 {
 		forgetDevices(fs.Devices)
+	}
+	for _, d := range fs.Disks {
+		if err := d.stop(); err != nil {
+			fs.t.Errorf("ending a fault disk: %v", err)
+		}
 	}
 	if err := fs.guard.stop(); err != nil {
 		fs.t.Errorf("taking down the scratch file system: %v", err)

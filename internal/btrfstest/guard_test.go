@@ -35,6 +35,17 @@ func TestChild(t *testing.T) {
 	if end == "cannot be made" {
 		btrfstest.New(t, btrfstest.Size(1<<20))
 	}
+	if end == "waits for its disk" {
+		fs := btrfstest.New(t, btrfstest.Faulty())
+		if err := writeSynced(fs.Path("file"), []byte("file")); err != nil {
+			t.Fatal(err)
+		}
+		fs.Remount()
+		fs.Disks[0].Pause()
+		fmt.Println("ready")
+		_, _ = os.ReadFile(fs.Path("file"))
+		t.Fatal("it did not wait")
+	}
 	fs := btrfstest.New(t, btrfstest.Devices(2))
 	go func() { // whoever started this may be killed as well
 		_, _ = io.Copy(io.Discard, os.Stdin)
@@ -236,6 +247,12 @@ func TestNothingRemainsAfterKill(t *testing.T) {
 			checkNothingRemains(t, child.tmp, 20*time.Second)
 		})
 	}
+	t.Run("waits for its disk", func(t *testing.T) {
+		child := startChild(t, "waits for its disk")
+		child.untilReady(t)
+		child.kill(t)
+		checkNothingRemains(t, child.tmp, 20*time.Second)
+	})
 	t.Run("busy", func(t *testing.T) {
 		child := startChild(t, "leaves a child")
 		child.untilReady(t)

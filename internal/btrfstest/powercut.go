@@ -50,17 +50,25 @@ func copySparse(to, from string) error {
 		return err
 	}
 	defer out.Close()
+	return eachData(in, func(start, end int64) error {
+		_, err := io.Copy(io.NewOffsetWriter(out, start), io.NewSectionReader(in, start, end-start))
+		return err
+	})
+}
+
+// eachData calls do for every range of a file that is no hole.
+func eachData(f *os.File, do func(start, end int64) error) error {
 	for end := int64(0); ; {
-		start, err := in.Seek(end, unix.SEEK_DATA)
+		start, err := f.Seek(end, unix.SEEK_DATA)
 		if errors.Is(err, unix.ENXIO) {
 			return nil
 		} else if err != nil {
 			return fmt.Errorf("looking for data: %w", err)
 		}
-		if end, err = in.Seek(start, unix.SEEK_HOLE); err != nil {
+		if end, err = f.Seek(start, unix.SEEK_HOLE); err != nil {
 			return fmt.Errorf("looking for a hole: %w", err)
 		}
-		if _, err := io.Copy(io.NewOffsetWriter(out, start), io.NewSectionReader(in, start, end-start)); err != nil {
+		if err := do(start, end); err != nil {
 			return err
 		}
 	}
