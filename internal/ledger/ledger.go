@@ -26,7 +26,6 @@ package ledger
 
 import (
 	"database/sql"
-	"errors"
 	"fmt"
 	"time"
 
@@ -45,8 +44,7 @@ const (
 // Ledger is an open ledger. Its methods may be called from several goroutines.
 type Ledger struct {
 	db   *sql.DB
-	size *sql.Stmt // of Size, which is asked for every snapshot of a listing
-	path string    // for people
+	path string // for people
 }
 
 // Result is how something ended.
@@ -91,37 +89,6 @@ func (l *Ledger) Close() error {
 		return l.explain("closing", err)
 	}
 	return nil
-}
-
-// RememberSize notes the length of an edge's stream, measured at the given
-// time. Kind names what was measured: the same edge has several sizes. An exact size is
-// never replaced by an estimate, and an unknown one is not noted.
-func (l *Ledger) RememberSize(e snapshot.Edge, kind string, size snapshot.Size, measured time.Time) error {
-	if !size.Known {
-		return nil
-	}
-	_, err := l.db.Exec(`
-		INSERT INTO sizes (edge_to, edge_from, kind, bytes, exact, measured) VALUES (?, ?, ?, ?, ?, ?)
-		ON CONFLICT DO UPDATE SET bytes = excluded.bytes, exact = excluded.exact, measured = excluded.measured
-		WHERE excluded.exact >= sizes.exact`,
-		e.To[:], e.From[:], kind, size.Bytes, size.Exact, stamp(measured))
-	if err != nil {
-		return l.explain("noting a size", err)
-	}
-	return nil
-}
-
-// Size returns what RememberSize noted, or a Size that is not Known.
-func (l *Ledger) Size(e snapshot.Edge, kind string) (snapshot.Size, error) {
-	size := snapshot.Size{Known: true}
-	err := l.size.QueryRow(e.To[:], e.From[:], kind).Scan(&size.Bytes, &size.Exact)
-	switch {
-	case errors.Is(err, sql.ErrNoRows):
-		return snapshot.Size{}, nil
-	case err != nil:
-		return snapshot.Size{}, l.explain("looking up a size", err)
-	}
-	return size, nil
 }
 
 // Begin notes that a transfer begins, and returns the number to end it by.

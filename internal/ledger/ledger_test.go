@@ -1,6 +1,7 @@
 package ledger
 
 import (
+	"database/sql"
 	"errors"
 	"fmt"
 	"os"
@@ -89,6 +90,94 @@ func TestSizes(t *testing.T) {
 		if got, err := l.Size(snapshot.Edge{To: edge.To}, "stream-v1"); err != nil || got.Known {
 			t.Errorf("the full stream has the size of an increment: %+v, %v", got, err)
 		}
+	}
+}
+
+func TestSizesOfManyEdges(t *testing.T) {
+	l := fresh(t)
+	noted := map[string]map[snapshot.Edge]snapshot.Size{"full": {}, "v1": {}, "": {}}
+	var edges []snapshot.Edge
+	for to := range byte(60) {
+		for _, from := range []byte{0, 1, 0xff} {
+			e := snapshot.Edge{To: snapshot.ID{0, to, 15: to}, From: snapshot.ID{15: from}}
+			edges = append(edges, e)
+			if to%3 != 0 {
+				noted["v1"][e] = snapshot.AboutSize(int64(to)<<40 + int64(from))
+			}
+			if to%2 != 0 {
+				noted["full"][e] = snapshot.ExactSize(int64(to))
+			}
+		}
+	}
+	for kind, sizes := range noted {
+		if err := l.RememberSizes(kind, sizes, noon); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for kind, want := range noted {
+		got, err := l.Sizes(kind, append(edges, edges[:9]...)) // some twice
+		if diff := cmp.Diff(want, got); err != nil || diff != "" {
+			t.Errorf("Sizes(%q): %v\n%s", kind, err, diff)
+		}
+		all := true
+		for _, most := range []int{len(edges), len(want) + 1} {
+			got, all, err = l.SizesOf(kind, most)
+			if diff := cmp.Diff(want, got); err != nil || !all || diff != "" {
+				t.Errorf("SizesOf(%q, %d): %v, %v\n%s", kind, most, all, err, diff)
+			}
+		}
+		if len(want) == 0 {
+			continue
+		}
+		got, all, err = l.SizesOf(kind, 3)
+		if err != nil || all || len(got) != 3 {
+			t.Errorf("SizesOf(%q, 3): %d, %v, %v", kind, len(got), all, err)
+		}
+		for e, size := range got {
+			if want[e] != size {
+				t.Errorf("%v is said to be %v", e, size)
+			}
+		}
+	}
+	some := edges[40:60]
+	got, err := l.Sizes("full", some)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range some {
+		if want, there := noted["full"][e]; got[e] != want || there != got[e].Known {
+			t.Errorf("Sizes of some: %v is %v, want %v", e, got[e], want)
+		}
+	}
+	if got, err := l.Sizes("full", nil); err != nil || len(got) != 0 {
+		t.Errorf("Sizes of nothing: %v, %v", got, err)
+	}
+}
+
+// TestOldSizes brings a ledger with sizes up to date.
+func TestOldSizes(t *testing.T) {
+	one, err := schema.ReadFile("schema/001.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	db, err := sql.Open("sqlite", filepath.Join(t.TempDir(), "ledger.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	db.SetMaxOpenConns(1)
+	l := &Ledger{db: db}
+	if err := l.prepare(fstest.MapFS{"schema/001.sql": {Data: one}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.RememberSize(edge, "v1", snapshot.ExactSize(77), noon); err != nil {
+		t.Fatal(err)
+	}
+	if err := l.prepare(schema); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := l.Size(edge, "v1"); err != nil || got != snapshot.ExactSize(77) {
+		t.Errorf("after the migration: %v, %v", got, err)
 	}
 }
 
@@ -236,6 +325,10 @@ func TestMigration(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	two, err := schema.ReadFile("schema/002.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
 	path := filepath.Join(t.TempDir(), "ledger.db")
 	l := open1(t, path)
 	if _, err := l.Begin(Receipt{Destination: "d"}); err != nil {
@@ -243,15 +336,17 @@ func TestMigration(t *testing.T) {
 	}
 	broken := fstest.MapFS{
 		"schema/001.sql": {Data: one},
-		"schema/002.sql": {Data: []byte("CREATE TABLE more (x INTEGER) STRICT; CREATE TABLE receipts (x)")},
+		"schema/002.sql": {Data: two},
+		"schema/003.sql": {Data: []byte("CREATE TABLE more (x INTEGER) STRICT; CREATE TABLE receipts (x)")},
 	}
 	if err := l.prepare(broken); err == nil {
 		t.Fatal("a migration that cannot be done was done")
 	}
 	good := fstest.MapFS{
 		"schema/001.sql": {Data: one},
-		"schema/002.sql": {Data: []byte("CREATE TABLE more (x INTEGER) STRICT; ALTER TABLE receipts ADD COLUMN y TEXT NOT NULL DEFAULT 'z'")},
-		"schema/003.sql": {Data: []byte("INSERT INTO more VALUES (3)")},
+		"schema/002.sql": {Data: two},
+		"schema/003.sql": {Data: []byte("CREATE TABLE more (x INTEGER) STRICT; ALTER TABLE receipts ADD COLUMN y TEXT NOT NULL DEFAULT 'z'")},
+		"schema/004.sql": {Data: []byte("INSERT INTO more VALUES (3)")},
 	}
 	for range 2 {
 		if err := l.prepare(good); err != nil {
@@ -265,7 +360,7 @@ func TestMigration(t *testing.T) {
 
 	_, err = Open(path)
 	newer, ok := errors.AsType[*NewerError](err)
-	if !ok || newer.Found != 3 || newer.Known != 1 || newer.Path != path {
+	if !ok || newer.Found != 4 || newer.Known != 2 || newer.Path != path {
 		t.Fatalf("opening a later version: %v, want *NewerError", err)
 	}
 	t.Log(err)

@@ -97,11 +97,6 @@ func open(name, path string) (*Ledger, error) {
 		db.Close()
 		return nil, err
 	}
-	if l.size, err = db.Prepare(`SELECT bytes, exact FROM sizes WHERE edge_to = ? AND edge_from = ? AND kind = ?`); err != nil {
-		err = l.explain("opening", err)
-		db.Close()
-		return nil, err
-	}
 	return l, nil
 }
 
