@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"math"
 	"os"
+	"slices"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -17,8 +18,16 @@ type listing struct {
 	all   []Subvolume
 	index map[uint64]int    // number of a subvolume -> place in all
 	dirs  map[dirKey]string // paths of directories asked for before
-	done  map[uint64]bool   // Path is known; false while it is being found out
+	done  []progress        // of finding out the path, by place in all
 }
+
+type progress uint8
+
+const (
+	notBegun progress = iota
+	begun
+	known // Path is set
+)
 
 type dirKey struct{ subvol, ino uint64 }
 
@@ -30,6 +39,10 @@ func (l *listing) read() error {
 		first: key{object: TopLevel, kind: rootItemType},
 		last:  key{object: lastInode, kind: rootBackrefType, offset: math.MaxUint64},
 	}
+	// They are large, and nobody knows how many there are: in one slice that
+	// grows, most of the time would go into moving them.
+	var chunks [][]Subvolume
+	sub := &Subvolume{}
 	for it, err := range search(l.dir, s) {
 		if err != nil {
 			return searching(op, err)
@@ -39,12 +52,14 @@ func (l *listing) read() error {
 		}
 		switch it.kind {
 		case rootItemType:
-			err = rootItem(it.data, l.get(it.object))
+			if sub.ID != it.object {
+				sub = another(&chunks, it.object)
+			}
+			err = rootItem(it.data, sub)
 		case rootBackrefType:
 			// A backref can stand without its root item for a moment; what is
-			// no subvolume is not listed.
-			if at, ok := l.index[it.object]; ok {
-				sub := &l.all[at]
+			// no subvolume is not listed. What belongs to one stands together.
+			if sub.ID == it.object {
 				sub.ParentID = it.offset
 				sub.DirID, sub.Name, err = rootBackref(it.data)
 			}
@@ -53,40 +68,46 @@ func (l *listing) read() error {
 			return searching(op, err)
 		}
 	}
-	l.done = make(map[uint64]bool, len(l.all))
+	l.all = slices.Concat(chunks...)
+	l.index = make(map[uint64]int, len(l.all))
+	for at := range l.all {
+		l.index[l.all[at].ID] = at
+	}
+	l.done = make([]progress, len(l.all))
 	return nil
 }
 
-// get returns the subvolume with a number, a new one if need be.
-func (l *listing) get(id uint64) *Subvolume {
-	at, ok := l.index[id]
-	if !ok {
-		at = len(l.all)
-		l.index[id] = at
-		l.all = append(l.all, Subvolume{ID: id})
+// another appends a subvolume to the last chunk, or to a new one.
+func another(chunks *[][]Subvolume, id uint64) *Subvolume {
+	const size = 128
+	last := len(*chunks) - 1
+	if last < 0 || len((*chunks)[last]) == size {
+		*chunks = append(*chunks, make([]Subvolume, 0, size))
+		last++
 	}
-	return &l.all[at]
+	chunk := append((*chunks)[last], Subvolume{ID: id})
+	(*chunks)[last] = chunk
+	return &chunk[len(chunk)-1]
 }
 
 // path finds the path of all[at], sets it, and returns it with a slash at its
 // end unless it is empty. What turns out to be gone is marked as deleted.
 func (l *listing) path(at int) (string, error) {
 	s := &l.all[at]
-	known, begun := l.done[s.ID]
-	if begun && !known {
+	switch l.done[at] {
+	case begun:
 		// It contains itself: the tree is damaged, or two were moved into one
 		// another in turn while they were read.
 		return "", errUnplaced
-	}
-	if !begun {
-		l.done[s.ID] = false
+	case notBegun:
+		l.done[at] = begun
 		if err := l.find(s); err != nil {
 			return "", searching(fmt.Sprintf("for the path of subvolume %d", s.ID), err)
 		}
 		if s.Deleted {
 			s.ParentID, s.DirID, s.Name, s.Path = 0, 0, "", ""
 		}
-		l.done[s.ID] = true
+		l.done[at] = known
 	}
 	if s.Path == "" {
 		return "", nil

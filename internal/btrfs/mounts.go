@@ -71,24 +71,31 @@ func (f *Filesystem) shows(m mountLine, later []mountLine) bool {
 // LinuxPaths returns, by number of subvolume, all the paths at which it can be
 // seen through mounts, the shortest first. What cannot be seen is not in it.
 func (f *Filesystem) LinuxPaths(subvolumes []Subvolume, mounts []Mount) map[uint64][]string {
-	paths := make(map[uint64][]string)
-	for _, s := range subvolumes {
+	paths := make(map[uint64][]string, len(subvolumes))
+	all := make([]string, 0, len(subvolumes)) // most are seen once
+	for i := range subvolumes {
+		s := &subvolumes[i]
 		if s.Deleted {
 			continue
 		}
-		var seen []string
+		begin := len(all)
 		for _, m := range mounts {
 			if path, ok := m.find(s.Path); ok {
-				seen = append(seen, path)
+				all = append(all, path)
 			}
 		}
-		if len(seen) == 0 {
+		seen := all[begin:len(all):len(all)]
+		switch len(seen) {
+		case 0:
 			continue
+		case 1:
+		default:
+			slices.SortFunc(seen, func(a, b string) int {
+				return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
+			})
+			seen = slices.Compact(seen)
 		}
-		slices.SortFunc(seen, func(a, b string) int {
-			return cmp.Or(cmp.Compare(len(a), len(b)), cmp.Compare(a, b))
-		})
-		paths[s.ID] = slices.Compact(seen)
+		paths[s.ID] = seen
 	}
 	return paths
 }
