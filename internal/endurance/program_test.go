@@ -1,0 +1,137 @@
+package endurance
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"os/exec"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// patience is how long anything may take before the test gives up: a run that
+// hangs must not take the whole test with it.
+const patience = 2 * time.Minute
+
+// The exit codes of the program, as `buttersink help exit-codes` promises them.
+const (
+	done        = 0
+	failed      = 1
+	partly      = 4
+	conflict    = 6
+	interrupted = 130
+	killed      = -1
+)
+
+// A run is the program at work.
+type run struct {
+	t   *testing.T
+	cmd *exec.Cmd
+	out output
+	err output
+}
+
+// output collects what a process writes, and can be looked at meanwhile.
+type output struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (o *output) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.Write(b)
+}
+
+func (o *output) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.text.String()
+}
+
+// start runs the program with a state directory.
+func start(t *testing.T, state string, args ...string) *run {
+	t.Helper()
+	r := &run{t: t, cmd: exec.Command(program, args...)}
+	r.cmd.Env = append(os.Environ(), "BUTTERSINK_STATE="+state)
+	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.err
+	// Whoever interrupts the test ends the test, not the run alone.
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := r.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if r.cmd.ProcessState == nil {
+			_ = r.cmd.Process.Kill()
+			_ = r.cmd.Wait()
+		}
+	})
+	return r
+}
+
+// await waits until standard output has a text in it so many times, and reports
+// false if the program ends before.
+func (r *run) await(text string, count int) bool {
+	r.t.Helper()
+	for deadline := time.Now().Add(patience); ; time.Sleep(time.Millisecond) {
+		if strings.Count(r.out.String(), text) >= count {
+			return true
+		}
+		if r.gone() {
+			return strings.Count(r.out.String(), text) >= count
+		}
+		if time.Now().After(deadline) {
+			r.t.Fatalf("%q does not come %d times:\n%s%s", text, count, &r.out, &r.err)
+		}
+	}
+}
+
+// gone reports whether the process has ended, and leaves it to be waited for.
+func (r *run) gone() bool {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, r.cmd.Process.Pid, &info, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil)
+	return err != nil || info.Signo != 0
+}
+
+// signal sends a signal; a process that has ended already does not mind.
+func (r *run) signal(sig os.Signal) {
+	r.t.Helper()
+	if err := r.cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+		r.t.Fatal(err)
+	}
+}
+
+// wait returns the exit code, killed if a signal ended the process.
+func (r *run) wait() int {
+	r.t.Helper()
+	timer := time.AfterFunc(patience, func() { _ = r.cmd.Process.Signal(syscall.SIGQUIT) })
+	err := r.cmd.Wait()
+	if !timer.Stop() {
+		r.t.Fatalf("it hangs:\n%s%s", &r.out, &r.err)
+	}
+	if strings.Contains(r.err.String(), "goroutine ") {
+		r.t.Fatalf("it panics:\n%s", &r.err)
+	}
+	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
+		return exit.ExitCode()
+	}
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	return 0
+}
+
+// says fails the test unless the program has said each of the texts to people.
+func (r *run) says(texts ...string) {
+	r.t.Helper()
+	for _, text := range texts {
+		if !strings.Contains(r.err.String(), text) {
+			r.t.Errorf("it does not say %q but:\n%s", text, &r.err)
+		}
+	}
+}
