@@ -8,6 +8,7 @@ import (
 	"hash"
 	"hash/crc32"
 	"io"
+	"math"
 )
 
 // The buffer is small for streams that fit into it. Else it has room for the
@@ -73,26 +74,7 @@ func (r *Reader) Next() (*Command, error) {
 // stream; the first run begins with the stream's header. It waits for no more
 // than one command. The slice is valid until the next call. After the run that
 // ends with END, and if nothing follows it, the error is io.EOF.
-func (r *Reader) NextRun() ([]byte, error) {
-	if err := r.ready(); err != nil {
-		return nil, err
-	}
-	n, err := r.frame(true)
-	if err != nil {
-		return nil, r.fail(err)
-	}
-	for n > 0 && err == nil {
-		r.accept(n)
-		if r.ended {
-			break
-		}
-		// A bad command here ends the run; the next call meets it again.
-		n, err = r.frame(false)
-	}
-	run := r.buf[r.start : r.start+r.ahead : r.start+r.ahead]
-	r.release()
-	return run, nil
-}
+func (r *Reader) NextRun() ([]byte, error) { return r.NextRunTo(math.MaxInt64) }
 
 // Identity returns what the stream's first command says. It reads as far as it
 // has to and consumes nothing.
