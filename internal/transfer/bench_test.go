@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/buttersink/buttersink/internal/ledger"
 	"github.com/buttersink/buttersink/internal/plan"
@@ -30,6 +32,8 @@ type bench struct {
 	faultySrc, faultyDst *storetest.Fault
 	book                 *book
 	events               []Event
+	parallel             int
+	resuming             bool // interrupted transfers may stay at the destination
 }
 
 func newBench() *bench {
@@ -65,7 +69,7 @@ func (b *bench) run(ctx context.Context, t tester, steps []plan.Step) *Report {
 	t.Helper()
 	b.events = nil
 	report := Run(ctx, steps, Options{
-		Source: b.faultySrc, Destination: b.faultyDst, Ledger: b.book,
+		Source: b.faultySrc, Destination: b.faultyDst, Ledger: b.book, Parallel: b.parallel,
 		Events: func(e Event) { b.events = append(b.events, e) },
 	})
 	b.check(t, steps, report)
@@ -84,8 +88,10 @@ func (b *bench) check(t tester, steps []plan.Step, report *Report) {
 			t.Errorf("%s at the destination differs from the source's", s.Path)
 		}
 	}
-	if len(inv.Partials) > 0 {
-		t.Errorf("left behind: %+v", inv.Partials)
+	for _, left := range inv.Partials {
+		if !b.resuming || !strings.Contains(left.Why, "can be carried on") {
+			t.Errorf("left behind: %+v", left)
+		}
 	}
 	if n, m := b.src.Busy(), b.dst.Busy(); n+m > 0 {
 		t.Errorf("%d streams and %d writers are still open", n, m)
@@ -94,7 +100,7 @@ func (b *bench) check(t tester, steps []plan.Step, report *Report) {
 	if len(report.Results) != len(steps) {
 		t.Fatalf("%d results for %d steps", len(report.Results), len(steps))
 	}
-	var bytes int64
+	var bytes, carried int64
 	for i, r := range report.Results {
 		s, ok := inv.Find(steps[i].Edge.To)
 		ok = ok && !s.Outside && s.Path == steps[i].Path
@@ -103,16 +109,20 @@ func (b *bench) check(t tester, steps []plan.Step, report *Report) {
 		}
 		if r.Outcome == Committed {
 			bytes += r.Bytes
+			carried += r.Bytes - r.Resumed
 			if steps[i].Action == plan.Send && (r.Bytes == 0 || r.Bytes != r.Stats.Bytes || r.Stats.Commands == 0) {
 				t.Errorf("%s: %d bytes, %+v", steps[i].Path, r.Bytes, r.Stats)
 			}
+		}
+		if r.Resumed < 0 || r.Resumed > r.Bytes || r.Resumed > 0 && !b.resuming {
+			t.Errorf("%s: resumed at %d of %d bytes", steps[i].Path, r.Resumed, r.Bytes)
 		}
 	}
 	if (report.Err() == nil) != (report.Count(Committed) == len(steps)) {
 		t.Errorf("Err is %v, of %s", report.Err(), outcomes(report))
 	}
-	if report.Bytes() != bytes {
-		t.Errorf("%d bytes in all, want %d", report.Bytes(), bytes)
+	if report.Bytes() != bytes || report.Carried() != carried {
+		t.Errorf("%d bytes in all, %d of them carried, want %d and %d", report.Bytes(), report.Carried(), bytes, carried)
 	}
 	b.checkEvents(t, steps, report)
 	b.checkReceipts(t, steps, report)
@@ -121,16 +131,29 @@ func (b *bench) check(t tester, steps []plan.Step, report *Report) {
 // checkEvents holds the events against the grammar in Event.
 func (b *bench) checkEvents(t tester, steps []plan.Step, report *Report) {
 	t.Helper()
-	if n := len(b.events); n == 0 || b.events[n-1].Kind != Done || b.events[n-1].Bytes != report.Bytes() {
+	n := len(b.events)
+	if n == 0 || b.events[n-1].Kind != Done || b.events[n-1].Bytes != report.Bytes() {
 		t.Fatalf("the last event is not Done: %+v", b.events)
 	}
+	if e := b.events[n-1]; e.TotalBytes != e.Bytes || e.TotalExpected != e.Bytes || !e.TotalKnown || !e.TotalExact {
+		t.Errorf("in the end the totals are %+v", e)
+	}
 	of := make([][]Event, len(steps))
-	last := 0
-	for _, e := range b.events[:len(b.events)-1] {
-		if e.Step < max(last, 1) || e.Step > len(steps) || e.Steps != len(steps) || e.Time.IsZero() {
+	last, running := 0, map[int]bool{}
+	for _, e := range b.events[:n-1] {
+		if e.Step < max(last, 1) && b.parallel <= 1 || e.Step > len(steps) || e.Steps != len(steps) || e.Time.IsZero() || (e.Kind == Progress || e.Kind == Resumed) && e.TotalBytes < e.Bytes {
 			t.Fatalf("odd event %+v after step %d", e, last)
 		}
 		last = e.Step
+		switch e.Kind {
+		case StepBegun:
+			running[e.Step] = true
+		case Committed, Failed, Interrupted:
+			delete(running, e.Step)
+		}
+		if len(running) > max(b.parallel, 1) {
+			t.Errorf("%d steps at a time", len(running))
+		}
 		if s := steps[e.Step-1]; e.To != s.Edge.To || e.From != s.Edge.From || e.Path != s.Path || e.Action != s.Action {
 			t.Errorf("%+v is not about %+v", e, s)
 		}
@@ -139,38 +162,51 @@ func (b *bench) checkEvents(t tester, steps []plan.Step, report *Report) {
 		}
 	}
 	for i, events := range of {
-		r := report.Results[i]
+		b.checkStep(t, steps[i], &report.Results[i], events)
+	}
+}
+
+// checkStep is checkEvents for the events of one step.
+func (b *bench) checkStep(t tester, step plan.Step, r *Result, events []Event) {
+	t.Helper()
+	switch {
+	case len(events) == 0:
+		if r.Outcome != Skipped {
+			t.Errorf("%s: %s, and no events", step.Path, r.Outcome)
+		}
+		return
+	case len(events) == 1:
+		if r.Outcome != Skipped || events[0].Kind != Skipped {
+			t.Errorf("%s: %s, and %+v", step.Path, r.Outcome, events)
+		}
+		return
+	}
+	tries, bytes, resumed := 1, int64(0), int64(0)
+	for j, e := range events {
 		switch {
-		case len(events) == 0:
-			if r.Outcome != Skipped {
-				t.Errorf("step %d: %s, and no events", i+1, r.Outcome)
-			}
-			continue
-		case len(events) == 1:
-			if r.Outcome != Skipped || events[0].Kind != Skipped {
-				t.Errorf("step %d: %s, and %+v", i+1, r.Outcome, events)
-			}
-			continue
+		case j == 0 && e.Kind == StepBegun && e.Reason == step.Reason:
+		case j == len(events)-1 && e.Kind == r.Outcome && e.Try == r.Tries && e.Bytes == r.Bytes:
+		case j > 0 && e.Kind == Progress && e.Bytes > bytes && e.Try == tries && !(e.Comparing && resumed > 0):
+			bytes = e.Bytes
+		case j > 0 && e.Kind == Resumed && e.Bytes >= bytes && e.Bytes > 0 && resumed == 0 && e.Try == tries:
+			bytes, resumed = e.Bytes, e.Bytes
+		case j > 0 && e.Kind == Stalled && e.Bytes >= bytes && e.Wait >= time.Minute:
+		case j > 0 && e.Kind == Retry && e.Wait > 0 && e.Try == tries:
+			tries, bytes, resumed = tries+1, 0, 0
+		case j > 0 && e.Kind == Retry && b.resuming && resumed == 0 && e.Try == tries:
+			bytes = 0
+		default:
+			t.Errorf("%s: event %d is %+v", step.Path, j, e)
 		}
-		tries, bytes := 1, int64(0)
-		for j, e := range events {
-			switch {
-			case j == 0 && e.Kind == StepBegun && e.Reason == steps[i].Reason:
-			case j == len(events)-1 && e.Kind == r.Outcome && e.Try == r.Tries && e.Bytes == r.Bytes:
-			case j > 0 && e.Kind == Progress && e.Bytes > bytes && e.Try == tries:
-				bytes = e.Bytes
-			case j > 0 && e.Kind == Retry && e.Wait > 0 && e.Try == tries:
-				tries, bytes = tries+1, 0
-			default:
-				t.Errorf("step %d: event %d is %+v", i+1, j, e)
-			}
-			if failed := e.Kind == Retry || e.Kind == Failed || e.Kind == Interrupted; failed != (e.Error != "") {
-				t.Errorf("step %d: %s with error %q", i+1, e.Kind, e.Error)
-			}
+		if reason := e.Kind == Retry || e.Kind == Failed || e.Kind == Interrupted || e.Kind == Stalled; reason != (e.Error != "") {
+			t.Errorf("%s: %s with error %q", step.Path, e.Kind, e.Error)
 		}
-		if tries != r.Tries && !(r.Outcome == Interrupted && tries == r.Tries+1) || r.Tries > 3 {
-			t.Errorf("step %d: %d tries, %d are reported", i+1, tries, r.Tries)
-		}
+	}
+	if tries != r.Tries && !(r.Outcome == Interrupted && tries == r.Tries+1) || r.Tries > 3 {
+		t.Errorf("%s: %d tries, %d are reported", step.Path, tries, r.Tries)
+	}
+	if r.Outcome == Committed && resumed != r.Resumed {
+		t.Errorf("%s: resumed at %d, %d is reported", step.Path, resumed, r.Resumed)
 	}
 }
 
@@ -193,8 +229,13 @@ func (b *bench) checkReceipts(t tester, steps []plan.Step, report *Report) {
 	if len(begun) != len(b.book.ended) {
 		t.Fatalf("%d steps were begun, and there are %d receipts", len(begun), len(b.book.ended))
 	}
-	for i, r := range begun {
-		e := b.book.ended[i]
+	for _, r := range begun {
+		at := slices.IndexFunc(b.book.ended, func(e ending) bool { return e.r.Edge == r.Step.Edge && e.r.Path == r.Step.Path })
+		if at < 0 {
+			t.Errorf("no receipt of %s", r.Step.Path)
+			continue
+		}
+		e := b.book.ended[at]
 		if e.r.Source != "memory src" || e.r.Destination != "memory dst" || e.r.Edge != r.Step.Edge || e.r.Path != r.Step.Path || !e.r.Begun.Equal(r.Begun) {
 			t.Errorf("receipt %+v of %+v", e.r, r)
 		}
@@ -210,10 +251,12 @@ type book struct {
 	err   error
 	last  int64
 	open  map[int64]ledger.Receipt
-	ended []struct {
-		r ledger.Receipt
-		o ledger.Outcome
-	}
+	ended []ending
+}
+
+type ending struct {
+	r ledger.Receipt
+	o ledger.Outcome
 }
 
 func (b *book) Begin(r ledger.Receipt) (int64, error) {
@@ -231,10 +274,7 @@ func (b *book) End(id int64, o ledger.Outcome) error {
 		return fmt.Errorf("no receipt %d", id)
 	}
 	delete(b.open, id)
-	b.ended = append(b.ended, struct {
-		r ledger.Receipt
-		o ledger.Outcome
-	}{r, o})
+	b.ended = append(b.ended, ending{r, o})
 	return b.err
 }
 

@@ -13,17 +13,19 @@ type Kind string
 const (
 	// StepBegun: a step begins. Expected is how much it will be.
 	StepBegun Kind = "step-begun"
-	// Progress: a stream is going through. It comes at most five times a
-	// second, and not at all while nothing moves.
+	// Progress: a stream is going through. It comes at most five times a second
+	// for each step, and not at all while nothing moves.
 	Progress Kind = "progress"
 	// Resumed: an interrupted transfer is carried on; Bytes is what need not be
-	// carried again.
+	// carried again. The Progress before it is that of reading so far and
+	// comparing, with Comparing set.
 	Resumed Kind = "resumed"
 	// Stalled: nothing has moved for Wait; Error says what is waited for. It
 	// comes again, ever more seldom, as long as that lasts.
 	Stalled Kind = "stalled"
 	// Retry: a try failed for the reason in Error, and the step begins again
-	// with its first byte after Wait.
+	// after Wait. Where Wait is zero, an interrupted transfer could not be carried
+	// on: the same try begins again at the start of the stream.
 	Retry Kind = "retry"
 	// Committed: the snapshot is at the destination, whole and durable.
 	Committed Kind = "committed"
@@ -41,10 +43,11 @@ const (
 )
 
 // Event is a fact about a run, for a program that shows it to people or
-// machines. The order of the events of one step is: StepBegun, then Progress
-// and Retry any number of times, then one of Committed, Failed and Interrupted;
-// or Skipped alone. The last event of all is Done. Steps that were not reached
-// when the context ended have none.
+// machines. The order of the events of one step is: StepBegun, then Progress,
+// Resumed, Stalled and Retry any number of times, then one of Committed, Failed
+// and Interrupted; or Skipped alone. The events of several steps come mixed where
+// these are on their way at the same time; Step tells them apart. The last event
+// of all is Done. Steps that were not reached when the context ended have none.
 type Event struct {
 	Kind Kind      `json:"event"`
 	Time time.Time `json:"time"`
@@ -56,19 +59,34 @@ type Event struct {
 	To     snapshot.ID `json:"to,omitzero"`
 	From   snapshot.ID `json:"from,omitzero"`
 	Path   string      `json:"path,omitzero"`
-	// Bytes counts the stream of this try so far.
+	// Bytes is how far the stream of this try has come, counted from the start of
+	// the stream: what an interrupted transfer has left at the destination is in
+	// it.
 	Bytes int64 `json:"bytes"`
 	// Expected is the length of the stream as it was planned, 0 if it is not
 	// known; Exact tells an exact one from an estimate.
 	Expected int64 `json:"expected,omitzero"`
 	Exact    bool  `json:"exact,omitzero"`
+	// Comparing is set where what goes through is at the destination already, and
+	// is read to see whether it is the same.
+	Comparing bool `json:"comparing,omitzero"`
+	// TotalBytes is Bytes summed up over all steps that are Committed or on their
+	// way, and TotalExpected what it will be at the end, as far as that is known:
+	// for steps that are Committed it is what they were, those that failed or were
+	// skipped are left out. TotalKnown is set if no size in it is missing, and
+	// TotalExact if none is an estimate either. Both sums can shrink.
+	TotalBytes    int64 `json:"total_bytes,omitzero"`
+	TotalExpected int64 `json:"total_expected,omitzero"`
+	TotalKnown    bool  `json:"total_known,omitzero"`
+	TotalExact    bool  `json:"total_exact,omitzero"`
 	// File is the file inside the snapshot that the stream is at.
 	File string `json:"file,omitzero"`
 	// Try is the number of the try, from 1.
 	Try int `json:"try,omitzero"`
-	// Wait is the pause before the next try, in nanoseconds.
+	// Wait is the pause before the next try, and of Stalled how long nothing has
+	// moved, in nanoseconds.
 	Wait time.Duration `json:"wait_ns,omitzero"`
-	// Error says why, for people.
+	// Error says why, for people; of Stalled, what is waited for.
 	Error string `json:"error,omitzero"`
 	// Reason is the plan's reason for the step. It comes with StepBegun.
 	Reason string `json:"reason,omitzero"`

@@ -20,20 +20,38 @@ type Result struct {
 	Err error
 	// Tries counts how often the step was begun.
 	Tries int
-	// Bytes is the length of what the last try carried to the destination, and
-	// Stats what the stream held.
-	Bytes int64
+	// Bytes is how far the last try has brought the stream, from its start: for a
+	// step that is Committed, the stream's length. Resumed is how much of that an
+	// earlier try or run had left at the destination, and was not carried again.
+	Bytes, Resumed int64
+	// Stats is what the stream held as far as it was read.
 	Stats stream.Stats
 	// Begun and Ended are zero for a skipped step.
 	Begun, Ended time.Time
 }
+
+// Carried is how much the last try has carried to the destination itself.
+func (r *Result) Carried() int64 { return r.Bytes - r.Resumed }
 
 // Report is what became of all steps, in their order.
 type Report struct {
 	Results []Result
 }
 
-// Bytes sums up the streams of the steps that were committed.
+// Carried sums up what the last tries of the steps that were committed have
+// carried to the destination.
+func (r *Report) Carried() int64 {
+	var n int64
+	for _, s := range r.Results {
+		if s.Outcome == Committed {
+			n += s.Carried()
+		}
+	}
+	return n
+}
+
+// Bytes sums up the streams of the steps that were committed, with what was at
+// the destination already where an interrupted transfer was carried on.
 func (r *Report) Bytes() int64 {
 	var n int64
 	for _, s := range r.Results {
@@ -60,16 +78,16 @@ func (r *Report) Count(outcome Kind) int {
 // when every step was committed.
 func (r *Report) Err() error {
 	var errs []error
+	ended := r.Count(Interrupted) > 0
 	for _, s := range r.Results {
 		_, dependent := errors.AsType[*DependencyError](s.Err)
 		switch {
 		case s.Outcome == Committed || dependent:
 		case s.Outcome == Skipped:
-			// The context ended. It has been said, if a step was interrupted.
-			if r.Count(Interrupted) == 0 {
-				errs = append(errs, s.Err)
+			// The context ended. It is said once.
+			if !ended {
+				errs, ended = append(errs, s.Err), true
 			}
-			return errors.Join(errs...)
 		default:
 			errs = append(errs, fmt.Errorf("%s: %w", s.Step.Path, s.Err))
 		}

@@ -35,6 +35,8 @@ const (
 	Measure       Op = "Measure"
 	Prove         Op = "Prove"
 	Lock          Op = "Lock"
+	KnownSizes    Op = "KnownSizes"
+	KeepSizes     Op = "KeepSizes"
 )
 
 // Fault is a store in which things go wrong as a test says:
@@ -287,6 +289,14 @@ type faultWriter struct {
 	ctx context.Context
 	id  snapshot.ID
 }
+
+// faultResumer is a faultWriter that can carry on.
+type faultResumer struct {
+	*faultWriter
+	inner store.Resumer
+}
+
+func (w faultResumer) Resumed() store.Mark { return w.inner.Resumed() }
 
 func (w *faultWriter) Write(p []byte) (int, error) {
 	if err := w.f.before(w.ctx, Write, w.id); err != nil {

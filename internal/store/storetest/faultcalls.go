@@ -65,7 +65,11 @@ func (f *Fault) Create(ctx context.Context, want store.Want) (store.Writer, erro
 	if err != nil {
 		return nil, err
 	}
-	return &faultWriter{Writer: w, f: f, ctx: ctx, id: want.Edge.To}, nil
+	faulty := &faultWriter{Writer: w, f: f, ctx: ctx, id: want.Edge.To}
+	if r, ok := w.(store.Resumer); ok {
+		return faultResumer{faulty, r}, nil
+	}
+	return faulty, nil
 }
 
 // Copy implements store.Copier.
@@ -155,6 +159,30 @@ func (f *Fault) Form(r store.Request) string {
 		return s.Form(r)
 	}
 	return ""
+}
+
+// KnownSizes implements store.SizeKeeper.
+func (f *Fault) KnownSizes(ctx context.Context) (map[snapshot.Edge]int64, error) {
+	s, err := inner[store.SizeKeeper](f, KnownSizes)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.before(ctx, KnownSizes, snapshot.ID{}); err != nil {
+		return nil, err
+	}
+	return s.KnownSizes(ctx)
+}
+
+// KeepSizes implements store.SizeKeeper.
+func (f *Fault) KeepSizes(ctx context.Context, path string, sizes map[snapshot.Edge]int64) error {
+	s, err := inner[store.SizeKeeper](f, KeepSizes)
+	if err != nil {
+		return err
+	}
+	if err := f.before(ctx, KeepSizes, snapshot.ID{}); err != nil {
+		return err
+	}
+	return s.KeepSizes(ctx, path, sizes)
 }
 
 // Prove implements store.Prover.

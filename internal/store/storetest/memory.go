@@ -40,6 +40,10 @@ type Memory struct {
 	made     uint64 // subvolumes made so far
 	holder   string
 	locked   bool
+	sizes    map[snapshot.Edge]int64
+
+	every       int64 // see SetCheckpoints
+	checkpoints map[string]checkpoint
 }
 
 // held is one copy of a snapshot.
@@ -58,6 +62,7 @@ var _ interface {
 	store.Inspector
 	store.Remover
 	store.Measurer
+	store.SizeKeeper
 	store.Prover
 	store.Locker
 	store.Located
@@ -65,7 +70,10 @@ var _ interface {
 
 // NewMemory returns an empty store that is called by the given name.
 func NewMemory(name string) *Memory {
-	return &Memory{name: name, occupied: map[string]string{}, writing: map[string]bool{}}
+	return &Memory{
+		name: name, occupied: map[string]string{}, writing: map[string]bool{},
+		sizes: map[snapshot.Edge]int64{}, checkpoints: map[string]checkpoint{},
+	}
 }
 
 // IDOf returns the identity of a family's state at a generation.
@@ -254,6 +262,11 @@ func (m *Memory) List(ctx context.Context) (*snapshot.Inventory, error) {
 	for p := range m.writing {
 		inv.Partials = append(inv.Partials, snapshot.Partial{Path: p + snapshot.PartSuffix, Ours: true, Why: "is being received"})
 	}
+	for p, c := range m.checkpoints {
+		if !m.writing[p] {
+			inv.Partials = append(inv.Partials, c.partial(p))
+		}
+	}
 	slices.SortFunc(inv.Partials, func(a, b snapshot.Partial) int { return strings.Compare(a.Path, b.Path) })
 	return inv, nil
 }
@@ -278,10 +291,18 @@ func (m *Memory) taken() map[string]string {
 	return taken
 }
 
-// free fails where nothing can be made at a path.
-func (m *Memory) free(p string) error {
+// inside fails where a path is not clean or leaves the directory.
+func (m *Memory) inside(p string) error {
 	if p == "" || p == "." || p != path.Clean(p) || path.IsAbs(p) || p == ".." || strings.HasPrefix(p, "../") {
 		return fmt.Errorf("%q is no path inside %s", p, m)
+	}
+	return nil
+}
+
+// free fails where nothing can be made at a path.
+func (m *Memory) free(p string) error {
+	if err := m.inside(p); err != nil {
+		return err
 	}
 	if snapshot.IsPart(p) {
 		return fmt.Errorf("%q is the name of something unfinished", p)
@@ -327,7 +348,7 @@ func (m *Memory) Inspect(ctx context.Context, p string) (string, error) {
 
 // Open implements store.Source.
 func (m *Memory) Open(ctx context.Context, r store.Request) (io.ReadCloser, error) {
-	raw, err := m.stream(ctx, r.Edge)
+	raw, err := m.stream(ctx, r)
 	if err != nil {
 		return nil, fmt.Errorf("opening a stream of %s: %w", m, err)
 	}
@@ -337,8 +358,10 @@ func (m *Memory) Open(ctx context.Context, r store.Request) (io.ReadCloser, erro
 	return &reader{ctx: ctx, rest: raw, release: sync.OnceFunc(m.release)}, nil
 }
 
-// stream makes the stream of an edge.
-func (m *Memory) stream(ctx context.Context, e snapshot.Edge) ([]byte, error) {
+// stream makes the stream of an edge. It makes no use of the clone sources, but
+// wants them to be there.
+func (m *Memory) stream(ctx context.Context, r store.Request) ([]byte, error) {
+	e := r.Edge
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
@@ -347,6 +370,11 @@ func (m *Memory) stream(ctx context.Context, e snapshot.Edge) ([]byte, error) {
 	to := m.find(e.To)
 	if to == nil {
 		return nil, fmt.Errorf("%s: %w", e.To, store.ErrNotFound)
+	}
+	for _, c := range r.Clones {
+		if m.find(c) == nil {
+			return nil, fmt.Errorf("clone source %s: %w", c, store.ErrNotFound)
+		}
 	}
 	if e.IsFull() {
 		return encode(to, nil)
@@ -393,7 +421,7 @@ func (r *reader) Close() error {
 
 // Estimate implements store.Measurer. It is a tenth too high.
 func (m *Memory) Estimate(ctx context.Context, r store.Request) (snapshot.Size, error) {
-	raw, err := m.stream(ctx, r.Edge)
+	raw, err := m.stream(ctx, r)
 	if err != nil {
 		return snapshot.Size{}, fmt.Errorf("estimating a stream of %s: %w", m, err)
 	}
@@ -402,7 +430,7 @@ func (m *Memory) Estimate(ctx context.Context, r store.Request) (snapshot.Size, 
 
 // Measure implements store.Measurer.
 func (m *Memory) Measure(ctx context.Context, r store.Request) (snapshot.Size, error) {
-	raw, err := m.stream(ctx, r.Edge)
+	raw, err := m.stream(ctx, r)
 	if err != nil {
 		return snapshot.Size{}, fmt.Errorf("measuring a stream of %s: %w", m, err)
 	}
@@ -443,39 +471,4 @@ func (m *Memory) Lock(ctx context.Context, who string) (func() error, error) {
 		m.locked = false
 		return nil
 	}), nil
-}
-
-// Remove implements store.Remover.
-func (m *Memory) Remove(ctx context.Context, s snapshot.Snapshot) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	h := m.at(s.Path, false)
-	switch {
-	case s.Outside:
-		return fmt.Errorf("removing %s: it is not in the directory of %s", s.Path, m)
-	case h == nil:
-		return fmt.Errorf("removing %s: %w", s.Path, store.ErrNotFound)
-	case h.ID != s.ID || h.UUID != s.UUID:
-		return fmt.Errorf("removing %s: it is another snapshot by now, %s", s.Path, h.ID)
-	}
-	m.held = slices.DeleteFunc(m.held, func(x *held) bool { return x == h })
-	return nil
-}
-
-// RemovePartial implements store.Remover.
-func (m *Memory) RemovePartial(ctx context.Context, p snapshot.Partial) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	n := len(m.partials)
-	m.partials = slices.DeleteFunc(m.partials, func(x snapshot.Partial) bool { return x.Path == p.Path && x.Ours })
-	if len(m.partials) == n {
-		return fmt.Errorf("removing %s: not ours, or not there", p.Path)
-	}
-	return nil
 }

@@ -32,7 +32,7 @@ func (m *Memory) Create(ctx context.Context, want store.Want) (store.Writer, err
 	})
 	m.writing[want.Path] = true
 	m.busy++
-	return &writer{m: m, ctx: ctx, want: want}, nil
+	return m.carryOn(&writer{m: m, ctx: ctx, want: want}), nil
 }
 
 // parent returns a snapshot that an increment can start from.
@@ -56,6 +56,10 @@ type writer struct {
 	mu    sync.Mutex
 	raw   []byte
 	ended bool
+
+	from  store.Mark // of resumable
+	every int64      // bytes between two checkpoints; none if zero
+	last  int64      // where one was made
 }
 
 var errEnded = errors.New("the writer is closed")
@@ -70,6 +74,7 @@ func (w *writer) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	w.raw = append(w.raw, p...)
+	w.check()
 	return len(p), nil
 }
 
@@ -108,6 +113,7 @@ func (w *writer) Commit(ctx context.Context) error {
 	}
 	s.Transid = id.Transid
 	w.m.keep(&held{Snapshot: s, tree: content})
+	delete(w.m.checkpoints, w.want.Path)
 	w.end()
 	return nil
 }

@@ -1,0 +1,33 @@
+package storetest
+
+import (
+	"context"
+	"fmt"
+	"maps"
+
+	"github.com/buttersink/buttersink/internal/snapshot"
+)
+
+// KnownSizes implements store.SizeKeeper.
+func (m *Memory) KnownSizes(ctx context.Context) (map[snapshot.Edge]int64, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("reading the sizes of %s: %w", m, err)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return maps.Clone(m.sizes), nil
+}
+
+// KeepSizes implements store.SizeKeeper.
+func (m *Memory) KeepSizes(ctx context.Context, path string, sizes map[snapshot.Edge]int64) error {
+	if err := ctx.Err(); err != nil {
+		return fmt.Errorf("keeping sizes for %s: %w", path, err)
+	}
+	if err := m.inside(path); err != nil {
+		return err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	maps.Copy(m.sizes, sizes)
+	return nil
+}

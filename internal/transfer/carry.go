@@ -1,0 +1,235 @@
+package transfer
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
+	"github.com/buttersink/buttersink/internal/stream"
+)
+
+// errAnother says that an interrupted transfer cannot be carried on.
+var errAnother = errors.New("the stream is not the one that was interrupted")
+
+// send carries the step's stream, and tells whether an error may go away.
+func (p *position) send(ctx context.Context) (again bool, err error) {
+	from, ok := p.run.Source.(store.Source)
+	if !ok {
+		return false, fmt.Errorf("%s cannot give streams", p.run.Source)
+	}
+	to, ok := p.run.Destination.(store.Sink)
+	if !ok {
+		return false, fmt.Errorf("%s cannot take streams", p.run.Destination)
+	}
+	for {
+		damaged, err := p.carry(ctx, from, to)
+		if !errors.Is(err, errAnother) || ctx.Err() != nil {
+			return damaged || store.Temporary(err), err
+		}
+		// It happens once in a try: now nothing is carried on.
+		p.fresh = true
+		p.emit(Event{Kind: Retry, Error: errAnother.Error()})
+		p.reset()
+	}
+}
+
+// opened is a stream whose first command has been read, or why there is none.
+type opened struct {
+	in  io.ReadCloser
+	tap *stream.Reader
+	err error
+	// damaged is set where it was the source's stream that was bad, in a way
+	// that another stream of the same edge may not be.
+	damaged bool
+}
+
+// close ends the stream. Its error is no verdict: a stream that came to its END
+// is whole.
+func (s *opened) close() {
+	if s.in != nil {
+		_ = s.in.Close()
+		s.in = nil
+	}
+}
+
+// open asks the source for the stream, and looks whether it is the right one.
+func (p *position) open(ctx context.Context, from store.Source, request store.Request) *opened {
+	in, err := from.Open(ctx, request)
+	if err != nil {
+		return &opened{err: fmt.Errorf("opening the stream: %w", err)}
+	}
+	s := &opened{in: &watched{in, p}}
+	s.tap = stream.NewReader(s.in)
+	id, err := s.tap.Identity()
+	if err != nil {
+		s.err, s.damaged = err, isDamage(err) // it says itself where it happened
+		return s
+	}
+	s.err = p.check(id)
+	return s
+}
+
+// carry carries one stream. Damaged is that of opened.
+func (p *position) carry(ctx context.Context, from store.Source, to store.Sink) (damaged bool, err error) {
+	p.await(source)
+	request := store.Request{Edge: p.step.Edge, Clones: p.clones}
+	in, drop := p.take(request)
+	defer drop()
+	if in == nil {
+		in = p.open(ctx, from, request)
+	}
+	defer in.close()
+	if in.err != nil {
+		return in.damaged, in.err
+	}
+
+	p.await(destination)
+	out, err := to.Create(ctx, p.want())
+	if err != nil {
+		return false, err // it says itself what was to be created
+	}
+	committed := false
+	defer func() {
+		if !committed {
+			p.await(abandoning)
+		}
+		if closed := out.Close(); closed != nil && !committed {
+			err = errors.Join(err, fmt.Errorf("abandoning: %w", closed))
+		}
+	}()
+	if damaged, err := p.resume(ctx, in.tap, out); err != nil {
+		return damaged, err
+	}
+	if damaged, err := p.write(ctx, in.tap, out); err != nil {
+		return damaged, err
+	}
+	in.close()
+	p.await(commit)
+	p.run.calls <- func() { p.run.lookAhead(p) }
+	if err := out.Commit(ctx); err != nil {
+		return false, fmt.Errorf("committing: %w", err)
+	}
+	committed = true
+	return false, nil
+}
+
+// resume leaves out what the destination has already of an interrupted
+// transfer, once it is sure that it has it of this stream.
+func (p *position) resume(ctx context.Context, tap *stream.Reader, out store.Writer) (damaged bool, err error) {
+	var mark store.Mark
+	if r, ok := out.(store.Resumer); ok {
+		mark = r.Resumed()
+	}
+	fresh := p.fresh
+	p.fresh = false
+	if mark == (store.Mark{}) {
+		return false, nil
+	}
+	if fresh {
+		return false, errors.New("the destination carries on with what it was asked to begin anew")
+	}
+	for tap.Stats().Bytes < mark.Offset {
+		p.party.Store(int32(source))
+		_, err := tap.NextRunTo(mark.Offset)
+		p.arrive(tap)
+		if errors.Is(err, io.EOF) {
+			return false, errAnother
+		}
+		if err != nil {
+			return isDamage(err), err
+		}
+		if err := ctx.Err(); err != nil {
+			return false, fmt.Errorf("comparing with what has arrived: %w", err)
+		}
+		p.progress(tap, true)
+	}
+	if store.Mark(tap.Mark()) != mark {
+		return false, errAnother
+	}
+	p.result.Resumed = mark.Offset
+	p.emit(Event{Kind: Resumed})
+	return false, nil
+}
+
+// write carries the stream from where it is to its end.
+func (p *position) write(ctx context.Context, tap *stream.Reader, out store.Writer) (damaged bool, err error) {
+	for {
+		p.party.Store(int32(source))
+		commands, err := tap.NextRun()
+		p.result.Stats = tap.Stats()
+		if errors.Is(err, io.EOF) {
+			return false, nil
+		}
+		if err != nil {
+			return isDamage(err), err
+		}
+		if err := ctx.Err(); err != nil {
+			return false, fmt.Errorf("writing: %w", err)
+		}
+		p.party.Store(int32(destination))
+		n, err := out.Write(commands)
+		p.place.Add(int64(n))
+		if err == nil && n < len(commands) {
+			err = io.ErrShortWrite
+		}
+		if err != nil {
+			return false, fmt.Errorf("writing: %w", err)
+		}
+		p.progress(tap, false)
+	}
+}
+
+// arrive notes how far a stream has been read that is not written.
+func (p *position) arrive(tap *stream.Reader) {
+	p.result.Stats = tap.Stats()
+	p.place.Store(p.result.Stats.Bytes)
+}
+
+func (p *position) progress(tap *stream.Reader, comparing bool) {
+	now := time.Now()
+	p.moved.Store(int64(now.Sub(p.run.begun)))
+	if now.Sub(p.shown) >= progressEvery {
+		p.shown = now
+		p.emit(Event{Kind: Progress, File: tap.Path(), Comparing: comparing})
+	}
+}
+
+// check compares what a stream says of itself with the step.
+func (p *position) check(id stream.Identity) error {
+	found := snapshot.Edge{To: id.UUID}
+	if id.HasParent {
+		found.From = id.Parent
+	}
+	want, to, from := p.step.Edge, p.step.Snapshot.Transid, p.step.Parent.Transid
+	switch {
+	case found != want || id.HasParent == want.IsFull():
+		return &IdentityError{Want: edgeText(want), Found: edgeText(found)}
+	case to != 0 && id.Transid != to:
+		return &IdentityError{Want: stateText(want.To, to), Found: stateText(want.To, id.Transid)}
+	case id.HasParent && from != 0 && id.ParentTransid != from:
+		return &IdentityError{Want: stateText(want.From, from), Found: stateText(want.From, id.ParentTransid)}
+	}
+	return nil
+}
+
+func edgeText(e snapshot.Edge) string {
+	if e.IsFull() {
+		return fmt.Sprintf("%s in full", e.To)
+	}
+	return fmt.Sprintf("%s from %s", e.To, e.From)
+}
+
+func stateText(id snapshot.ID, transid uint64) string {
+	return fmt.Sprintf("%s at transaction %d", id, transid)
+}
+
+// isDamage reports whether a stream broke off or broke in the middle, as those
+// of a live source do when the machine sleeps. Other faults would be there
+// again.
+func isDamage(err error) bool {
+	return errors.Is(err, stream.ErrRestarted) || errors.Is(err, stream.ErrChecksum) || errors.Is(err, stream.ErrTruncated)
+}
