@@ -147,7 +147,7 @@ func openSubvolume(dir *os.File, id uint64) (*os.File, error) {
 		return err
 	})
 	if errors.Is(err, unix.ESTALE) || errors.Is(err, unix.ENOENT) {
-		return nil, fs.ErrNotExist
+		return nil, whyStale(dir, id)
 	}
 	if err != nil {
 		return nil, err
@@ -162,6 +162,18 @@ func openSubvolume(dir *os.File, id uint64) (*os.File, error) {
 		return nil, err
 	}
 	return sub, nil
+}
+
+// whyStale tells why there is no subvolume behind a handle. The kernel says
+// ESTALE for whatever keeps it from opening one (fs/exportfs/expfs.c), a disk
+// that cannot be read as well.
+func whyStale(dir *os.File, id uint64) error {
+	if id != TopLevel {
+		if _, _, _, err := backref(dir, id); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("it exists, but cannot be read: %w", unix.EIO)
 }
 
 // openByHandle opens an inode by its number. Generation 0 is any.

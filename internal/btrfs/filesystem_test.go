@@ -20,7 +20,10 @@ import (
 	"github.com/buttersink/buttersink/internal/btrfstest"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+func TestMain(m *testing.M) {
+	btrfstest.ServeDisks()
+	goleak.VerifyTestMain(m)
+}
 
 // opened opens a directory until the test ends.
 func opened(t testing.TB, path string) *os.File {
@@ -411,5 +414,22 @@ func TestQuota(t *testing.T) {
 	command(t, "btrfs", "quota", "disable", bench.Dir)
 	if usage, on, err := f.Quota(); usage != nil || on || err != nil {
 		t.Errorf("switched off: %v, %v, %v", usage, on, err)
+	}
+}
+
+// TestOpenUnreadableSubvolume: one that cannot be read is not one that does not
+// exist.
+func TestOpenUnreadableSubvolume(t *testing.T) {
+	scratch := btrfstest.New(t, btrfstest.Faulty())
+	scratch.Subvolume("sub")
+	id := info(t, scratch.Path("sub")).ID
+	scratch.Remount()
+	f := filesystem(t, scratch.Dir)
+	if _, err := f.Subvolumes(); err != nil { // reads the root tree
+		t.Fatal(err)
+	}
+	scratch.Disks[0].FailReads(0)
+	if _, err := f.OpenSubvolume(id); !errors.Is(err, unix.EIO) || errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("opening one that cannot be read: %v", err)
 	}
 }

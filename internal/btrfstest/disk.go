@@ -65,11 +65,10 @@ func (d *Disk) Requests() (reads, writes int64) {
 	return reads, writes
 }
 
-// PowerCycle cuts the power of the disks at this moment, whatever is being
-// written, and mounts the file system again as the next boot finds it. What was
-// in the write cache of a Disk (see Cached) is lost but for pages chosen by the
-// seed, and what the kernel has not written is lost as well.
-func (fs *FS) PowerCycle(seed uint64) {
+// PowerOff cuts the power of the disks at this moment, whatever is being
+// written: every request fails from now on. What was in the write cache of a
+// Disk (see Cached) is lost but for pages chosen by the seed.
+func (fs *FS) PowerOff(seed uint64) {
 	fs.t.Helper()
 	if len(fs.Disks) == 0 {
 		fs.t.Fatal("the power of a file system that was not made with Faulty cannot be cut")
@@ -77,6 +76,12 @@ func (fs *FS) PowerCycle(seed uint64) {
 	for _, d := range fs.Disks {
 		d.do("cut", int64(seed))
 	}
+}
+
+// PowerOn mounts the file system as the next boot finds it: what the kernel has
+// not written is lost. Nothing may use it any more.
+func (fs *FS) PowerOn() {
+	fs.t.Helper()
 	fs.Unmount()
 	for i, d := range fs.Disks {
 		// The loop device has a page cache, which nobody finds after a boot.

@@ -112,8 +112,8 @@ func TestUnreadableDisk(t *testing.T) {
 	}
 }
 
-// TestPowerCycle: what was flushed survives, what was only written does not.
-func TestPowerCycle(t *testing.T) {
+// TestPowerOff: what was flushed survives, what was only written does not.
+func TestPowerOff(t *testing.T) {
 	fs := btrfstest.New(t, btrfstest.Faulty(), btrfstest.MountOptions("noatime,commit=300"))
 	fs.Disks[0].Cached()
 	for seed := range uint64(3) {
@@ -124,7 +124,8 @@ func TestPowerCycle(t *testing.T) {
 		if err := os.WriteFile(lost, bytes.Repeat([]byte("lost"), 1<<18), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		fs.PowerCycle(seed)
+		fs.PowerOff(seed)
+		fs.PowerOn()
 		if b, err := os.ReadFile(kept); err != nil || string(b) != "kept" {
 			t.Errorf("%q, %v", b, err)
 		}
