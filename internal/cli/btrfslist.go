@@ -1,10 +1,10 @@
 package cli
 
 import (
+	"bufio"
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"slices"
 	"strings"
 
@@ -85,19 +85,16 @@ func btrfslist(ctx context.Context, env *Env, dir string) error {
 	if quotas {
 		state = "with quotas"
 	}
-	if _, err := fmt.Fprintf(env.Stdout, "btrfs %s: %s, %s\n", fs.UUID(), plural(len(live), "subvolume", "subvolumes"), state); err != nil {
-		return err
-	}
+	out := bufio.NewWriterSize(env.Stdout, 64<<10)
+	fmt.Fprintf(out, "btrfs %s: %s, %s\n", fs.UUID(), plural(len(live), "subvolume", "subvolumes"), state)
 	for _, s := range live {
 		var used *btrfs.Usage
 		if u, ok := usage[s.ID]; ok {
 			used = &u
 		}
-		if _, err := io.WriteString(env.Stdout, subvolumeText(s, used, paths[s.ID])); err != nil {
-			return err
-		}
+		out.WriteString(subvolumeText(s, used, paths[s.ID])) // Flush has the error
 	}
-	return nil
+	return out.Flush()
 }
 
 // subvolumeText is what ButterSink's btrfslist prints for a subvolume.

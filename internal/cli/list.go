@@ -1,9 +1,11 @@
 package cli
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -67,6 +69,11 @@ are never touched: they are shown as what they may be.`,
 }
 
 func runList(ctx context.Context, env *Env, command string, o *listOptions, directory string) error {
+	// A listing is over before collecting its garbage would pay; one that is not
+	// stays within bounds.
+	defer debug.SetGCPercent(debug.SetGCPercent(400))
+	defer debug.SetMemoryLimit(debug.SetMemoryLimit(80 << 20))
+
 	exclude, err := patterns(command, o.exclude)
 	if err != nil {
 		return err
@@ -110,13 +117,16 @@ func runList(ctx context.Context, env *Env, command string, o *listOptions, dire
 // printListing writes ButterSink's lines: UUID, path, sizes. What is unfinished
 // is not part of the answer, so it goes to the log.
 func printListing(env *Env, l *job.Listing, cleaned bool) {
-	for _, s := range l.Snapshots {
+	out := bufio.NewWriterSize(env.Stdout, 64<<10)
+	for i := range l.Snapshots {
+		s := &l.Snapshots[i]
 		size := sizeText(s.Size)
 		if s.Exclusive.Known {
 			size += " " + sizeText(s.Exclusive) + " exclusive"
 		}
-		fmt.Fprintf(env.Stdout, "%s %s (%s)\n", s.ID, printable(l.Inventory.Where(s)), size)
+		out.WriteString(s.ID.String() + " " + printable(l.Inventory.Where(*s)) + " (" + size + ")\n")
 	}
+	out.Flush() // env.Stdout keeps the error
 	for _, p := range l.Inventory.Partials {
 		if !p.Ours || !cleaned {
 			env.Log.Info(fmt.Sprintf("Not a snapshot: %s (%s)", p.Path, p.Why))
