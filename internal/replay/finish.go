@@ -31,6 +31,13 @@ func (r *Receiver) prepare() error {
 	if err := vacant(r.o.Dir, r.o.Name); err != nil {
 		return err
 	}
+	if err := r.removeRemainder(); err != nil {
+		return err
+	}
+	return RemoveCheckpoints(r.o.Dir, r.o.Name)
+}
+
+func (r *Receiver) removeRemainder() error {
 	removed, err := RemoveRemainder(r.o.Dir, r.part)
 	if removed {
 		r.log.Info("Removed what an unfinished receive had left: " + r.part)
@@ -61,8 +68,9 @@ func vacant(dir *os.File, name string) error {
 }
 
 // RemoveRemainder deletes the subvolume called part in dir, if there is one, and
-// tells whether it did. It fails with [ErrInUse] if a Receiver is at work on
-// it, and with [ErrExists] if it is not a subvolume, or somebody's snapshot.
+// tells whether it did. It may be a checkpoint. It fails with [ErrInUse] if a
+// Receiver is at work on it, and with [ErrExists] if it is not a subvolume, or
+// somebody's snapshot.
 func RemoveRemainder(dir *os.File, part string) (removed bool, err error) {
 	switch err := vacant(dir, part); {
 	case err == nil:
@@ -74,7 +82,7 @@ func RemoveRemainder(dir *os.File, part string) (removed bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	defer f.Close()
+	defer release(f)
 	if err := claim(f); err != nil {
 		return false, fmt.Errorf("deleting %s: %w", part, err)
 	}
@@ -83,7 +91,7 @@ func RemoveRemainder(dir *os.File, part string) (removed bool, err error) {
 	if err != nil {
 		return false, fmt.Errorf("looking at %s: %w", part, err)
 	}
-	if info.ReadOnly && info.ReceivedUUID.IsZero() {
+	if _, err := readRecord(f, part); info.ReadOnly && info.ReceivedUUID.IsZero() && errors.Is(err, ErrNoCheckpoint) {
 		return false, fmt.Errorf("%s: %w, and is a snapshot that has not been received", part, ErrExists)
 	}
 	if err := remove(dir, part); err != nil {
@@ -100,6 +108,13 @@ func claim(f *os.File) error {
 		return ErrInUse
 	}
 	return err
+}
+
+// release ends a claim and closes f. Closing alone would leave the claim to a
+// child process that is just being started.
+func release(f *os.File) {
+	_ = unix.Flock(int(f.Fd()), unix.LOCK_UN)
+	f.Close()
 }
 
 func remove(dir *os.File, part string) error {
@@ -165,16 +180,7 @@ func (r *Receiver) begin(c *stream.Command) error {
 		return err
 	}
 	r.made = true
-	root, err := openSubvolume(r.o.Dir, r.part)
-	if err != nil {
-		return err
-	}
-	if err := claim(root); err != nil {
-		root.Close()
-		return fmt.Errorf("%s: %w", r.part, err)
-	}
-	if r.tree, err = newTree(root, maxDirs); err != nil {
-		root.Close()
+	if err := r.openPart(); err != nil {
 		return err
 	}
 	if c.Kind == stream.Subvol {
@@ -186,7 +192,26 @@ func (r *Receiver) begin(c *stream.Command) error {
 		return fmt.Errorf("reading the times of the parent: %w", err)
 	}
 	r.rootTime = &[2]unix.Timespec{st.Atim, st.Mtim}
+	if _, err := unix.Fgetxattr(r.tree.top.fd, recordXattr, nil); err != unix.ENODATA {
+		r.points.off = true // the snapshot has one that it has to keep
+	}
 	return nil
+}
+
+// openPart opens what has just been made.
+func (r *Receiver) openPart() error {
+	root, err := openSubvolume(r.o.Dir, r.part)
+	if err != nil {
+		return err
+	}
+	if err := claim(root); err != nil {
+		root.Close()
+		return fmt.Errorf("%s: %w", r.part, err)
+	}
+	if r.tree, err = newTree(root, maxDirs); err != nil {
+		root.Close()
+	}
+	return err
 }
 
 // Commit makes a received snapshot durable, marks it as received and read-only,
@@ -221,16 +246,19 @@ func (r *Receiver) commit(ctx context.Context) (Result, error) {
 			return Result{}, fmt.Errorf("committing %s: setting the times of the root directory: %w", r.o.Name, err)
 		}
 	}
-	return finish(ctx, r.o.Dir, r.tree.root, r.part, r.o.Name, r.uuid, r.transid)
+	return finish(ctx, r.o.Dir, r.tree.root, r.part, r.o.Name, r.uuid, r.transid, func() { r.endCheckpoints(false) })
 }
 
-// Abandon removes what was received and not committed. It does nothing after
-// Commit, and nothing the second time.
+// Abandon removes what was received and not committed, all but the last
+// checkpoint if carrying on from it makes sense: where the stream was cut off or
+// the receive was given up, and where the disk was full or failed. It does
+// nothing after Commit, and nothing the second time.
 func (r *Receiver) Abandon() error {
 	if r.state == committed || r.state == abandoned {
 		return nil
 	}
 	r.state = abandoned
+	r.endCheckpoints(resumable(r.err))
 	if r.err == nil {
 		r.err = errors.New("receiving: the receive was abandoned")
 	}
@@ -263,13 +291,13 @@ func Finish(_ *btrfs.Filesystem, dir *os.File, part, name string, uuid btrfs.UUI
 		return Result{}, err
 	}
 	defer root.Close()
-	return finish(context.Background(), dir, root, part, name, uuid, stransid)
+	return finish(context.Background(), dir, root, part, name, uuid, stransid, func() {})
 }
 
 // finish: the order is what matters. The received UUID says that a snapshot is
 // whole, so the data are on disk before it; and the name says that all is done,
-// so it comes last.
-func finish(ctx context.Context, dir, root *os.File, part, name string, uuid btrfs.UUID, stransid uint64) (Result, error) {
+// so it comes last. Along with it goes what tidy removes.
+func finish(ctx context.Context, dir, root *os.File, part, name string, uuid btrfs.UUID, stransid uint64, tidy func()) (Result, error) {
 	fail := func(what string, err error) (Result, error) {
 		return Result{}, fmt.Errorf("finishing %s: %s: %w", name, what, err)
 	}
@@ -312,6 +340,7 @@ func finish(ctx context.Context, dir, root *os.File, part, name string, uuid btr
 	if err := publish(dir, root, part, name); err != nil {
 		return fail("renaming", err)
 	}
+	tidy()
 	if err := btrfs.Sync(dir); err != nil {
 		// Whether the name is on disk is not known, so it is taken back.
 		if back := unix.Renameat2(int(dir.Fd()), name, int(dir.Fd()), part, unix.RENAME_NOREPLACE); back != nil {

@@ -230,6 +230,9 @@ func (r *Receiver) setTimes(path []byte, ts []unix.Timespec) error {
 
 func (r *Receiver) setXattr(path []byte, name string, value []byte) error {
 	r.tree.changed(path)
+	if len(path) == 0 && name == recordXattr {
+		r.points.off = true // it is the snapshot's own from now on
+	}
 	if r.file.is(path) {
 		r.file.fresh = false
 	}

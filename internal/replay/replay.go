@@ -20,6 +20,13 @@
 // removes such a remainder when it is asked for the same NAME, so the caller
 // has to see to it that no two receivers work on one NAME.
 //
+// A long receive makes checkpoints: read-only snapshots of NAME.part between two
+// commands, of which the last is kept, as NAME.checkpoint-OFFSET.part. They are
+// durable when they exist, say what they are of, and have never been changed, or
+// they are not used. Resume carries on from one; what was torn is never built
+// upon. After Commit there is none. Names of more than about 220 bytes have none,
+// nor do snapshots whose root has the attribute that a checkpoint is known by.
+//
 // A stream is hostile input. No path of it is resolved outside of the
 // subvolume, through a symbolic link, or into another mount or subvolume, and
 // nothing but regular files and directories is ever opened, so no command waits
@@ -87,6 +94,8 @@ type Options struct {
 	// ForceDecompress writes compressed extents as plain data, which the file
 	// system then compresses, or not, as it is mounted.
 	ForceDecompress bool
+	// Checkpoints says how often one is made.
+	Checkpoints Checkpoints
 	// Log hears of detours that cost time or sharing, never of errors. It may be
 	// nil.
 	Log *slog.Logger
@@ -107,6 +116,10 @@ type Receiver struct {
 	uuid     btrfs.UUID
 	transid  uint64
 	rootTime *[2]unix.Timespec // atime and mtime that the root has in the end
+
+	points       checkpoints
+	resumed      stream.Mark // of the checkpoint that tree was made of
+	resumedState []byte
 
 	pending    pending
 	file       openFile
@@ -134,6 +147,7 @@ func New(o Options) *Receiver {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Receiver{
+		points:  checkpoints{every: o.Checkpoints.orDefault()},
 		o:       o,
 		log:     log,
 		part:    o.Name + PartSuffix,
@@ -170,9 +184,15 @@ func (r *Receiver) Receive(ctx context.Context, in *stream.Reader) error {
 }
 
 func (r *Receiver) receive(ctx context.Context, in *stream.Reader) error {
-	if err := r.prepare(); err != nil {
-		return err
+	if r.tree == nil {
+		if err := r.prepare(); err != nil {
+			return err
+		}
+	} else if in.Mark() != r.resumed {
+		return fmt.Errorf("receiving %s: the stream does not go on where the checkpoint is", r.o.Name)
 	}
+	r.startClock(in.Mark().Offset)
+	defer r.stopClock()
 	ended := false
 	for {
 		if err := ctx.Err(); err != nil {
@@ -202,6 +222,11 @@ func (r *Receiver) receive(ctx context.Context, in *stream.Reader) error {
 			}
 		}
 		ended = c.Kind == stream.End
+		if !ended && r.pending.kind == 0 && r.points.isDue(c.Offset+int64(len(c.Frame))) {
+			if err := r.checkpoint(in); err != nil {
+				return r.blame(placeOf(c), err)
+			}
+		}
 	}
 	if !ended {
 		return fmt.Errorf("receiving %s: %w", r.o.Name, io.ErrUnexpectedEOF)
