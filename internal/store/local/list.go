@@ -2,6 +2,7 @@ package local
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -9,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/buttersink/buttersink/internal/btrfs"
+	"github.com/buttersink/buttersink/internal/replay"
 	"github.com/buttersink/buttersink/internal/snapshot"
 )
 
@@ -44,7 +46,7 @@ func (s *Store) List(ctx context.Context) (*snapshot.Inventory, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	inv := s.inventory(subvolumes, s.prefix, s.fs.LinuxPaths(subvolumes, mounts), usage)
+	inv := s.inventory(subvolumes, s.prefix, s.fs.LinuxPaths(subvolumes, mounts), usage, s.checkpoints(subvolumes, s.prefix))
 	clear(s.known)
 	for _, snap := range inv.Snapshots {
 		s.known[snap.ID] = snap
@@ -60,7 +62,7 @@ func unsettled(sub btrfs.Subvolume) bool {
 }
 
 // inventory sorts out what the kernel has listed.
-func (s *Store) inventory(subvolumes []btrfs.Subvolume, prefix string, paths map[uint64][]string, usage map[uint64]btrfs.Usage) *snapshot.Inventory {
+func (s *Store) inventory(subvolumes []btrfs.Subvolume, prefix string, paths map[uint64][]string, usage map[uint64]btrfs.Usage, checkpoints map[uint64]string) *snapshot.Inventory {
 	inv := &snapshot.Inventory{Dir: s.path, Occupied: map[string]string{}, Lineage: map[snapshot.ID]snapshot.ID{}}
 	byID := map[snapshot.ID]snapshot.Snapshot{}
 	for _, sub := range subvolumes {
@@ -71,11 +73,14 @@ func (s *Store) inventory(subvolumes []btrfs.Subvolume, prefix string, paths map
 		if sub.Deleted || sub.Path == "" || sub.Path == prefix {
 			continue
 		}
-		if inside && sub.ReadOnly && snapshot.IsPart(rel) && sub.ReceivedUUID.IsZero() {
+		why, isCheckpoint := checkpoints[sub.ID]
+		if inside && isForeignPart(sub, rel) && !isCheckpoint {
 			inv.Warnings = append(inv.Warnings, fmt.Sprintf("'%s' is read-only, but is called like an unfinished receive: it is not taken for a snapshot", path.Join(inv.Dir, rel)))
 		}
 		if inside {
-			if part := unfinished(sub, rel); part != nil {
+			if part := unfinished(sub, rel); isCheckpoint {
+				inv.Partials = append(inv.Partials, snapshot.Partial{Path: rel, Ours: true, Why: why})
+			} else if part != nil {
 				inv.Partials = append(inv.Partials, *part)
 			}
 			if !snapshot.IsPart(rel) {
@@ -188,7 +193,7 @@ func prefer(a, b snapshot.Snapshot) bool {
 // what anyone works in.
 func unfinished(sub btrfs.Subvolume, rel string) *snapshot.Partial {
 	switch {
-	case snapshot.IsPart(rel) && sub.ReadOnly && sub.ReceivedUUID.IsZero():
+	case isForeignPart(sub, rel):
 		return &snapshot.Partial{Path: rel, Why: "read-only, without a received UUID: a snapshot that is called like an unfinished receive"}
 	case snapshot.IsPart(rel):
 		return &snapshot.Partial{Path: rel, Ours: true, Why: "its name says that a receive has not been finished"}
@@ -199,6 +204,37 @@ func unfinished(sub btrfs.Subvolume, rel string) *snapshot.Partial {
 	default:
 		return &snapshot.Partial{Path: rel, Why: "writable, without a received UUID: a subvolume in use, or what an interrupted btrfs receive left"}
 	}
+}
+
+// isForeignPart reports whether a subvolume has the name of an unfinished
+// receive, but is a snapshot. Only checkpoints of ours are such.
+func isForeignPart(sub btrfs.Subvolume, rel string) bool {
+	return snapshot.IsPart(rel) && sub.ReadOnly && sub.ReceivedUUID.IsZero()
+}
+
+// checkpoints says, by number, of those subvolumes in the directory that are
+// checkpoints of interrupted transfers what people may want to know about them.
+func (s *Store) checkpoints(subvolumes []btrfs.Subvolume, prefix string) map[uint64]string {
+	found := map[uint64]string{}
+	for _, sub := range subvolumes {
+		rel, inside := below(sub.Path, prefix)
+		if !inside || sub.Deleted || !isForeignPart(sub, rel) {
+			continue
+		}
+		root, err := s.fs.OpenSubvolume(sub.ID)
+		if err != nil {
+			continue // gone, or not to be told from somebody's snapshot
+		}
+		dir, name := dirOf(rel)
+		switch c, err := replay.ReadCheckpoint(root, name); {
+		case err == nil:
+			found[sub.ID] = fmt.Sprintf("an interrupted transfer of %s can be carried on from %d bytes", path.Join(dir, c.Name), c.Mark.Offset)
+		case !errors.Is(err, replay.ErrNoCheckpoint):
+			found[sub.ID] = "from an interrupted transfer that cannot be carried on from here: " + err.Error()
+		}
+		_ = root.Close()
+	}
+	return found
 }
 
 // describe says what stands at a path.

@@ -11,7 +11,8 @@
 //
 // # What it owns
 //
-// In the directory: subvolumes whose names end in ".part" (snapshot.PartSuffix).
+// In the directory: subvolumes whose names end in ".part" (snapshot.PartSuffix),
+// what is being received and the checkpoint that it could be carried on from.
 // In /run/lock: one file per directory that says who holds its lock. Nothing
 // else is written unless a snapshot is being created, copied or removed.
 //
@@ -36,6 +37,7 @@ import (
 	"syscall"
 
 	"github.com/buttersink/buttersink/internal/btrfs"
+	"github.com/buttersink/buttersink/internal/replay"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 )
@@ -53,6 +55,9 @@ type Options struct {
 	KernelSend bool
 	// Plain sends all data as they read, also what is stored compressed.
 	Plain bool
+	// Checkpoints says how often a receive makes a place from which it could be
+	// carried on.
+	Checkpoints replay.Checkpoints
 	// Log gets what an operator may want to know; nil is silence.
 	Log *slog.Logger
 }

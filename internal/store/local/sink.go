@@ -20,7 +20,8 @@ import (
 // errAbandoned ends a receive whose writer was closed without Commit.
 var errAbandoned = errors.New("the transfer was abandoned")
 
-// Create prepares a receive. The stream is carried out as it is written.
+// Create prepares a receive, and takes up one that was interrupted. The stream is
+// carried out as it is written.
 func (s *Store) Create(ctx context.Context, want store.Want) (store.Writer, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -36,10 +37,15 @@ func (s *Store) Create(ctx context.Context, want store.Want) (store.Writer, erro
 	pr, pw := io.Pipe()
 	w := &writer{
 		store: s, want: want, dir: dir, cancel: cancel, pipe: pw, ended: make(chan error, 1),
-		receiver: replay.New(replay.Options{Filesystem: s.fs, Dir: dir, Name: name, Log: s.opt.Log}),
+		receiver: replay.New(replay.Options{Filesystem: s.fs, Dir: dir, Name: name, Checkpoints: s.opt.Checkpoints, Log: s.opt.Log}),
+	}
+	in, err := w.resume(ctx, pr)
+	if err != nil {
+		cancel()
+		return nil, errors.Join(w.refusal(err), w.receiver.Abandon(), dir.Close())
 	}
 	go func() {
-		err := w.receive(ctx, pr)
+		err := w.receive(ctx, in)
 		// Whoever still writes has to hear of it.
 		_ = pr.CloseWithError(err)
 		w.ended <- err
@@ -121,6 +127,7 @@ type writer struct {
 	want     store.Want
 	dir      *os.File
 	receiver *replay.Receiver
+	resumed  store.Mark
 	cancel   context.CancelFunc
 	pipe     *io.PipeWriter
 	ended    chan error // what receive answers, once
@@ -129,9 +136,43 @@ type writer struct {
 	closed   bool
 }
 
+var _ store.Resumer = (*writer)(nil)
+
+// resume returns a reader of the stream, or of the rest of it where an
+// interrupted transfer can be carried on.
+func (w *writer) resume(ctx context.Context, pr *io.PipeReader) (*stream.Reader, error) {
+	if w.want.Fresh {
+		return stream.NewReader(pr), nil // Receive deletes what is left of others
+	}
+	edge := w.want.Edge
+	state, err := w.receiver.Resume(ctx, stream.Identity{
+		UUID: stream.UUID(edge.To), Transid: w.want.Transid,
+		HasParent: !edge.IsFull(), Parent: stream.UUID(edge.From), ParentTransid: w.want.FromTransid,
+	})
+	if err != nil || state == nil {
+		return stream.NewReader(pr), err
+	}
+	r, err := stream.Continue(pr, state)
+	if err != nil {
+		return nil, err
+	}
+	w.resumed = store.Mark(r.Mark())
+	return r, nil
+}
+
+// Resumed implements store.Resumer.
+func (w *writer) Resumed() store.Mark { return w.resumed }
+
+// refusal says in the words of the contract why nothing can be received.
+func (w *writer) refusal(err error) error {
+	if errors.Is(err, replay.ErrExists) {
+		return &store.ExistsError{Path: filepath.Join(w.store.path, w.want.Path), What: "there since the transfer began"}
+	}
+	return parentError(err)
+}
+
 // receive carries out the stream that arrives through the pipe.
-func (w *writer) receive(ctx context.Context, pr *io.PipeReader) error {
-	r := stream.NewReader(pr)
+func (w *writer) receive(ctx context.Context, r *stream.Reader) error {
 	id, err := r.Identity()
 	if err != nil {
 		return err
@@ -176,12 +217,8 @@ func (w *writer) Commit(ctx context.Context) error {
 	if err := w.wait(); err != nil {
 		return parentError(err)
 	}
-	_, err := w.receiver.Commit(ctx)
-	if errors.Is(err, replay.ErrExists) {
-		return &store.ExistsError{Path: filepath.Join(w.store.path, w.want.Path), What: "there since the transfer began"}
-	}
-	if err != nil {
-		return err
+	if _, err := w.receiver.Commit(ctx); err != nil {
+		return w.refusal(err)
 	}
 	w.store.remember(w.dir, w.want.Path)
 	return nil
@@ -237,6 +274,9 @@ func (s *Store) Copy(ctx context.Context, want store.Want) (err error) {
 
 	part := name + snapshot.PartSuffix
 	if _, err := replay.RemoveRemainder(dir, part); err != nil {
+		return fmt.Errorf("copying %s: %w", original.Path, err)
+	}
+	if err := replay.RemoveCheckpoints(dir, name); err != nil {
 		return fmt.Errorf("copying %s: %w", original.Path, err)
 	}
 	if err := btrfs.CreateSnapshot(dir, part, source, false); err != nil {
