@@ -163,26 +163,6 @@ func lock(ctx context.Context, st store.Store, who string) (func() error, error)
 // snapshot refers to. The other kinds are the forms of streams.
 const referencedSize = "referenced"
 
-// sizeOf answers from the ledger, or by asking, and remembers the answer unless
-// told not to. The ledger failing costs time, so it is only noted.
-func (e *Engine) sizeOf(edge snapshot.Edge, kind string, remember bool, ask func() (snapshot.Size, error)) (snapshot.Size, error) {
-	if e.Ledger != nil {
-		known, err := e.Ledger.Size(edge, kind)
-		if err != nil {
-			e.log().Warn("looking up a size", "error", err)
-		}
-		if known.Known {
-			return known, nil
-		}
-	}
-	size, err := ask()
-	if err != nil || !remember {
-		return size, err
-	}
-	e.remember(edge, kind, size)
-	return size, nil
-}
-
 func (e *Engine) remember(edge snapshot.Edge, kind string, size snapshot.Size) {
 	if e.Ledger == nil {
 		return

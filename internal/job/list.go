@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
@@ -81,28 +82,52 @@ func (e *Engine) List(ctx context.Context, st store.Store, o ListOptions) (*List
 }
 
 // sizes fills in what the listing does not say. A size that cannot be told
-// stays unknown.
+// stays unknown. What has been found is remembered also if ctx ends.
 func (e *Engine) sizes(ctx context.Context, st store.Store, l *Listing, o ListOptions) error {
-	measurer, able := st.(store.Measurer)
+	var unknown []*snapshot.Snapshot
+	var edges []snapshot.Edge
 	for i := range l.Snapshots {
-		snap := &l.Snapshots[i]
-		if snap.Size.Known {
+		if snap := &l.Snapshots[i]; !snap.Size.Known {
+			unknown = append(unknown, snap)
+			edges = append(edges, snapshot.Edge{To: snap.ID})
+		}
+	}
+	if len(unknown) == 0 {
+		return nil
+	}
+	var known map[snapshot.Edge]snapshot.Size
+	if e.Ledger != nil {
+		var err error
+		if known, err = e.Ledger.Sizes(referencedSize, edges); err != nil {
+			e.log().Warn("looking up sizes", "error", err)
+		}
+	}
+	measurer, able := st.(store.Measurer)
+	found := map[snapshot.Edge]snapshot.Size{}
+	for i, snap := range unknown {
+		if size, ok := known[edges[i]]; ok {
+			snap.Size = size
 			continue
 		}
-		edge := snapshot.Edge{To: snap.ID}
-		var err error
-		snap.Size, err = e.sizeOf(edge, referencedSize, !o.DryRun, func() (snapshot.Size, error) {
-			if o.Estimate || !able {
-				return snapshot.Size{}, nil
-			}
-			return measurer.Estimate(ctx, store.Request{Edge: edge})
-		})
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
+		if o.Estimate || !able || ctx.Err() != nil {
+			continue
 		}
+		size, err := measurer.Estimate(ctx, store.Request{Edge: edges[i]})
 		if err != nil {
-			e.log().Warn("the size of a snapshot cannot be told", "snapshot", l.Inventory.Where(*snap), "error", err)
+			if ctx.Err() == nil {
+				e.log().Warn("the size of a snapshot cannot be told", "snapshot", l.Inventory.Where(*snap), "error", err)
+			}
+			continue
 		}
+		snap.Size, found[edges[i]] = size, size
+	}
+	if e.Ledger != nil && !o.DryRun && len(found) > 0 {
+		if err := e.Ledger.RememberSizes(referencedSize, found, time.Now()); err != nil {
+			e.log().Warn("remembering sizes", "error", err)
+		}
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
 	}
 	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"maps"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -74,16 +75,13 @@ func (z *sizes) look(ctx context.Context, edges []snapshot.Edge) error {
 	}
 	var todo []snapshot.Edge
 	for _, e := range edges {
-		if z.tried[e] {
-			continue
-		}
-		z.tried[e] = true
-		if known := z.remembered(store.Request{Edge: e}); known.Known {
-			z.edges[e] = known
-		} else if !z.edges[e].Known {
+		if !z.tried[e] {
+			z.tried[e] = true
 			todo = append(todo, e)
 		}
 	}
+	z.recall(todo)
+	todo = slices.DeleteFunc(todo, func(e snapshot.Edge) bool { return z.edges[e].Known })
 	next := make(chan snapshot.Edge)
 	var workers sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), len(todo)) {
@@ -105,6 +103,26 @@ func (z *sizes) look(ctx context.Context, edges []snapshot.Edge) error {
 		return context.Cause(ctx)
 	}
 	return nil
+}
+
+// recall asks the ledger for edges without clone sources.
+func (z *sizes) recall(edges []snapshot.Edge) {
+	if z.engine.Ledger == nil || len(edges) == 0 {
+		return
+	}
+	forms := map[string][]snapshot.Edge{}
+	for _, e := range edges {
+		form := z.measurer.Form(store.Request{Edge: e})
+		forms[form] = append(forms[form], e)
+	}
+	for form, edges := range forms {
+		known, err := z.engine.Ledger.Sizes(form, edges)
+		if err != nil {
+			z.engine.log().Warn("looking up sizes", "error", err)
+			return
+		}
+		maps.Copy(z.edges, known)
+	}
 }
 
 func (z *sizes) estimate(ctx context.Context, e snapshot.Edge) {
@@ -180,8 +198,10 @@ func (z *sizes) step(ctx context.Context, step plan.Step, measuring bool) snapsh
 	if z.measurer == nil {
 		return size
 	}
-	if known := z.remembered(r); known.Known && (known.Exact || !measuring) {
-		return known
+	if len(r.Clones) > 0 {
+		if known := z.remembered(r); known.Known && (known.Exact || !measuring) {
+			return known
+		}
 	}
 	if !measuring || len(r.Clones) == 0 && size.Exact {
 		if size.Known {
