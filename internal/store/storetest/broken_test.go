@@ -302,10 +302,7 @@ func (s copiesWrong) Copy(ctx context.Context, want store.Want) error {
 }
 
 func TestSuiteCatchesBrokenStores(t *testing.T) {
-	for _, b := range []struct {
-		wrap func(m *Memory) store.Store
-		by   string // a case that has to fail
-	}{
+	catches(t, []brokenStore{
 		{func(m *Memory) store.Store { return &listsNothing{m} }, "list/what is there"},
 		{func(m *Memory) store.Store { return &listsTwice{m} }, "list/changes nothing"},
 		{func(m *Memory) store.Store { return &staleList{m, new(*snapshot.Inventory)} }, "list/sees what came later"},
@@ -340,7 +337,16 @@ func TestSuiteCatchesBrokenStores(t *testing.T) {
 		{func(m *Memory) store.Store { return &badMeasure{m} }, "measure/exact"},
 		{func(m *Memory) store.Store { return &neverProves{m} }, "prove"},
 		{func(m *Memory) store.Store { return &copiesWrong{m} }, "copy"},
-	} {
+	})
+}
+
+type brokenStore struct {
+	wrap func(m *Memory) store.Store
+	by   string // a case that has to fail
+}
+
+func catches(t *testing.T, broken []brokenStore) {
+	for _, b := range broken {
 		name := strings.TrimPrefix(fmt.Sprintf("%T", b.wrap(NewMemory(""))), "*storetest.")
 		t.Run(name+"/"+b.by, func(t *testing.T) {
 			i := slices.IndexFunc(Cases(), func(c Case) bool { return c.Name == b.by })

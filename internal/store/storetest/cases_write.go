@@ -151,9 +151,10 @@ var sinkCases = []Case{
 				t.Error("Commit after Close succeeded")
 			}
 			same(t, dst, []string{})
-			nothingLeft(t, dst)
+			abandoned(t, dst, w)
 		}
 		equal(t, h, src, x[0], dst, transfer(t, src, dst, x[0], none, "sub/a"))
+		nothingLeft(t, dst)
 	}},
 	{"close/abandons an increment", func(t testing.TB, h Harness) {
 		src, x := populated(t, h, "a", "b")
@@ -167,9 +168,10 @@ var sinkCases = []Case{
 			t.Fatal(err)
 		}
 		same(t, dst, []string{"a"})
-		nothingLeft(t, dst)
+		abandoned(t, dst, w)
 		equal(t, h, src, x[0], dst, y0)
 		equal(t, h, src, x[1], dst, transfer(t, src, dst, x[1], x[0], "b"))
+		nothingLeft(t, dst)
 	}},
 	{"create/over a dead one", func(t testing.TB, h Harness) {
 		if h.Leave == nil {
@@ -211,7 +213,7 @@ var sinkCases = []Case{
 			t.Errorf("Close: %v", err)
 		}
 		same(t, dst, []string{})
-		nothingLeft(t, dst)
+		abandoned(t, dst, w)
 	}},
 	{"create/cancelled in the middle", func(t testing.TB, h Harness) {
 		src, x := populated(t, h, "a")
@@ -247,8 +249,9 @@ var sinkCases = []Case{
 			t.Fatal("the writer goes on after its context was cancelled")
 		}
 		same(t, dst, []string{})
-		nothingLeft(t, dst)
+		abandoned(t, dst, w)
 		equal(t, h, src, x[0], dst, transfer(t, src, dst, x[0], none, "a"))
+		nothingLeft(t, dst)
 	}},
 }
 

@@ -2,7 +2,6 @@ package storetest
 
 import (
 	"crypto/sha256"
-	"encoding/binary"
 	"fmt"
 	"hash"
 	"slices"
@@ -96,7 +95,7 @@ func markOf(raw []byte) store.Mark {
 	for m.Offset < int64(len(raw)) {
 		head := raw[m.Offset : m.Offset+headLen]
 		h.Write(head)
-		m.Offset += headLen + int64(binary.LittleEndian.Uint32(head))
+		m.Offset += headLen + int64(commandLen(head))
 		m.Commands++
 	}
 	h.Sum(m.Digest[:0])

@@ -40,7 +40,7 @@ type Memory struct {
 	made     uint64 // subvolumes made so far
 	holder   string
 	locked   bool
-	sizes    map[snapshot.Edge]int64
+	sizes    map[string]map[snapshot.Edge]int64 // by path
 
 	every       int64 // see SetCheckpoints
 	checkpoints map[string]checkpoint
@@ -72,7 +72,7 @@ var _ interface {
 func NewMemory(name string) *Memory {
 	return &Memory{
 		name: name, occupied: map[string]string{}, writing: map[string]bool{},
-		sizes: map[snapshot.Edge]int64{}, checkpoints: map[string]checkpoint{},
+		sizes: map[string]map[snapshot.Edge]int64{}, checkpoints: map[string]checkpoint{},
 	}
 }
 
@@ -291,10 +291,14 @@ func (m *Memory) taken() map[string]string {
 	return taken
 }
 
-// inside fails where a path is not clean or leaves the directory.
+// inside fails where a path is not clean, leaves the directory, or is that of
+// something unfinished.
 func (m *Memory) inside(p string) error {
 	if p == "" || p == "." || p != path.Clean(p) || path.IsAbs(p) || p == ".." || strings.HasPrefix(p, "../") {
 		return fmt.Errorf("%q is no path inside %s", p, m)
+	}
+	if snapshot.IsPart(p) {
+		return fmt.Errorf("%q is the name of something unfinished", p)
 	}
 	return nil
 }
@@ -303,9 +307,6 @@ func (m *Memory) inside(p string) error {
 func (m *Memory) free(p string) error {
 	if err := m.inside(p); err != nil {
 		return err
-	}
-	if snapshot.IsPart(p) {
-		return fmt.Errorf("%q is the name of something unfinished", p)
 	}
 	if m.writing[p] {
 		return &store.ExistsError{Path: p, What: "being received"}

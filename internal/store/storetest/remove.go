@@ -26,6 +26,7 @@ func (m *Memory) Remove(ctx context.Context, s snapshot.Snapshot) error {
 		return fmt.Errorf("removing %s: it is another snapshot by now, %s", s.Path, h.ID)
 	}
 	m.held = slices.DeleteFunc(m.held, func(x *held) bool { return x == h })
+	delete(m.sizes, s.Path)
 	return nil
 }
 

@@ -15,7 +15,13 @@ func (m *Memory) KnownSizes(ctx context.Context) (map[snapshot.Edge]int64, error
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	return maps.Clone(m.sizes), nil
+	all := map[snapshot.Edge]int64{}
+	for path, sizes := range m.sizes {
+		if m.at(path, false) != nil {
+			maps.Copy(all, sizes)
+		}
+	}
+	return all, nil
 }
 
 // KeepSizes implements store.SizeKeeper.
@@ -28,6 +34,9 @@ func (m *Memory) KeepSizes(ctx context.Context, path string, sizes map[snapshot.
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	maps.Copy(m.sizes, sizes)
+	if m.sizes[path] == nil {
+		m.sizes[path] = map[snapshot.Edge]int64{}
+	}
+	maps.Copy(m.sizes[path], sizes)
 	return nil
 }

@@ -65,6 +65,15 @@ func TestMemory(t *testing.T) {
 	Run(t, memoryHarness(func(m *Memory) store.Store { return m }))
 }
 
+// TestMemoryResumes has checkpoints after every few commands, or hardly any.
+func TestMemoryResumes(t *testing.T) {
+	for _, every := range []int64{1, 3000, 60_000} {
+		t.Run(fmt.Sprint(every), func(t *testing.T) {
+			Run(t, memoryHarness(func(m *Memory) store.Store { m.SetCheckpoints(every); return m }))
+		})
+	}
+}
+
 func TestFaultWithoutRules(t *testing.T) {
 	Run(t, memoryHarness(func(m *Memory) store.Store { return NewFault(m) }))
 }

@@ -60,7 +60,7 @@ type Case struct {
 
 // Cases returns the contract, for a test that wants to run its cases by itself.
 func Cases() []Case {
-	return slices.Concat(listCases, sourceCases, sinkCases, refusalCases, removeCases, otherCases)
+	return slices.Concat(listCases, sourceCases, sinkCases, refusalCases, resumeCases, removeCases, requestCases, sizeCases, otherCases)
 }
 
 // patience bounds what ought to end at once. Machines are slow at times.
@@ -125,6 +125,20 @@ func find(t testing.TB, s store.Store, paths ...string) []snapshot.Snapshot {
 	return found
 }
 
+// copyAt returns what is listed at a path, be it the copy of another one.
+func copyAt(t testing.TB, s store.Store, path string) snapshot.Snapshot {
+	t.Helper()
+	for _, x := range list(t, s).Snapshots {
+		for _, c := range append([]snapshot.Snapshot{x}, x.Copies...) {
+			if c.Path == path && !c.Outside {
+				return c
+			}
+		}
+	}
+	t.Fatalf("%s does not list %q", s, path)
+	return none
+}
+
 func full(to snapshot.Snapshot) snapshot.Edge { return snapshot.Edge{To: to.ID} }
 
 func increment(to, from snapshot.Snapshot) snapshot.Edge {
@@ -134,25 +148,31 @@ func increment(to, from snapshot.Snapshot) snapshot.Edge {
 // read returns a whole stream.
 func read(t testing.TB, s store.Store, e snapshot.Edge) []byte {
 	t.Helper()
-	in, err := able[store.Source](t, s).Open(t.Context(), store.Request{Edge: e})
+	return request(t, s, store.Request{Edge: e})
+}
+
+// request returns the whole stream of a request.
+func request(t testing.TB, s store.Store, r store.Request) []byte {
+	t.Helper()
+	in, err := able[store.Source](t, s).Open(t.Context(), r)
 	if err != nil {
-		t.Fatalf("opening %v: %v", e, err)
+		t.Fatalf("opening %v: %v", r, err)
 	}
 	defer in.Close()
 	raw, err := io.ReadAll(in)
 	if err != nil {
-		t.Fatalf("reading %v: %v", e, err)
+		t.Fatalf("reading %v: %v", r, err)
 	}
 	if err := in.Close(); err != nil {
-		t.Fatalf("closing the stream of %v: %v", e, err)
+		t.Fatalf("closing the stream of %v: %v", r, err)
 	}
 	return raw
 }
 
-// wanted is what a sink is told of an edge.
+// wanted is what a sink is told of an edge whose stream comes from its start.
 func wanted(to, from snapshot.Snapshot, path string) store.Want {
 	return store.Want{
-		Edge: snapshot.Edge{To: to.ID, From: from.ID}, Path: path, Transid: to.Transid, FromTransid: from.Transid,
+		Edge: snapshot.Edge{To: to.ID, From: from.ID}, Path: path, Transid: to.Transid, FromTransid: from.Transid, Fresh: true,
 	}
 }
 
@@ -182,12 +202,15 @@ func feed(w io.Writer, raw []byte) error {
 }
 
 // pieces cuts a stream after every few commands. The header goes with the first
-// one.
+// one; the rest of a stream has none.
 func pieces(raw []byte) [][]byte {
 	var out [][]byte
-	begin, end := 0, headerLen
+	begin, end := 0, 0
+	if bytes.HasPrefix(raw, []byte("btrfs-stream\x00")) {
+		end = headerLen
+	}
 	for n := 1; end+headLen <= len(raw); n++ {
-		end += headLen + int(binary.LittleEndian.Uint32(raw[end:]))
+		end += headLen + commandLen(raw[end:])
 		if n%3 == 0 && end < len(raw) {
 			out = append(out, raw[begin:end])
 			begin = end
@@ -195,6 +218,9 @@ func pieces(raw []byte) [][]byte {
 	}
 	return append(out, raw[begin:])
 }
+
+// commandLen is what a command's head says of the length behind it.
+func commandLen(head []byte) int { return int(binary.LittleEndian.Uint32(head)) }
 
 // withoutEnd returns a stream without its last command, which is END and has no
 // attributes.
@@ -247,7 +273,7 @@ func refuse(t testing.TB, dst store.Store, want store.Want, raw []byte) {
 		t.Errorf("Close after a refusal: %v", err)
 	}
 	same(t, dst, before)
-	nothingLeft(t, dst)
+	abandoned(t, dst, w)
 }
 
 // same expects s to hold what it held.
@@ -263,6 +289,17 @@ func nothingLeft(t testing.TB, s store.Store) {
 	t.Helper()
 	if p := list(t, s).Partials; len(p) > 0 {
 		t.Errorf("%s has unfinished things: %+v", s, p)
+	}
+}
+
+// abandoned expects that a writer that was closed without Commit has left
+// nothing, or something to carry on with that says so and is the store's own.
+func abandoned(t testing.TB, s store.Store, w store.Writer) {
+	t.Helper()
+	for _, p := range list(t, s).Partials {
+		if _, ok := w.(store.Resumer); !ok || !p.Ours || p.Why == "" {
+			t.Errorf("%s has an unfinished thing: %+v", s, p)
+		}
 	}
 }
 
