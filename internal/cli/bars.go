@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -12,15 +13,19 @@ import (
 	"github.com/vbauerster/mpb/v8/decor"
 )
 
-// bars draws a progress on the last lines of a terminal: the step, the file it
-// is at, and, where there is more than one step, the whole run. Log lines
-// appear above. A nil *bars draws nothing.
+// flowRows is how many streams have a row of their own.
+const flowRows = 4
+
+// bars draws a progress on the last lines of a terminal: a row for each stream
+// that is going on, up to flowRows of them; where there is but one, the file that
+// it is at; and where there is more than one step, the whole run, with a bar. Log
+// lines appear above. A nil *bars draws nothing.
 type bars struct {
 	progress *progress
 
 	mu     sync.Mutex // guards what is below, never held by a drawing
 	screen *mpb.Progress
-	rows   []*mpb.Bar
+	bar    *mpb.Bar
 	closed bool
 }
 
@@ -37,16 +42,28 @@ func (b *bars) show() {
 		return
 	}
 	b.screen = mpb.New(mpb.WithOutput(b.progress.env.Stderr), mpb.WithRefreshRate(200*time.Millisecond))
-	for i, row := range []func(*meter, time.Time, int) string{stepRow, fileRow, runRow} {
-		draw := func(w io.Writer, stat decor.Statistics) error {
-			// A key that the terminal echoes moves the cursor; the row begins
-			// at the left all the same.
-			_, err := io.WriteString(w, "\r"+b.progress.row(row, stat.AvailableWidth))
-			return err
+	// The last row is the bar itself, which is asked first; those above it come and
+	// go. A key that the terminal echoes moves the cursor, so each row begins with
+	// a carriage return.
+	var above []string
+	last := func(w io.Writer, stat decor.Statistics) error {
+		row := ""
+		above = b.progress.rows(stat.AvailableWidth)
+		if n := len(above); n > 0 {
+			above, row = above[:n-1], above[n-1]
 		}
-		bar := b.screen.MustAdd(0, mpb.BarFillerFunc(draw), mpb.BarPriority(i), mpb.BarFillerTrim())
-		b.rows = append(b.rows, bar)
+		_, err := io.WriteString(w, "\r"+row)
+		return err
 	}
+	rest := func(w io.Writer, _ decor.Statistics) error {
+		for _, row := range slices.Backward(above) { // from the bar upwards
+			if _, err := io.WriteString(w, "\r"+row+"\n"); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	b.bar = b.screen.MustAdd(0, mpb.BarFillerFunc(last), mpb.BarExtender(mpb.BarFillerFunc(rest), true), mpb.BarFillerTrim())
 	b.progress.env.console.draw(b.screen)
 }
 
@@ -65,42 +82,59 @@ func (b *bars) close() {
 		return
 	}
 	b.progress.env.console.withdraw(func() {
-		for _, row := range b.rows {
-			row.Abort(true)
-		}
+		b.bar.Abort(true)
 		b.screen.Wait()
 	})
 }
 
-func (p *progress) row(row func(*meter, time.Time, int) string, width int) string {
+// rows returns what is to be drawn now.
+func (p *progress) rows(width int) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return row(&p.view, p.env.Now(), width)
+	return p.view.rows(p.env.Now(), width)
 }
 
-// stepRow is "[2/5] a/monday: 1.2 GiB of ~2.6 GiB (45%), 117.7 MiB/s, 0:00:12 left".
-func stepRow(m *meter, now time.Time, width int) string {
-	if m.now.Step == 0 {
-		return ""
+// rows is the state of the run in lines of a width.
+func (m *meter) rows(now time.Time, width int) []string {
+	var rows []string
+	for _, f := range m.flows[:min(len(m.flows), flowRows)] {
+		rows = append(rows, flowRow(f, now, width))
 	}
-	head := fmt.Sprintf("[%d/%d] ", m.now.Step, m.now.Steps)
-	tail := ": " + m.step(now)
+	if len(m.flows) == 1 && m.flows[0].now.File != "" {
+		rows = append(rows, "      "+cutLeft(printable(m.flows[0].now.File), width-6))
+	}
+	if m.steps > 1 {
+		rows = append(rows, m.runRow(now, width))
+	}
+	return rows
+}
+
+// flowRow is "[2/5] a/monday: 1.2 GiB of ~2.6 GiB (45%), 117.7 MiB/s, 0:00:12 left".
+func flowRow(f *flow, now time.Time, width int) string {
+	head := fmt.Sprintf("[%d/%d] ", f.now.Step, f.now.Steps)
+	tail := ": " + f.text(now)
 	room := width - columns(head) - columns(tail)
-	return cut(head+cutLeft(printable(m.now.Path), max(room, 8))+tail, width)
+	return cut(head+cutLeft(printable(f.now.Path), max(room, 8))+tail, width)
 }
 
-func fileRow(m *meter, _ time.Time, width int) string {
-	if m.now.File == "" {
-		return ""
+// runRow is "all 5: 1.2 GiB of ~2.6 GiB (45%), 117.7 MiB/s, 0:00:12 left
+// [=====>      ]", the bar where there is room for it.
+func (m *meter) runRow(now time.Time, width int) string {
+	text := fmt.Sprintf("all %d: %s", m.steps, m.all(now))
+	if more := len(m.flows) - flowRows; more > 0 {
+		text += fmt.Sprintf(", %d more at work", more)
 	}
-	return "      " + cutLeft(printable(m.now.File), width-6)
-}
-
-func runRow(m *meter, now time.Time, width int) string {
-	if m.now.Steps < 2 {
-		return ""
+	part, ok := m.part()
+	room := min(width-columns(text)-3, 40)
+	if !ok || room < 10 {
+		return cut(text, width)
 	}
-	return cut(fmt.Sprintf("all %d: %s", m.now.Steps, m.all(now)), width)
+	full := int(part * float64(room))
+	bar := strings.Repeat("=", full)
+	if full < room {
+		bar += ">" + strings.Repeat(" ", room-full-1)
+	}
+	return text + " [" + bar + "]"
 }
 
 // columns is the width of a text on the screen, or a little more: wide

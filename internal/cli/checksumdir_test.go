@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -27,6 +28,7 @@ func testEnv(t *testing.T, name string) (env *Env, stdout, stderr *bytes.Buffer)
 		Getenv:     func(string) string { return "" },
 		Now:        time.Now,
 		Interrupts: context.WithCancel,
+		KeepAwake:  func(context.Context, string, *slog.Logger) func() { return func() {} },
 	}, stdout, stderr
 }
 

@@ -10,6 +10,8 @@ import (
 	"time"
 
 	"golang.org/x/term"
+
+	"github.com/buttersink/buttersink/internal/awake"
 )
 
 // Env is everything that a command touches outside of the stores: the streams,
@@ -22,8 +24,9 @@ type Env struct {
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 
-	// StdoutIsTerminal and StderrIsTerminal say whether a person reads along.
-	StdoutIsTerminal, StderrIsTerminal bool
+	// StdoutIsTerminal and StderrIsTerminal say whether a person reads along, and
+	// StdinIsTerminal whether one can type.
+	StdinIsTerminal, StdoutIsTerminal, StderrIsTerminal bool
 	// Width answers with the columns of the terminal on Stderr, now; 0 where
 	// that cannot be told.
 	Width func() int
@@ -36,6 +39,10 @@ type Env struct {
 	// the signal, when somebody wants the run to end. Once that has happened,
 	// the next signal ends the process at once.
 	Interrupts func(context.Context) (context.Context, context.CancelFunc)
+
+	// KeepAwake keeps the machine from going to sleep until release is called, as
+	// far as that can be done.
+	KeepAwake func(ctx context.Context, why string, log *slog.Logger) (release func())
 
 	// Log takes what the rooms below have to say. It discards everything until
 	// the flags have been read.
@@ -56,6 +63,7 @@ func System() *Env {
 		Stdin:            os.Stdin,
 		Stdout:           os.Stdout,
 		Stderr:           os.Stderr,
+		StdinIsTerminal:  term.IsTerminal(int(os.Stdin.Fd())),
 		StdoutIsTerminal: term.IsTerminal(stdout),
 		StderrIsTerminal: term.IsTerminal(stderr),
 		Width: func() int {
@@ -68,6 +76,7 @@ func System() *Env {
 		Getenv:     os.Getenv,
 		Now:        time.Now,
 		Interrupts: systemInterrupts,
+		KeepAwake:  awake.Keep,
 	}
 }
 

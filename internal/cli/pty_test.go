@@ -152,12 +152,10 @@ func TestBarsOnATerminal(t *testing.T) {
 	}
 	env.Log.Info("before")
 	show := env.newProgress(false)
-	show.expect(outlookOf(snapshot.AboutSize(100*mib), snapshot.ExactSize(50*mib)))
+	show.begin()
+	s := newScript(snapshot.AboutSize(100*mib), snapshot.ExactSize(50*mib))
 	event := func(kind transfer.Kind, step int, bytes int64) {
-		show.event(transfer.Event{
-			Kind: kind, Step: step, Steps: 2, Bytes: bytes, Expected: 100 * mib,
-			Path: "a/one", File: "dir/na\nme\x1b[2J", Error: "no space",
-		})
+		show.event(s.event(transfer.Event{Kind: kind, Step: step, Bytes: bytes, Path: []string{"a/one", "a/two"}[step-1], File: "dir/na\nme\x1b[2J", Error: "no space"}))
 	}
 	event(transfer.StepBegun, 1, 0)
 	event(transfer.Progress, 1, 50*mib)
@@ -165,8 +163,18 @@ func TestBarsOnATerminal(t *testing.T) {
 	p.wait(t, "all 2: 50 MiB of ~150 MiB (33%)")
 	p.wait(t, `dir/na\nme\x1b[2J`)
 	lines, _ := screen(t, p.text())
-	if len(lines) < 4 || lines[0] != "  before" || !strings.HasPrefix(lines[1], "[1/2]") {
+	if len(lines) < 4 || lines[0] != "  before" || !strings.HasPrefix(lines[1], "[1/2]") || !strings.HasPrefix(lines[3], "all 2: ") || !strings.Contains(lines[3], "[====") {
 		t.Errorf("while it runs:\n%s", strings.Join(lines, "\n"))
+	}
+
+	// With another stream on its way there is a row for each, and none for files.
+	event(transfer.StepBegun, 2, 0)
+	event(transfer.Progress, 2, 10*mib)
+	p.wait(t, "[2/2] a/two: 10 MiB of 50 MiB (20%)")
+	p.wait(t, "all 2: 60 MiB of ~150 MiB (40%)")
+	lines, _ = screen(t, p.text())
+	if len(lines) < 4 || !strings.HasPrefix(lines[1], "[1/2]") || !strings.HasPrefix(lines[2], "[2/2]") || !strings.HasPrefix(lines[3], "all 2: ") {
+		t.Errorf("with two streams:\n%s", strings.Join(lines, "\n"))
 	}
 
 	// Somebody types, and the terminal shows it, in the middle of everything.
@@ -176,14 +184,13 @@ func TestBarsOnATerminal(t *testing.T) {
 	env.Log.Info("in between")
 	p.wait(t, "in between")
 	event(transfer.Committed, 1, 100*mib)
-	event(transfer.StepBegun, 2, 0)
 	event(transfer.Failed, 2, 0)
 	show.close()
 	env.Log.Info("after")
 	p.wait(t, "after")
 
 	lines, column := screen(t, p.text())
-	want := []string{"  before", "  in between", "  a/one: 100 MiB", "  a/one: failed: no space", "  after", ""}
+	want := []string{"  before", "  in between", "  a/one: 100 MiB", "  a/two: failed: no space", "  after", ""}
 	for i := range lines { // the pace depends on the machine
 		lines[i], _, _ = strings.Cut(lines[i], " in 0:")
 	}

@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"fmt"
+	"math"
+	"strings"
 	"testing"
 	"time"
 
@@ -83,4 +86,76 @@ func TestDurationText(t *testing.T) {
 			t.Errorf("durationText(%v) = %q, want %q", c.d, got, c.want)
 		}
 	}
+}
+
+func TestSpanText(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0 s", 59999 * time.Millisecond: "59 s", time.Minute: "1 min", 119 * time.Minute: "119 min", 150 * time.Minute: "2 h",
+	} {
+		if got := spanText(d); got != want {
+			t.Errorf("spanText(%v) = %q, want %q", d, got, want)
+		}
+	}
+}
+
+func TestParseSize(t *testing.T) {
+	for text, want := range map[string]int64{
+		"0":           0,
+		"4096":        4096,
+		"4096B":       4096,
+		"1 bytes":     1,
+		"10GiB":       10 << 30,
+		"500M":        500 << 20,
+		"1.5T":        3 << 39,
+		"1.5 TiB":     3 << 39,
+		"1k":          1024,
+		"1KB":         1000,
+		"1.5mb":       1500000,
+		"2P":          2 << 50,
+		"1EiB":        1 << 60,
+		"0.0001K":     0,
+		"976.6 KiB":   1000038,
+		"00010":       10,
+		"7.999999EiB": 9223370883933271201,
+	} {
+		if got, err := parseSize(text); err != nil || got != want {
+			t.Errorf("parseSize(%q) = %d, %v, want %d", text, got, err, want)
+		}
+	}
+	for _, text := range []string{
+		"", " ", "GiB", "-1", "+1", "1e9", "0x10", "1_000", "1/2", ".5", "1.", "1,5G", "1  G", " 1G", "1G ", "1GiBs", "1iB", "1Gi", "1KiBB",
+		"inf", "NaN", "8EiB", "9223372036854775808", "99999999999999999999999999999E", "\u0661G", "1G\n", "1\u212a", "1m\u0131b",
+	} {
+		if got, err := parseSize(text); err == nil {
+			t.Errorf("parseSize(%q) = %d, want an error", text, got)
+		} else if !strings.Contains(err.Error(), fmt.Sprintf("%q", text)) {
+			t.Errorf("parseSize(%q): %v", text, err)
+		}
+	}
+}
+
+func FuzzParseSize(f *testing.F) {
+	for _, text := range []string{"10GiB", "500M", "1.5 TiB", "4096", "1e9", "8EiB", "0.0001K"} {
+		f.Add(text)
+	}
+	f.Fuzz(func(t *testing.T, text string) {
+		n, err := parseSize(text)
+		if err != nil {
+			if n != 0 {
+				t.Errorf("parseSize(%q) = %d besides %v", text, n, err)
+			}
+			return
+		}
+		if n < 0 || strings.Trim(strings.ToUpper(text), "0123456789.KMGTPEIBYS ") != "" {
+			t.Errorf("parseSize(%q) = %d", text, n)
+		}
+		if again, err := parseSize(fmt.Sprint(n)); err != nil || again != n {
+			t.Errorf("%d bytes are read as %d, %v", n, again, err)
+		}
+		// What the program prints can be typed.
+		shown := humanSize(n)
+		if back, err := parseSize(shown); err != nil && !strings.Contains(shown, "e+") || err == nil && math.Abs(float64(back-n)) > float64(n)/1000 {
+			t.Errorf("%d bytes are shown as %q and read as %d, %v", n, shown, back, err)
+		}
+	})
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os/signal"
-	"path"
 	"regexp"
 	"strings"
 	"syscall"
@@ -13,17 +12,18 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/buttersink/buttersink/internal/job"
-	"github.com/buttersink/buttersink/internal/plan"
-	"github.com/buttersink/buttersink/internal/snapshot"
-	"github.com/buttersink/buttersink/internal/transfer"
+	"github.com/buttersink/buttersink/internal/store/local"
 )
 
 // syncOptions are the flags of sync.
 type syncOptions struct {
 	dryRun, delete, estimate, json bool
+	kernelSend, decompress         bool
 
-	exclude  []string
-	partSize int
+	exclude            []string
+	partSize           int
+	maxFull            sizeFlag
+	maxChain, parallel int
 }
 
 // newSync returns the command that brings one directory's snapshots to another.
@@ -33,8 +33,9 @@ func newSync(env *Env) *cobra.Command {
 		Use:   "sync [flags] SRC DST",
 		Short: "Bring the snapshots of one directory to another",
 		Long: `sync makes DST hold every snapshot that SRC holds. What is there already is
-kept; what is missing is sent as an increment from the nearest related snapshot
-that both sides have, and in full where there is none.
+kept; what is missing is sent as an increment from a related snapshot that both
+sides have, so that as little as possible is sent in all, and in full where there
+is none. "buttersink explain" tells why one snapshot is sent as it is.
 
 SRC is a directory with a slash at its end, for all snapshots below it, or one
 snapshot without a slash. DST is a directory; snapshots get the same paths below
@@ -47,8 +48,21 @@ the snapshot that they lie in.
 
 After: every snapshot that is reported as transferred is whole, read-only and on
 the disk, with the identity of its source. Nothing is ever overwritten. A snapshot
-that is on its way is called NAME.part; an interrupted run leaves nothing else
-behind, and the next one carries on with what is missing.
+that is on its way is called NAME.part. An interrupted run leaves nothing else
+behind but the last checkpoint of each stream, NAME.checkpoint-OFFSET.part, and
+the next run carries on from there.
+
+With --max-full, a full stream that is longer ends a run that nobody looks at
+(standard input or standard error is no terminal) with exit code 6 before
+anything is sent; on a terminal it is said, and sent. A missing parent is then
+found out before it has cost a night and a disk. 0 allows no full stream at all.
+
+Data that are compressed on the disk are sent compressed, to where that is
+possible, and are stored as they are. --decompress sends plain data in their
+place; the destination then compresses as it is mounted.
+
+While something is being sent, the machine does not go to sleep by itself, if the
+login manager (systemd-logind) can be asked for that.
 
 With --delete, snapshots inside DST that the directory of SRC does not hold are
 removed, after everything else has succeeded; what will go is said before. A run
@@ -59,7 +73,8 @@ Sending cannot be stopped with Ctrl-Z: a stopped send has to start again.`,
 		Example: `  buttersink sync -n /mnt/a/snaps/ /mnt/b/snaps/   show the plan, with exact sizes
   buttersink sync /mnt/a/snaps/ /mnt/b/snaps/      carry it out
   buttersink sync -d --exclude '.*-hourly' /mnt/a/snaps/ /mnt/b/snaps/
-  buttersink sync /mnt/a/snaps/monday /mnt/b/snaps/`,
+  buttersink sync /mnt/a/snaps/monday /mnt/b/snaps/
+  buttersink sync -q --max-full 20GiB /mnt/a/snaps/ /mnt/b/snaps/   in a timer`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 2 {
 				return usagef(cmd.CommandPath(), "want a source and a destination, got %d arguments", len(args))
@@ -77,6 +92,11 @@ Sending cannot be stopped with Ctrl-Z: a stopped send has to start again.`,
 	f.BoolVar(&o.json, "json", false, "print one JSON object a line on standard output")
 	f.StringArrayVar(&o.exclude, "exclude", nil, "leave out snapshots whose path matches `REGEX` at its start; may be repeated")
 	f.IntVar(&o.partSize, "part-size", 100, "size of the parts of an upload, in `MiB`; between btrfs directories it has no effect")
+	f.Var(&o.maxFull, "max-full", "without a terminal, stop before a full stream longer than `SIZE` (10GiB, 500M)")
+	f.IntVar(&o.maxChain, "max-chain", 0, "let no snapshot depend on more than `N` streams; between btrfs directories it has no effect")
+	f.IntVar(&o.parallel, "parallel", 0, "send up to `N` short streams at a time; 0 leaves it to the program")
+	f.BoolVar(&o.kernelSend, "kernel-send", false, "have full streams made by the kernel too; slower, for comparison")
+	f.BoolVar(&o.decompress, "decompress", false, "send plain data, also where the source stores them compressed")
 	return cmd
 }
 
@@ -87,14 +107,14 @@ func runSync(ctx context.Context, env *Env, command string, o *syncOptions, sour
 		show.close()
 		show.result(report, err)
 	}()
-	if o.partSize < 1 {
-		return usagef(command, "--part-size %d: want 1 MiB or more", o.partSize)
+	if err := o.check(command); err != nil {
+		return err
 	}
 	exclude, err := patterns(command, o.exclude)
 	if err != nil {
 		return err
 	}
-	src, err := openPlace(env, command, source, false)
+	src, err := openStore(env, command, source, false, o.source())
 	if err != nil {
 		return err
 	}
@@ -105,6 +125,7 @@ func runSync(ctx context.Context, env *Env, command string, o *syncOptions, sour
 	}
 	defer dst.Close()
 	defer keepRunning()()
+	show.ctx = ctx
 
 	engine := &job.Engine{Log: env.Log}
 	if !o.dryRun {
@@ -113,11 +134,42 @@ func runSync(ctx context.Context, env *Env, command string, o *syncOptions, sour
 	report, err = engine.Sync(ctx, src.Store, dst.Store, job.SyncOptions{
 		Selection: job.Selection{Name: src.name, Exclude: exclude},
 		Delete:    o.delete, DryRun: o.dryRun, Estimate: o.estimate,
+		MaxChain: o.maxChain, MaxFull: o.fullLimit(env), Parallel: o.parallel,
 		Who:       strings.Join([]string{"buttersink sync", src.arg, dst.arg}, " "),
 		Measuring: show.measuring, Planned: show.planned, Event: show.event, Removed: show.removed,
 	})
-	return explainSync(err, command, src)
+	return explainSync(err, command, src, destination, o.maxFull.given)
 }
+
+// check says what is wrong with the values of the flags.
+func (o *syncOptions) check(command string) error {
+	switch {
+	case o.partSize < 1:
+		return usagef(command, "--part-size %d: want 1 MiB or more", o.partSize)
+	case o.maxChain < 0:
+		return usagef(command, "--max-chain %d: want 1 or more, or 0 for no limit", o.maxChain)
+	case o.parallel < 0:
+		return usagef(command, "--parallel %d: want 1 or more, or 0 for as many as seem best", o.parallel)
+	}
+	return nil
+}
+
+// source is how the source makes its streams.
+func (o *syncOptions) source() local.Options {
+	return local.Options{KernelSend: o.kernelSend, Plain: o.decompress}
+}
+
+// fullLimit is the length of a full stream at which the run stops, 0 for none. A
+// person who looks on can stop it by hand.
+func (o *syncOptions) fullLimit(env *Env) int64 {
+	if o.maxFull.given == "" || env.attended() {
+		return 0
+	}
+	return max(o.maxFull.bytes, 1) // every stream is longer than that
+}
+
+// attended reports whether a person can read what is said, and interrupt it.
+func (env *Env) attended() bool { return env.StdinIsTerminal && env.StderrIsTerminal }
 
 // keepRunning keeps Ctrl-Z from stopping a send: the kernel would begin the
 // stream anew in the middle.
@@ -143,7 +195,10 @@ func patterns(command string, texts []string) ([]*regexp.Regexp, error) {
 }
 
 // explainSync gives the errors of the engine their exit codes and hints.
-func explainSync(err error, command string, src *opened) error {
+func explainSync(err error, command string, src *opened, destination, maxFull string) error {
+	if e, ok := errors.AsType[*job.FullError](err); ok {
+		return explainFull(e, src, destination, maxFull)
+	}
 	if e, ok := errors.AsType[*job.IncompleteError](err); ok {
 		return explainIncomplete(e)
 	}
@@ -182,129 +237,24 @@ func explainIncomplete(e *job.IncompleteError) error {
 	return x
 }
 
-// syncView shows people or machines what a sync does.
-type syncView struct {
-	env      *Env
-	o        *syncOptions
-	progress *progress
-	outlook  *job.Outlook
-}
-
-func newSyncView(env *Env, o *syncOptions) *syncView {
-	return &syncView{env: env, o: o, progress: env.newProgress(o.json)}
-}
-
-func (v *syncView) close() { v.progress.close() }
-
-func (v *syncView) say(format string, args ...any) { v.env.Log.Info(fmt.Sprintf(format, args...)) }
-
-// measuring tells that a test send is going on, which may take a while.
-func (v *syncView) measuring(s plan.Step) {
-	if v.o.json {
-		return
-	}
-	parent := "None"
-	if !s.Edge.IsFull() {
-		parent = s.Parent.ID.Short() + " " + s.Parent.Path
-	}
-	v.say("Measuring %s %s from %s", s.Snapshot.ID.Short(), s.Snapshot.Path, parent)
-}
-
-// planned shows the plan before anything is done.
-func (v *syncView) planned(o *job.Outlook) {
-	v.outlook = o
-	v.progress.expect(o)
-	if v.o.json {
-		v.progress.emit(recordOfPlan(o, v.o.dryRun))
-		return
-	}
-	sends, copies := 0, 0
-	for _, s := range o.Steps {
-		if s.Action == plan.Send {
-			sends++
-		} else {
-			copies++
+// explainFull says which full streams are too long, why they are full, and what
+// to do about it.
+func explainFull(e *job.FullError, src *opened, destination, limit string) error {
+	var lines []error
+	for _, s := range e.Steps {
+		size := "of unknown length"
+		if s.Size.Known {
+			size = sizeText(s.Size)
 		}
+		lines = append(lines, fmt.Errorf("%s, %s: %s", s.Path, size, s.Reason))
 	}
-	if o.Excluded > 0 {
-		v.say("Excluded: %d snapshots", o.Excluded)
+	head := fmt.Errorf("%s longer than --max-full %s, and nobody is at a terminal to decide: stopped before sending",
+		plural(len(e.Steps), "full stream would be", "full streams would be"), limit)
+	first := e.Steps[0].Path
+	return &exitError{
+		code: exitConflict,
+		err:  errors.Join(append([]error{head}, lines...)...),
+		hint: fmt.Sprintf("If that is right, run it from a terminal, or raise --max-full. If not, make a parent available: 'buttersink explain %s %s' says what speaks against each.",
+			shellWord(src.within(first)), shellWord(destination)),
 	}
-	v.say("Optimal synchronization:")
-	total := sizeText(o.Total())
-	if sends > 0 {
-		v.say("%s from %d diffs in %s", total, sends, o.Source)
-	}
-	if n := len(o.Keep) + copies; n > 0 {
-		v.say("0 bytes from %d diffs in %s", n, o.Destination)
-	}
-	v.say("%s from %d diffs in TOTAL", total, len(o.Steps)+len(o.Keep))
-	for _, k := range o.Keep {
-		v.say("Keep: %s %s", k.ID.Short(), o.DestinationHas.Where(k))
-	}
-	for _, p := range o.Problems {
-		v.env.Log.Warn(fmt.Sprintf("%s cannot be transferred: %s", o.SourceHolds.Where(p.Snapshot), p.Why))
-	}
-	if v.o.dryRun {
-		for _, s := range o.Steps {
-			v.say("WOULD: %s", v.stepLine(s))
-			v.say("       %s", s.Reason)
-		}
-	}
-	for _, s := range o.Remove {
-		v.say("%s: %s", map[bool]string{true: "WOULD: Delete subvolume", false: "Will delete subvolume"}[v.o.dryRun], s.Path)
-	}
-}
-
-// stepLine is the line of a step, as ButterSink writes it.
-func (v *syncView) stepLine(s plan.Step) string {
-	where := func(snap snapshot.Snapshot) string { return snap.ID.Short() + " " + v.outlook.SourceHolds.Where(snap) }
-	if s.Action == plan.Copy {
-		return fmt.Sprintf("Copy: %s to %s", where(s.Snapshot), path.Join(v.outlook.DestinationHas.Dir, s.Path))
-	}
-	parent := "None"
-	if !s.Edge.IsFull() {
-		parent = where(s.Parent)
-	}
-	return fmt.Sprintf("Xfer: %s from %s (%s)", where(s.Snapshot), parent, sizeText(s.Size))
-}
-
-// event shows what happens to a step.
-func (v *syncView) event(e transfer.Event) {
-	if !v.o.json && e.Kind == transfer.StepBegun && e.Try <= 1 {
-		v.say("%s", v.stepLine(v.outlook.Steps[e.Step-1]))
-	}
-	v.progress.event(e)
-}
-
-func (v *syncView) removed(s snapshot.Snapshot, err error) {
-	if v.o.json {
-		v.progress.emit(removedRecord{Event: "removed", ID: s.ID, Path: validText(s.Path), Error: errorText(err)})
-		return
-	}
-	if err == nil {
-		v.say("Delete subvolume %s", s.Path)
-	}
-}
-
-// result ends what was shown.
-func (v *syncView) result(r *job.SyncReport, err error) {
-	record := resultRecord{Event: "result", OK: err == nil, Exit: judge(err).code, DryRun: v.o.dryRun, Error: errorText(err)}
-	if r != nil {
-		record.Kept, record.Removed = r.Kept, len(r.Removed)
-		record.Transferred, record.Bytes = r.Transferred, r.Bytes
-	}
-	if v.o.json {
-		v.progress.emit(record)
-		return
-	}
-	if err == nil && !v.o.dryRun {
-		v.say("Done: %d transferred (%s), %d kept, %d removed", record.Transferred, humanSize(record.Bytes), record.Kept, record.Removed)
-	}
-}
-
-func errorText(err error) string {
-	if err == nil {
-		return ""
-	}
-	return validText(redact(err.Error()))
 }

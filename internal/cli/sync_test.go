@@ -32,7 +32,7 @@ func TestExplainSync(t *testing.T) {
 		{"the same place", &job.SamePlaceError{Place: "x"}, exitUsage, ""},
 		{"planning anew found nothing", &job.IncompleteError{Wanted: 2, Done: 1, Failures: []error{&job.NoSnapshotsError{}}}, exitPartly, "carries on with the rest"},
 	} {
-		err := explainSync(tt.err, "buttersink sync", &opened{place: place{arg: "/a/"}})
+		err := explainSync(tt.err, "buttersink sync", &opened{place: place{arg: "/a/"}}, "/b/", "")
 		if got := judge(err).code; got != tt.code {
 			t.Errorf("%s: exit code %d, want %d", tt.name, got, tt.code)
 		}

@@ -81,17 +81,46 @@ type opened struct {
 	store.Store
 }
 
-// openPlace opens the store that an argument names: the composition root.
+// openPlace opens the store that an argument names.
 func openPlace(env *Env, command, arg string, destination bool) (*opened, error) {
+	return openStore(env, command, arg, destination, local.Options{})
+}
+
+// openStore opens the store that an argument names, with options for a btrfs
+// directory: the composition root.
+func openStore(env *Env, command, arg string, destination bool, opt local.Options) (*opened, error) {
 	p, err := parsePlace(arg, destination)
 	if err != nil {
 		return nil, &usageError{command: command, err: err}
 	}
-	st, err := local.Open(p.dir, local.Options{Log: env.Log})
+	opt.Log = env.Log
+	st, err := local.Open(p.dir, opt)
 	if err != nil {
 		return nil, p.explain(err)
 	}
 	return &opened{place: p, Store: st}, nil
+}
+
+// within is the argument that names one snapshot of the place, given its path.
+func (p place) within(path string) string {
+	if p.name != "" {
+		return p.arg
+	}
+	arg := p.arg
+	if !strings.HasSuffix(arg, "/") { // ".", ".."
+		arg += "/"
+	}
+	return arg + path
+}
+
+// shellWord writes a word as a shell reads it.
+func shellWord(s string) string {
+	if s != "" && !strings.ContainsFunc(s, func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("/._-+:,@%=", r))
+	}) {
+		return s
+	}
+	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
 // explain adds what to do about a directory that cannot be opened.

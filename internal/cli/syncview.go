@@ -1,0 +1,184 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strings"
+
+	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/plan"
+	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/transfer"
+)
+
+// syncView shows people or machines what a sync does.
+type syncView struct {
+	env      *Env
+	o        *syncOptions
+	progress *progress
+	outlook  *job.Outlook
+
+	ctx     context.Context // of the run
+	release func()          // lets the machine sleep again
+}
+
+func newSyncView(env *Env, o *syncOptions) *syncView {
+	return &syncView{env: env, o: o, progress: env.newProgress(o.json)}
+}
+
+func (v *syncView) close() {
+	v.progress.close()
+	if v.release != nil {
+		v.release()
+		v.release = nil
+	}
+}
+
+func (v *syncView) say(format string, args ...any) { v.env.Log.Info(fmt.Sprintf(format, args...)) }
+
+// measuring tells that a test send is going on, which may take a while.
+func (v *syncView) measuring(s plan.Step) {
+	if v.o.json {
+		return
+	}
+	parent := "None"
+	if !s.Edge.IsFull() {
+		parent = s.Parent.ID.Short() + " " + s.Parent.Path
+	}
+	v.say("Measuring %s %s from %s", s.Snapshot.ID.Short(), s.Snapshot.Path, parent)
+}
+
+// planned shows the plan before anything is done.
+func (v *syncView) planned(o *job.Outlook) {
+	v.outlook = o
+	v.progress.begin()
+	if v.o.json {
+		v.progress.emit(recordOfPlan(o, v.o.dryRun))
+		return
+	}
+	sends, copies := 0, 0
+	for _, s := range o.Steps {
+		if s.Action == plan.Send {
+			sends++
+		} else {
+			copies++
+		}
+	}
+	if o.Excluded > 0 {
+		v.say("Excluded: %d snapshots", o.Excluded)
+	}
+	v.say("Optimal synchronization:")
+	total := sizeText(o.Total())
+	if sends > 0 {
+		v.say("%s from %d diffs in %s", total, sends, o.Source)
+	}
+	if n := len(o.Keep) + copies; n > 0 {
+		v.say("0 bytes from %d diffs in %s", n, o.Destination)
+	}
+	v.say("%s from %d diffs in TOTAL", total, len(o.Steps)+len(o.Keep))
+	for _, k := range o.Keep {
+		v.say("Keep: %s %s", k.ID.Short(), o.DestinationHas.Where(k))
+	}
+	for _, p := range o.Problems {
+		v.env.Log.Warn(fmt.Sprintf("%s cannot be transferred: %s", o.SourceHolds.Where(p.Snapshot), p.Why))
+	}
+	if v.o.dryRun {
+		for _, s := range o.Steps {
+			v.say("WOULD: %s", v.stepLine(s))
+			v.say("       %s", s.Reason)
+			if line := v.clonesLine(s); line != "" {
+				v.say("       %s", line)
+			}
+		}
+	}
+	v.warnFull(o)
+	for _, s := range o.Remove {
+		v.say("%s: %s", map[bool]string{true: "WOULD: Delete subvolume", false: "Will delete subvolume"}[v.o.dryRun], s.Path)
+	}
+}
+
+// warnFull says on a terminal what would have ended a run without one.
+func (v *syncView) warnFull(o *job.Outlook) {
+	if v.o.maxFull.given == "" || !v.env.attended() {
+		return
+	}
+	for _, s := range o.Steps {
+		if s.Action == plan.Send && s.Edge.IsFull() && (!s.Size.Known || s.Size.Bytes > v.o.maxFull.bytes) {
+			v.env.Log.Warn(fmt.Sprintf("%s is longer than --max-full %s (%s): %s", o.SourceHolds.Where(s.Snapshot), v.o.maxFull.given, sizeText(s.Size), s.Reason))
+		}
+	}
+}
+
+// clonesLine names the snapshots whose data a stream need not carry again.
+func (v *syncView) clonesLine(s plan.Step) string {
+	if len(s.Clones) == 0 {
+		return ""
+	}
+	var names []string
+	for _, c := range s.Clones[:min(len(s.Clones), 3)] {
+		names = append(names, c.Path)
+	}
+	line := "shares data with " + strings.Join(names, ", ")
+	if more := len(s.Clones) - len(names); more > 0 {
+		line += fmt.Sprintf(" and %d more", more)
+	}
+	return line
+}
+
+// stepLine is the line of a step, as ButterSink writes it.
+func (v *syncView) stepLine(s plan.Step) string {
+	where := func(snap snapshot.Snapshot) string { return snap.ID.Short() + " " + v.outlook.SourceHolds.Where(snap) }
+	if s.Action == plan.Copy {
+		return fmt.Sprintf("Copy: %s to %s", where(s.Snapshot), path.Join(v.outlook.DestinationHas.Dir, s.Path))
+	}
+	parent := "None"
+	if !s.Edge.IsFull() {
+		parent = where(s.Parent)
+	}
+	return fmt.Sprintf("Xfer: %s from %s (%s)", where(s.Snapshot), parent, sizeText(s.Size))
+}
+
+// event shows what happens to a step.
+func (v *syncView) event(e transfer.Event) {
+	if e.Kind == transfer.StepBegun && e.Action == plan.Send && v.release == nil {
+		v.release = v.env.KeepAwake(v.ctx, "Sending snapshots", v.env.Log)
+	}
+	if !v.o.json && e.Kind == transfer.StepBegun && e.Try <= 1 {
+		v.say("%s", v.stepLine(v.outlook.Steps[e.Step-1]))
+	}
+	v.progress.event(e)
+}
+
+func (v *syncView) removed(s snapshot.Snapshot, err error) {
+	if v.o.json {
+		v.progress.emit(removedRecord{Event: "removed", ID: s.ID, Path: validText(s.Path), Error: errorText(err)})
+		return
+	}
+	if err == nil {
+		v.say("Delete subvolume %s", s.Path)
+	}
+}
+
+// result ends what was shown.
+func (v *syncView) result(r *job.SyncReport, err error) {
+	record := resultRecord{Event: "result", OK: err == nil, Exit: judge(err).code, DryRun: v.o.dryRun, Error: errorText(err)}
+	if r != nil {
+		record.Kept, record.Removed = r.Kept, len(r.Removed)
+		record.Transferred, record.Bytes = r.Transferred, r.Bytes
+	}
+	if v.o.json {
+		v.progress.emit(record)
+		return
+	}
+	if err == nil && !v.o.dryRun {
+		v.say("Done: %d transferred (%s), %d kept, %d removed", record.Transferred, humanSize(record.Bytes), record.Kept, record.Removed)
+	}
+}
+
+func errorText(err error) string {
+	if err == nil {
+		return ""
+	}
+	return validText(redact(err.Error()))
+}
