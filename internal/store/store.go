@@ -55,8 +55,8 @@ type Request struct {
 // Source is a store that gives back streams.
 type Source interface {
 	// Open starts the stream of an edge between two snapshots of the store.
-	// Both have to be in its last List, or have been committed to the same
-	// Store since; ErrNotFound says which is not. Reading to the end includes
+	// Both, and the clone sources, have to be in its last List, or have been
+	// committed to the same Store since; ErrNotFound says which is not. Reading to the end includes
 	// the END command; closing earlier stops the sender, and so does the end of
 	// ctx. The same request gives the same stream again, as a rule.
 	Open(ctx context.Context, r Request) (io.ReadCloser, error)
@@ -127,7 +127,9 @@ type Resumer interface {
 	// out and is durable; the zero Mark if it begins at the start. The first
 	// Write is given what follows that place in a stream that has the same
 	// digest up to there. Who cannot give that closes the Writer and asks for
-	// another with Want.Fresh.
+	// another with Want.Fresh. After Close without Commit the next Writer for the
+	// same edge and path may carry on in turn; what stays for it is a partial
+	// that List shows, and is gone after Commit, or when it has been removed.
 	Resumed() Mark
 }
 
@@ -172,10 +174,13 @@ type Measurer interface {
 // SizeKeeper is a store that keeps the known lengths of streams beside its
 // snapshots, where other machines find them.
 type SizeKeeper interface {
-	// KnownSizes returns what the store has noted about the streams of its
-	// snapshots. What cannot be read is left out, with a warning in the log.
+	// KnownSizes returns what the store has noted about the streams of the
+	// snapshots in its last List. What cannot be read is left out, with a
+	// warning in the log.
 	KnownSizes(ctx context.Context) (map[snapshot.Edge]int64, error)
-	// KeepSizes notes the lengths of streams that make the snapshot at a path.
+	// KeepSizes notes the lengths of streams that make the snapshot at a path,
+	// beside those noted before. They go with the snapshot. Those of full streams
+	// may be left out. It refuses the paths that Create refuses for what they are.
 	KeepSizes(ctx context.Context, path string, sizes map[snapshot.Edge]int64) error
 }
 
