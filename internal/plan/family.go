@@ -23,17 +23,24 @@ func newFamilies(inv *snapshot.Inventory) *families {
 		f.join(child, parent)
 	}
 	for _, s := range inv.Snapshots {
+		if inv.Archive {
+			f.index(s.ID) // it has no subvolumes
+			continue
+		}
 		if s.Parent.IsZero() {
 			f.index(s.UUID)
 			continue
 		}
 		f.join(s.UUID, s.Parent)
 	}
+	// An archive knows nobody's parents but those of its streams.
+	for _, e := range inv.Edges {
+		if !e.IsFull() {
+			f.unite(f.index(e.To), f.index(e.From))
+		}
+	}
 	return f
 }
-
-// of returns the number of the family to which a UUID belongs.
-func (f *families) of(id snapshot.ID) int { return f.find(f.index(id)) }
 
 func (f *families) index(id snapshot.ID) int {
 	i, ok := f.number[id]
@@ -58,22 +65,26 @@ func (f *families) find(i int) int {
 func (f *families) join(child, parent snapshot.ID) {
 	c, p := f.index(child), f.index(parent)
 	f.made[c] = p
-	c, p = f.find(c), f.find(p)
-	f.leader[max(c, p)] = min(c, p)
+	f.unite(c, p)
 }
 
-// hops counts the steps from one subvolume up to a common ancestor and down to
-// the other; farthest stands for that many and more.
-func (f *families) hops(a, b snapshot.ID) int {
+func (f *families) unite(a, b int) {
+	a, b = f.find(a), f.find(b)
+	f.leader[max(a, b)] = min(a, b)
+}
+
+// hops counts the steps from one subvolume, by its number, up to a common
+// ancestor and down to the other; farthest stands for that many and more.
+func (f *families) hops(a, b int) int {
 	var up [farthest]int
 	n := 0
-	for x := f.index(a); x >= 0 && n < farthest; x = f.made[x] {
+	for x := a; x >= 0 && n < farthest; x = f.made[x] {
 		up[n] = x
 		n++
 	}
 	least := farthest
 	down := 0
-	for y := f.index(b); y >= 0 && down < least; y = f.made[y] {
+	for y := b; y >= 0 && down < least; y = f.made[y] {
 		if i := slices.Index(up[:n], y); i >= 0 {
 			least = min(least, i+down)
 		}

@@ -1,37 +1,106 @@
 // Package plan decides what to do about two inventories: which snapshots to
 // send, in which order, and each from which parent. It is pure: the same
-// inventories and wishes give the same plan, and nothing is looked up, timed or
-// printed here.
+// inventories, wishes and sizes give the same plan, and nothing is looked up,
+// timed or printed here. It looks at no stream and knows no store.
+//
+//	for _, e := range plan.Candidates(src, dst, wish) { measure(e) }
+//	p := plan.Sync(src, dst, wish, measured)
 //
 // # The model
 //
-// A wanted snapshot that the destination lacks becomes one [Step]. It is an
-// increment from the nearest suitable parent, and a full stream where there is
-// none. A parent is suitable when
+// A plan is a choice of edges in a graph. Its nodes are nothing, and the
+// snapshots of the source; an edge is a stream, full (from nothing) or from one
+// snapshot to another. What the destination holds is there from the start, inside
+// of its directory or outside; what is chosen has to lead from there, or from
+// nothing, to everything that is wanted. An edge costs
 //
-//   - it is of the same family on the source: made from the same subvolume, or
+//   - 1 for every byte that is sent;
+//   - 1/16 for every byte that is stored and would not have to be anyway: all of
+//     them at an archive (snapshot.Inventory.Archive), those of a snapshot that
+//     is not wanted at a live destination;
+//   - at an archive, for the risk that its chain breaks, the bytes of the whole
+//     chain from its full stream on, times 2^(n-6) for a chain of n streams. A
+//     live destination carries out every stream and holds the result, so there
+//     chains break nothing and cost nothing.
+//
+// What an archive holds costs nothing. Wish.MaxChain is never exceeded by what
+// is added to an archive.
+//
+// An archive has a snapshot only if whole chains of its streams lead to it; if
+// one lacks something in the middle, sending that makes it whole again. As a
+// source it gives back its streams and no others.
+//
+// # Parents
+//
+// A live source can make the stream of any edge. Considered are edges from a
+// snapshot that
+//
+//   - is of the same family on the source: made from the same subvolume, or
 //     one was made from the other, directly or through others, received copies
 //     included. Snapshots that merely share a directory are never parents;
-//   - the destination holds it, or will after an earlier step;
-//   - on both sides it is still what its identity promises: snapshot.Trust, and
+//   - the destination holds, or will after an earlier step;
+//   - on both sides is still what its identity promises: snapshot.Trust, and
 //     for one that is a side's own, nothing changed since it was made, or the
 //     transaction number that the other side knows.
 //
 // What the destination has is kept under the same condition; else it is a
 // [Problem].
 //
-// Nearest is counted first in steps of "was made from" (two between siblings, and
-// between a snapshot and one of what was restored from it), then in
-// generations. Snapshots newer than what the destination has of
-// the family follow in ascending order, older ones in descending order, so that
-// each can start from its neighbour.
+// Of those, the 4 nearest older and 3 nearest newer ones are candidates, and of
+// what the destination has already the 2 nearest older ones and the nearest
+// newer one. Nearest is counted first in steps of "was made from" (two between
+// siblings, and between a snapshot and one of what was restored from it), then in
+// generations. In a family of more than 48, relatives are sought along these
+// steps with a bounded number of looks, so that a far one may be missed.
+//
+// A snapshot that is not wanted is sent as an intermediate where that is cheaper,
+// to its own relative path, if nothing is there and nothing wanted lies in it: of
+// a live source one that is nearest to several wanted ones, when the sizes of its
+// edges are known; of an archive any. One that lies outside of the source's
+// directory is never sent; it is a parent only if the destination holds it.
+//
+// # Sizes
+//
+// Where the caller knows no size of an edge it is guessed from what the listing
+// says, such that nearer parents come out shorter, and a full stream is never
+// shorter than an increment. Where nothing is known at all about a live source
+// and destination, the nearest of those that are there by then is the parent:
+// snapshots newer than what the destination has of the family follow in ascending
+// order, older ones in descending order, so that each can start from its
+// neighbour. A full stream is taken in place of an increment only if it is known
+// to be shorter than what is known of the increment, or for the sake of the
+// chain.
+//
+// # How good a plan is
+//
+// Among the edges considered, and by the sizes reckoned with, a plan is the
+// cheapest
+//
+//   - without intermediates at a live destination, for any number of snapshots;
+//   - with intermediates there, if in each independent part up to 8 are wanted,
+//     or up to 10 could be intermediates;
+//   - at an archive, in parts of up to 6 snapshots, and in most of up to 9.
+//
+// Finding the cheapest is NP-hard beyond. There, the best of several trees is
+// improved step by step. One of them is what ButterSink's search by levels
+// finds, so that no plan is dearer than that. Plan.Bound says what no plan can be
+// cheaper than; it equals Plan.Cost where the plan is known to be the cheapest.
+//
+// # Order and clone sources
+//
+// A step comes after that of its parent. Steps of a family stand together, in
+// the order of their content as far as that goes; who runs several at a time
+// takes the first whose parents are done, and so comes to the next families.
+// The clone sources of a step, at most [MaxClones], are of its family, and are
+// either held by the destination from the start or ancestors of its parent in the
+// plan: they add nothing to wait for. There are none at an archive, whose streams
+// shall need nothing but their parent.
+//
+// Memory is a few hundred bytes for every snapshot and edge.
 package plan
 
 import (
 	"cmp"
-	"fmt"
-	"maps"
-	"path"
 	"slices"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -57,11 +126,18 @@ type Step struct {
 	Snapshot, Parent snapshot.Snapshot
 	// Clones are further snapshots that both sides hold when the step's turn has
 	// come, as the source holds them; the stream may refer to data in them.
+	// The nearest come first.
 	Clones []snapshot.Snapshot
 	// Path is where the snapshot goes, relative to the destination's directory.
 	Path string
-	// Size is the expected length of the stream. Sync leaves it unknown.
+	// Size is the expected length of the stream, if the caller's Sizes knew it.
 	Size snapshot.Size
+	// Intermediate is set for a snapshot that is not wanted, but from which others
+	// start.
+	Intermediate bool
+	// Chain is how many streams an archive then needs to give the snapshot back;
+	// 0 where the destination is none.
+	Chain int
 	// Reason says, for people, why this step is as it is.
 	Reason string
 }
@@ -84,6 +160,13 @@ type Plan struct {
 	Problems []Problem
 	// Remove is what goes from the destination after every step has succeeded.
 	Remove []snapshot.Snapshot
+
+	// Cost is the cost of the steps, in bytes, and Bound what no choice of the
+	// edges considered can be below; they are equal where the plan is known to be
+	// the cheapest. Where sizes had to be guessed, both rest on guesses.
+	Cost, Bound int64
+	// Guessed counts the steps whose sizes were guessed.
+	Guessed int
 }
 
 // Total returns the sum of the sizes of the steps that send, as far as they are
@@ -120,248 +203,36 @@ type Wish struct {
 // the Size is not Known, the plan makes do with what the inventories say.
 type Sizes func(snapshot.Edge) snapshot.Size
 
-// Sync plans how dst comes to hold what is wished of src.
+// Sync plans how dst comes to hold what is wished of src. Every wanted snapshot
+// that the source holds is in exactly one of Keep, Steps and Problems.
 func Sync(src, dst *snapshot.Inventory, w Wish, sizes Sizes) *Plan {
-	p := &Plan{}
-	fam := newFamilies(src)
-	s := sync{src: src, dst: dst, fam: fam, have: map[int][]snapshot.Snapshot{}}
-
-	for _, there := range dst.Snapshots {
-		if here, ok := src.Find(there.ID); ok && s.why(here, there) == "" {
-			f := fam.of(here.UUID)
-			s.have[f] = append(s.have[f], here)
-		}
-	}
-
-	missing := map[int][]snapshot.Snapshot{}
-	var order []int // of families, as their first snapshots are wished for
-	for _, id := range w.Want {
-		want, ok := src.Find(id)
-		if !ok {
-			continue
-		}
-		if known, ok := w.Known[id]; ok {
-			p.Problems = append(p.Problems, known)
-			continue
-		}
-		if want.Trust == snapshot.Touched {
-			p.Problems = append(p.Problems, Problem{Snapshot: want, Path: want.Path, Why: "it was made writable and changed after it was received, so it is not the snapshot that its UUID names; make a new snapshot of it and remove this one"})
-			continue
-		}
-		there, held := dst.Find(id)
-		differs := ""
-		if held {
-			differs = s.why(want, there)
-		}
-		if above, ok := s.above(want, w.Want); ok {
-			p.Problems = append(p.Problems, Problem{Snapshot: want, Path: want.Path, Conflict: true, Why: fmt.Sprintf("it lies in the snapshot %s, in which nothing can be made; sync it by itself", above)})
-			continue
-		}
-		switch taken := dst.Occupied[want.Path]; {
-		case held && !there.Outside && differs != "":
-			p.Problems = append(p.Problems, Problem{Snapshot: want, Path: there.Path, Conflict: true, Why: fmt.Sprintf("the destination has it, but it %s; remove one of the two", differs)})
-		case held && !there.Outside:
-			p.Keep = append(p.Keep, there)
-		case taken != "":
-			p.Problems = append(p.Problems, Problem{Snapshot: want, Path: want.Path, Why: "its place is taken by " + taken, Conflict: true})
-		case held && differs == "":
-			p.Steps = append(p.Steps, Step{
-				Action: Copy, Edge: snapshot.Edge{To: id}, Snapshot: want, Path: want.Path, Size: snapshot.ExactSize(0),
-				Reason: fmt.Sprintf("the destination's file system has it already, at %s", there.Path),
-			})
-		default:
-			f := fam.of(want.UUID)
-			if missing[f] == nil {
-				order = append(order, f)
-			}
-			missing[f] = append(missing[f], want)
-		}
-	}
-	// What was wanted when it failed, and is not there any more.
-	gone := slices.DeleteFunc(slices.Collect(maps.Keys(w.Known)), func(id snapshot.ID) bool {
-		_, there := src.Find(id)
-		return there && slices.Contains(w.Want, id)
-	})
-	slices.SortFunc(gone, func(a, b snapshot.ID) int { return cmp.Compare(w.Known[a].Path, w.Known[b].Path) })
-	for _, id := range gone {
-		p.Problems = append(p.Problems, w.Known[id])
-	}
-	for _, f := range order {
-		p.Steps = append(p.Steps, s.family(f, missing[f])...)
-	}
-	if w.Delete {
-		p.Remove = removals(src, dst)
-	}
-	return p
+	return decide(src, dst, w, sizes).plan
 }
 
-// above returns the path of a wanted snapshot in which another one lies, unless
-// the destination has that one already.
-func (s *sync) above(want snapshot.Snapshot, wanted []snapshot.ID) (string, bool) {
-	if there, ok := s.dst.Find(want.ID); ok && !there.Outside {
-		return "", false
+// Candidates returns the edges among which sizes can make a difference to what
+// Sync decides, and the only candidate for a snapshot where there is but one, so
+// that the length of its stream is known. The useful ones come first: the best
+// guess for every snapshot and the full streams with which families begin, then
+// the second best, and so on; then those of intermediates; last, for an archive,
+// the other full streams, with which chains may be begun anew. Of a source that
+// is an archive all sizes are known, so there are none.
+func Candidates(src, dst *snapshot.Inventory, w Wish) []snapshot.Edge {
+	if src.Archive {
+		return nil
 	}
-	if s.wanted == nil {
-		s.wanted = map[string]bool{}
-		for _, id := range wanted {
-			if snap, ok := s.src.Find(id); ok {
-				s.wanted[snap.Path] = true
-			}
+	s := newSync(src, dst, w, nil)
+	_, missing := s.sort()
+	g := s.graph(missing)
+	order := make([]int, 0, len(g.arcs))
+	for i, a := range g.arcs {
+		if a.round >= 0 {
+			order = append(order, i)
 		}
 	}
-	for dir := path.Dir(want.Path); dir != "." && dir != "/"; dir = path.Dir(dir) {
-		if s.wanted[dir] {
-			return dir, true
-		}
+	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(g.arcs[a].round, g.arcs[b].round) })
+	edges := make([]snapshot.Edge, len(order))
+	for k, i := range order {
+		edges[k] = g.arcs[i].edge
 	}
-	return "", false
-}
-
-// Candidates returns the edges of which Sync would choose, as far as sizes can
-// make a difference to it, best guess first.
-func Candidates(src, dst *snapshot.Inventory, w Wish) []snapshot.Edge { return nil }
-
-// removals lists what the destination's directory holds and the source's does
-// not, every copy of it.
-func removals(src, dst *snapshot.Inventory) []snapshot.Snapshot {
-	var gone []snapshot.Snapshot
-	for _, there := range dst.Inside() {
-		if here, ok := src.Find(there.ID); ok && !here.Outside {
-			continue
-		}
-		for _, s := range append([]snapshot.Snapshot{there}, there.Copies...) {
-			if !s.Outside {
-				s.Copies = nil
-				gone = append(gone, s)
-			}
-		}
-	}
-	return gone
-}
-
-// sync is the state of one planning.
-type sync struct {
-	src, dst *snapshot.Inventory
-	fam      *families
-	// have holds, for each family, the source's snapshots from which an
-	// increment can start at this point of the plan.
-	have map[int][]snapshot.Snapshot
-	// wanted has the paths of what is wanted, once above has been asked.
-	wanted map[string]bool
-}
-
-// why says why a snapshot that both sides hold is not the same on both, or
-// nothing if it is.
-func (s *sync) why(here, there snapshot.Snapshot) string {
-	switch {
-	case here.Trust == snapshot.Touched:
-		return "has been changed on the source since it was received there"
-	case there.Trust == snapshot.Touched:
-		return "has been changed at the destination since it was received"
-	case !here.Received && !here.Pristine && here.Transid != there.Transid:
-		return "has been changed on the source since it was sent"
-	case !there.Received && !there.Pristine && here.Transid != there.Transid:
-		return "has been changed at the destination since it was sent from there"
-	}
-	return ""
-}
-
-// family plans all missing snapshots of one family.
-func (s *sync) family(f int, missing []snapshot.Snapshot) []Step {
-	scale := s.scale(f)
-	older := scale.older
-	slices.SortFunc(missing, older)
-	// Snapshots older than all that is there go last, the youngest first, so
-	// that each has its neighbour to start from.
-	split := 0
-	if have := s.have[f]; len(have) > 0 {
-		first := slices.MinFunc(have, older)
-		for split < len(missing) && older(missing[split], first) < 0 {
-			split++
-		}
-	}
-	before := slices.Clone(missing[:split])
-	slices.Reverse(before)
-
-	var steps []Step
-	for _, want := range append(slices.Clone(missing[split:]), before...) {
-		step := Step{Action: Send, Snapshot: want, Path: want.Path, Edge: snapshot.Edge{To: want.ID}}
-		if parent, ok := scale.nearest(want, s.have[f]); ok {
-			step.Parent, step.Edge.From = parent, parent.ID
-			step.Reason = fmt.Sprintf("increment from %s, the nearest of its family that the destination has by then", parent.Path)
-		} else {
-			step.Reason = s.whyFull(f)
-		}
-		steps = append(steps, step)
-		s.have[f] = append(s.have[f], want)
-	}
-	return steps
-}
-
-// whyFull explains why nothing of a family can serve as a parent.
-func (s *sync) whyFull(f int) string {
-	for _, there := range s.dst.Snapshots {
-		here, ok := s.src.Find(there.ID)
-		if !ok || s.fam.of(here.UUID) != f {
-			continue
-		}
-		if why := s.why(here, there); why != "" {
-			return fmt.Sprintf("full: %s %s", there.Path, why)
-		}
-	}
-	return "full: the destination has no snapshot of its family that the source has too"
-}
-
-// scale tells how to count generations in one family. Where all of it came with
-// streams, the numbers of the file system that it came from tell more than those
-// of the one that holds the copies, which may have arrived in any order.
-type scale struct {
-	origin bool
-	fam    *families
-}
-
-func (s *sync) scale(f int) scale {
-	for _, snap := range s.src.Snapshots {
-		if s.fam.of(snap.UUID) == f && (!snap.Received || snap.Transid == 0) {
-			return scale{fam: s.fam}
-		}
-	}
-	return scale{origin: true, fam: s.fam}
-}
-
-func (c scale) generation(s snapshot.Snapshot) uint64 {
-	if c.origin {
-		return s.Transid
-	}
-	return s.Generation
-}
-
-// nearest picks the parent for want.
-func (c scale) nearest(want snapshot.Snapshot, have []snapshot.Snapshot) (snapshot.Snapshot, bool) {
-	if len(have) == 0 {
-		return snapshot.Snapshot{}, false
-	}
-	return slices.MinFunc(have, func(a, b snapshot.Snapshot) int {
-		return cmp.Or(
-			cmp.Compare(c.fam.hops(want.UUID, a.UUID), c.fam.hops(want.UUID, b.UUID)),
-			cmp.Compare(c.distance(want, a), c.distance(want, b)),
-			c.older(a, b),
-		)
-	}), true
-}
-
-// older orders snapshots of one family by the time of their content.
-func (c scale) older(a, b snapshot.Snapshot) int {
-	return cmp.Or(
-		cmp.Compare(c.generation(a), c.generation(b)),
-		a.Created.Compare(b.Created),
-		cmp.Compare(a.Path, b.Path),
-		slices.Compare(a.ID[:], b.ID[:]),
-	)
-}
-
-// distance counts the generations between two snapshots.
-func (c scale) distance(a, b snapshot.Snapshot) uint64 {
-	x, y := c.generation(a), c.generation(b)
-	return max(x, y) - min(x, y)
+	return edges
 }

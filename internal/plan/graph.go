@@ -1,0 +1,257 @@
+package plan
+
+import (
+	"cmp"
+	"slices"
+
+	"github.com/buttersink/buttersink/internal/snapshot"
+)
+
+// Which parents are considered for a snapshot of a live source.
+const (
+	// olderParents and newerParents are how many of those that the destination
+	// has or is to have are considered to either side of a snapshot.
+	olderParents, newerParents = 4, 3
+	// olderThere and newerThere are how many of those that it has already.
+	olderThere, newerThere = 2, 1
+	// hubs is how many unwanted snapshots of a family may serve as intermediates.
+	hubs = 16
+)
+
+// node is a snapshot in the graph; the first node stands for nothing.
+type node struct {
+	relative int // number in the kinship
+	// there is set for what streams can start from right away, with the chain
+	// that leads to it at an archive.
+	there bool
+	chain chain
+	must  bool
+	// level is the order within the family in which steps are best taken.
+	level int
+}
+
+// arc is an edge of the graph.
+type arc struct {
+	from, to int // nodes; 0 for nothing
+	edge     snapshot.Edge
+	// size is what is known of the stream; bytes what is reckoned with.
+	size  snapshot.Size
+	bytes float64
+	// held is set for a stream that the destination keeps already.
+	held bool
+	// rank is how good a guess the parent is, 0 for the best; for people and for
+	// breaking ties.
+	rank int
+	// round is when Candidates offers the edge; negative for never.
+	round int
+	// idle is set for one that is of no use without a known size.
+	idle bool
+}
+
+const (
+	hubRound  = 100 // edges of intermediates
+	fullRound = 101 // full streams that are not needed
+)
+
+// graph is all that can be done.
+type graph struct {
+	s      *sync
+	nodes  []node
+	number map[snapshot.ID]int
+	arcs   []arc
+	in     [][]int // arcs by target
+}
+
+// of returns the relative that a node stands for.
+func (g *graph) of(n int) *relative { return &g.s.kin.all[g.nodes[n].relative] }
+
+func (g *graph) add(relative int, n node) int {
+	n.relative = relative
+	id := g.s.kin.all[relative].snap.ID
+	g.number[id] = len(g.nodes)
+	g.nodes = append(g.nodes, n)
+	return len(g.nodes) - 1
+}
+
+// graph makes the graph in which the missing snapshots have to be reached.
+func (s *sync) graph(missing []snapshot.Snapshot) *graph {
+	g := &graph{s: s, nodes: make([]node, 1, len(missing)+len(s.there)+1), number: map[snapshot.ID]int{}}
+	g.nodes[0] = node{relative: -1, there: true}
+	must := map[int]bool{}
+	for _, m := range missing {
+		must[s.kin.number[m.ID]] = true
+	}
+	for i := range s.kin.all {
+		id := s.kin.all[i].snap.ID
+		switch {
+		case s.there[id]:
+			g.add(i, node{there: true, chain: s.chains[id]})
+		case must[i]:
+			g.add(i, node{must: true})
+		}
+	}
+	if s.src.Archive {
+		g.stored()
+	} else {
+		g.made()
+	}
+	if s.dst.Archive {
+		g.kept()
+	}
+	g.in = make([][]int, len(g.nodes))
+	for i, a := range g.arcs {
+		if !a.idle {
+			g.in[a.to] = append(g.in[a.to], i)
+		}
+	}
+	g.levels()
+	g.measure()
+	return g
+}
+
+// stored adds the edges that an archive can give back.
+func (g *graph) stored() {
+	s := g.s
+	// Any of its snapshots can be an intermediate; who leads nowhere drops out
+	// later.
+	for i := range s.kin.all {
+		if r := &s.kin.all[i]; g.number[r.snap.ID] == 0 && s.passable(r.snap) {
+			g.add(i, node{})
+		}
+	}
+	for _, e := range s.src.Edges {
+		from, to := g.number[e.From], g.number[e.To]
+		if to == 0 || g.nodes[to].there || from == 0 && !e.IsFull() || from == to || s.holds[e.Edge] {
+			continue
+		}
+		a := arc{from: from, to: to, edge: e.Edge, size: e.Size, round: -1}
+		if !e.Size.Known {
+			a.size = s.size(e.Edge)
+		}
+		g.arcs = append(g.arcs, a)
+	}
+}
+
+// made adds the edges for which a live source can make the stream, as far as
+// they are worth considering.
+func (g *graph) made() {
+	s := g.s
+	k := s.kin
+	here := func(i int) int { return g.number[k.all[i].snap.ID] }
+	all := k.circle(func(i int) bool { return here(i) != 0 })
+	there := k.circle(func(i int) bool { return here(i) != 0 && g.nodes[here(i)].there })
+	between := k.circle(func(i int) bool { return here(i) == 0 && s.passable(k.all[i].snap) })
+
+	started := map[int]bool{} // families of which the destination has one
+	for _, n := range g.nodes[1:] {
+		if n.there {
+			started[k.all[n.relative].family] = true
+		}
+	}
+	named := map[int][]int{} // unwanted ones by the missing nodes near to them
+	count := len(g.nodes)
+	for n := 1; n < count; n++ {
+		if g.nodes[n].there {
+			continue
+		}
+		i := g.nodes[n].relative
+		parents := g.parents(i, all, there)
+		for rank, p := range parents {
+			g.link(here(p), n, rank, rank)
+		}
+		for _, u := range between.near(i, 1, 1) {
+			named[u] = append(named[u], n)
+		}
+		round := fullRound
+		if r := &k.all[i]; !started[r.family] && all.members[r.family][0] == i {
+			round = 0
+		} else if !s.dst.Archive {
+			round = -1
+		}
+		g.link(0, n, len(parents), round)
+	}
+	// Intermediates are those that several would start from.
+	var hub []int
+	for u, by := range named {
+		if len(by) > 1 {
+			hub = append(hub, u)
+		}
+	}
+	slices.SortFunc(hub, func(a, b int) int {
+		return cmp.Or(cmp.Compare(len(named[b]), len(named[a])), cmp.Compare(k.all[a].family, k.all[b].family), cmp.Compare(a, b))
+	})
+	taken := map[int]int{}
+	for _, u := range hub {
+		if taken[k.all[u].family]++; taken[k.all[u].family] > hubs {
+			continue
+		}
+		n := g.add(u, node{})
+		parents := g.parents(u, all, there)
+		for rank, p := range parents {
+			g.link(here(p), n, rank, hubRound)
+		}
+		g.link(0, n, len(parents), hubRound)
+		for _, to := range named[u] {
+			g.link(n, to, len(parents), hubRound)
+		}
+	}
+}
+
+// parents returns the candidates for a snapshot, the best guess first.
+func (g *graph) parents(i int, all, there *circle) []int {
+	found := all.near(i, olderParents, newerParents)
+	for _, p := range there.near(i, olderThere, newerThere) {
+		if !slices.Contains(found, p) {
+			found = append(found, p)
+		}
+	}
+	slices.SortFunc(found, g.s.kin.nearer(i))
+	return found
+}
+
+func (g *graph) link(from, to, rank, round int) {
+	e := snapshot.Edge{To: g.of(to).snap.ID}
+	if from != 0 {
+		e.From = g.of(from).snap.ID
+	}
+	if g.s.holds[e] {
+		return // in an archive that holds it for nothing, it cannot be stored again
+	}
+	size := g.s.size(e)
+	g.arcs = append(g.arcs, arc{from: from, to: to, edge: e, size: size, rank: rank, round: round, idle: round == hubRound && !size.Known})
+}
+
+// kept adds the streams that an archive holds for snapshots that it cannot give
+// back, because something before them is missing.
+func (g *graph) kept() {
+	for _, e := range g.s.dst.Edges {
+		from, to := g.number[e.From], g.number[e.To]
+		if from == 0 || to == 0 || from == to || g.nodes[to].there {
+			continue
+		}
+		g.arcs = append(g.arcs, arc{from: from, to: to, edge: e.Edge, size: e.Size, held: true, round: -1})
+	}
+}
+
+// levels finds the order of the steps of every family: those that are newer than
+// something that is there go first, the oldest of them leading; those older than
+// all that is there follow, the youngest leading, so that each has its neighbour
+// to start from.
+func (g *graph) levels() {
+	first := map[int]int{} // of those that are there
+	for _, n := range g.nodes[1:] {
+		if n.there {
+			r := &g.s.kin.all[n.relative]
+			if p, ok := first[r.family]; !ok || r.place < p {
+				first[r.family] = r.place
+			}
+		}
+	}
+	for i := 1; i < len(g.nodes); i++ {
+		r := g.of(i)
+		g.nodes[i].level = r.place
+		if p, ok := first[r.family]; ok && r.place < p {
+			g.nodes[i].level = 2*len(g.s.kin.members[r.family]) - r.place
+		}
+	}
+}

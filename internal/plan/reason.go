@@ -1,0 +1,224 @@
+package plan
+
+import (
+	"fmt"
+	"math"
+	"path"
+
+	"github.com/buttersink/buttersink/internal/snapshot"
+)
+
+// amount writes a number of bytes for people.
+func amount(bytes float64, size snapshot.Size) string {
+	about := "about "
+	if size.Known && size.Exact {
+		about = ""
+	}
+	if bytes < 1024 {
+		return fmt.Sprintf("%s%.0f bytes", about, bytes)
+	}
+	unit := min(int(math.Log2(bytes)/10), 6)
+	return fmt.Sprintf("%s%.4g %s", about, bytes/math.Exp2(float64(10*unit)), [...]string{"", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}[unit])
+}
+
+// name is how people know a node.
+func (d *decision) name(n int) string { return d.graph.of(n).snap.Path }
+
+// reason says why a node is reached as it is.
+func (d *decision) reason(n int) string {
+	g := d.graph
+	a := &g.arcs[d.sol.choice[n]]
+	other, least := d.alternative(n)
+	text := ""
+	switch {
+	case a.from == 0 && (other == nil || !d.increments(n)):
+		text = d.whyFull(n)
+	case a.from == 0:
+		text = "full: " + d.against(n, a, other, least)
+	case !a.size.Known:
+		text = fmt.Sprintf("increment from %s, the nearest of its family that the destination has by then", d.name(a.from))
+		if d.dst.Archive {
+			text = fmt.Sprintf("increment from %s, number %d of its chain; sizes are guessed", d.name(a.from), d.sol.chains[n].streams)
+		}
+	default:
+		text = fmt.Sprintf("increment from %s: %s", d.name(a.from), d.against(n, a, other, least))
+	}
+	if !g.nodes[n].must {
+		text = fmt.Sprintf("not wanted itself, but %d others start from it, which is cheaper; %s", len(d.kids[n]), text)
+		if len(d.kids[n]) == 1 {
+			text = fmt.Sprintf("not wanted itself, but %s starts from it; %s", d.name(d.kids[n][0]), text)
+			if i := d.sol.choice[d.kids[n][0]]; g.arcs[i].held {
+				text = fmt.Sprintf("not wanted itself, but without it %s cannot be given back; %s", d.name(d.kids[n][0]), text)
+			}
+		}
+	}
+	return text
+}
+
+// increments reports whether a node has a candidate for a parent.
+func (d *decision) increments(n int) bool {
+	for _, i := range d.graph.in[n] {
+		if d.graph.arcs[i].from != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// alternative returns the cheapest other way in which a node could be reached
+// with everything else as it is, and by how much that would be dearer; nil if
+// there is none.
+func (d *decision) alternative(n int) (*arc, float64) {
+	var best *arc
+	least := math.Inf(1)
+	for _, i := range d.graph.in[n] {
+		if i == d.sol.choice[n] {
+			continue
+		}
+		if dearer, why := d.dearer(n, i); why == "" && (best == nil || dearer < least) {
+			best, least = &d.graph.arcs[i], dearer
+		}
+	}
+	return best, least
+}
+
+// dearer returns by how much the plan would cost more if a node were reached
+// along another arc and all else stayed, or why that cannot be.
+func (d *decision) dearer(n, i int) (float64, string) {
+	g := d.graph
+	a, now := &g.arcs[i], &g.arcs[d.sol.choice[n]]
+	if a.from != 0 && !g.nodes[a.from].there {
+		if d.sol.choice[a.from] < 0 {
+			return 0, "would have to be sent itself, and that is not worth it"
+		}
+		if d.below(n, a.from) {
+			return 0, "starts from it itself, directly or through others"
+		}
+	}
+	if !d.dst.Archive {
+		return g.price(a) - g.price(now), ""
+	}
+	was := d.sol.chains[n]
+	will := chain{d.sol.chains[a.from].streams + 1, d.sol.chains[a.from].bytes + a.bytes}
+	deeper, more := will.streams-was.streams, will.bytes-was.bytes
+	sum := g.price(a) - g.price(now)
+	below := []int{n}
+	for k := 0; k < len(below); k++ {
+		x := below[k]
+		below = append(below, d.kids[x]...)
+		c := d.sol.chains[x]
+		if limit := d.w.MaxChain; limit > 0 && c.streams+deeper > limit {
+			return 0, fmt.Sprintf("the chain would be longer than %d streams", limit)
+		}
+		arc := &g.arcs[d.sol.choice[x]]
+		if !arc.held {
+			sum -= risk(c.streams, c.bytes)
+		}
+		if x == n {
+			arc = a
+		}
+		if !arc.held {
+			sum += risk(c.streams+deeper, c.bytes+more)
+		}
+	}
+	return sum, ""
+}
+
+// against compares what was chosen with the next best.
+func (d *decision) against(n int, a, other *arc, dearer float64) string {
+	text := amount(a.bytes, a.size)
+	if d.dst.Archive {
+		text += fmt.Sprintf(", number %d of its chain", d.sol.chains[n].streams)
+	}
+	if other == nil {
+		return text + "; nothing else can serve"
+	}
+	from := "in full"
+	if other.from != 0 {
+		from = "from " + d.name(other.from)
+	}
+	switch {
+	case other.bytes >= a.bytes:
+		return fmt.Sprintf("%s, against %s %s", text, amount(other.bytes, other.size), from)
+	case d.dst.Archive:
+		return fmt.Sprintf("%s, against %s %s at the end of a chain of %d", text, amount(other.bytes, other.size), from, d.sol.chains[other.from].streams+1)
+	}
+	return fmt.Sprintf("%s; %s %s would cost more in all", text, amount(other.bytes, other.size), from)
+}
+
+// whyFull explains why nothing of a family can serve as a parent.
+func (d *decision) whyFull(n int) string {
+	if d.src.Archive {
+		return "full: the only stream of it that the source keeps and the destination can use"
+	}
+	f := d.graph.of(n).family
+	if d.full == nil {
+		d.full = map[int]string{}
+		for _, there := range d.dst.Snapshots {
+			here, ok := d.kin.number[there.ID]
+			if !ok || d.full[d.kin.all[here].family] != "" {
+				continue
+			}
+			if why := d.why(d.kin.all[here].snap, there); why != "" {
+				d.full[d.kin.all[here].family] = fmt.Sprintf("full: %s %s", there.Path, why)
+			}
+		}
+	}
+	if why, ok := d.full[f]; ok {
+		return why
+	}
+	return "full: the destination has no snapshot of its family that the source has too"
+}
+
+// whyCut explains why nothing leads to a node.
+func (d *decision) whyCut(n int) string {
+	if d.before == nil {
+		d.before = map[snapshot.ID][]snapshot.ID{}
+		for _, e := range d.src.Edges {
+			if !e.IsFull() {
+				d.before[e.To] = append(d.before[e.To], e.From)
+			}
+		}
+	}
+	seen := map[int]bool{n: true}
+	look := []int{n}
+	for k := 0; k < len(look); k++ {
+		for _, from := range d.before[d.graph.of(look[k]).snap.ID] {
+			m := d.graph.number[from]
+			if m == 0 {
+				return fmt.Sprintf("the source cannot give it back: that needs the snapshot %s, %s", from, d.whyNot(from))
+			}
+			if !seen[m] {
+				seen[m] = true
+				look = append(look, m)
+			}
+		}
+	}
+	return "the source has no stream that leads to it"
+}
+
+// whyNot explains why a snapshot is not in the graph.
+func (d *decision) whyNot(id snapshot.ID) string {
+	snap, ok := d.src.Find(id)
+	there, held := d.dst.Find(id)
+	_, failed := d.w.Known[id]
+	switch {
+	case !ok && !held:
+		return "which neither side has"
+	case !ok:
+		return "which the source does not have, and which has been changed at the destination"
+	case failed:
+		return "which could not be transferred"
+	case held:
+		if why := d.why(snap, there); why != "" {
+			return "which " + why
+		}
+	case d.dst.Occupied[snap.Path] != "":
+		return fmt.Sprintf("whose place %s is taken by %s", snap.Path, d.dst.Occupied[snap.Path])
+	}
+	return fmt.Sprintf("which cannot be put at %s", path.Clean(snap.Path))
+}
+
+func (d *decision) whyLong() string {
+	return fmt.Sprintf("every chain that leads to it is longer than %d streams", d.w.MaxChain)
+}
