@@ -1,13 +1,18 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
+	"log/slog"
+	"os"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/plan"
+	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 )
 
@@ -52,6 +57,88 @@ func TestExplainSync(t *testing.T) {
 		}
 		if lines := flatten(err); len(lines) != failures+1 {
 			t.Errorf("%s: %d lines for %d failures: %q", tt.name, len(lines), failures, lines)
+		}
+	}
+}
+
+// TestExplainFull: whoever finds the message in the morning has to know what
+// would have been sent, why, and what to type.
+func TestExplainFull(t *testing.T) {
+	step := func(path string, size snapshot.Size) plan.Step {
+		return plan.Step{Action: plan.Send, Path: path, Size: size, Reason: "full: the destination has nothing of its family"}
+	}
+	err := explainSync(&job.FullError{Limit: 1, Steps: []plan.Step{step("it's one", snapshot.AboutSize(3<<30)), step("two", snapshot.Size{})}},
+		"buttersink sync", &opened{place: place{arg: "/a/"}}, "/b/", "2GiB")
+	env, _, stderr := testEnv(t, "buttersink")
+	env.console = &console{w: stderr}
+	if code := env.report(err); code != exitConflict {
+		t.Errorf("exit code %d, want %d", code, exitConflict)
+	}
+	want := `ERROR: 2 full streams would be longer than --max-full 2GiB, and nobody is at a terminal to decide: stopped before sending.
+ERROR: it's one, ~3 GiB: full: the destination has nothing of its family.
+ERROR: two, of unknown length: full: the destination has nothing of its family.
+If that is right, run it from a terminal, or raise --max-full. If not, make a parent available: 'buttersink explain '/a/it'\''s one' /b/' says what speaks against each.
+`
+	if stderr.String() != want {
+		t.Errorf("it is reported as\n%s\nwant\n%s", stderr, want)
+	}
+}
+
+// syncHere runs the program in this process.
+func (p *pair) syncHere(t *testing.T, with func(*Env), flags ...string) (code int, stderr string) {
+	t.Helper()
+	env, _, errs := testEnv(t, "buttersink")
+	env.Getenv = func(name string) string { return map[string]string{"BUTTERSINK_STATE": p.state}[name] }
+	with(env)
+	code = Main(append(flags, p.src.Path("snaps")+"/", p.dst.Path("snaps")+"/"), env)
+	return code, errs.String()
+}
+
+// TestKeepsAwake: the machine may sleep unless something is being sent.
+func TestKeepsAwake(t *testing.T) {
+	p := newPair(t, 2)
+	for _, c := range []struct {
+		name  string
+		flags []string
+		want  string
+	}{
+		{"a dry run", []string{"-n"}, ""},
+		{"a run that is stopped", []string{"--max-full", "1K"}, ""},
+		{"a run", nil, "kept released"},
+		{"a run with nothing to send", nil, ""},
+	} {
+		var happened []string
+		_, stderr := p.syncHere(t, func(env *Env) {
+			env.KeepAwake = func(ctx context.Context, why string, log *slog.Logger) func() {
+				if ctx.Err() != nil || why == "" || log == nil {
+					t.Errorf("%s: kept awake with %v, %q, %v", c.name, ctx.Err(), why, log)
+				}
+				happened = append(happened, "kept")
+				return func() { happened = append(happened, "released") }
+			}
+		}, c.flags...)
+		if got := strings.Join(happened, " "); got != c.want {
+			t.Errorf("%s: %q, want %q; %s", c.name, got, c.want, stderr)
+		}
+	}
+}
+
+// TestMaxFullAttended: a person is told, and can interrupt it.
+func TestMaxFullAttended(t *testing.T) {
+	for _, c := range []struct {
+		in, err bool
+		code    int
+	}{{true, true, exitDone}, {false, true, exitConflict}, {true, false, exitConflict}} {
+		p := newPair(t, 1)
+		code, stderr := p.syncHere(t, func(env *Env) {
+			env.StdinIsTerminal, env.StderrIsTerminal = c.in, c.err // of no width, so that nothing is drawn
+		}, "--max-full", "1MiB")
+		warned := strings.Contains(stderr, "s00 is longer than --max-full 1MiB (~")
+		if code != c.code || warned != (code == exitDone) {
+			t.Errorf("%+v: exit code %d; %s", c, code, stderr)
+		}
+		if entries, err := os.ReadDir(p.dst.Path("snaps")); err != nil || len(entries) > 0 != (code == exitDone) {
+			t.Errorf("%+v: at the destination is %v, %v", c, entries, err)
 		}
 	}
 }
