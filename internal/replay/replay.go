@@ -24,8 +24,8 @@
 // commands, of which the last is kept, as NAME.checkpoint-OFFSET.part. They are
 // durable when they exist, say what they are of, and have never been changed, or
 // they are not used. Resume carries on from one; what was torn is never built
-// upon. After Commit there is none. Names of more than about 220 bytes have none,
-// nor do snapshots whose root has the attribute that a checkpoint is known by.
+// upon. After Commit there is none. A snapshot with a name of more than 219 bytes has none,
+// nor has one whose root has the attribute that checkpoints are known by.
 //
 // A stream is hostile input. No path of it is resolved outside of the
 // subvolume, through a symbolic link, or into another mount or subvolume, and
@@ -71,6 +71,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"math"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -147,7 +148,7 @@ func New(o Options) *Receiver {
 		log = slog.New(slog.DiscardHandler)
 	}
 	return &Receiver{
-		points:  checkpoints{every: o.Checkpoints.orDefault()},
+		points:  checkpoints{every: o.Checkpoints.orDefault(), off: len(checkpointName(o.Name, math.MaxInt64)) > longestName},
 		o:       o,
 		log:     log,
 		part:    o.Name + PartSuffix,

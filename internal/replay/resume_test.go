@@ -455,31 +455,3 @@ func TestRecordOfTheStream(t *testing.T) {
 		}
 	}
 }
-
-func TestRecord(t *testing.T) {
-	in := stream.NewReader(bytes.NewReader(manyFiles(t)))
-	for range 5 {
-		if _, err := in.Next(); err != nil {
-			t.Fatal(err)
-		}
-	}
-	c := &record{name: "home.1", rootTime: &[2]unix.Timespec{{Sec: -5, Nsec: 6}, {Sec: 7, Nsec: 8}}, state: in.State()}
-	b := c.encode()
-	got, err := decodeRecord(b)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if got.name != c.name || *got.rootTime != *c.rootTime || got.mark != in.Mark() || got.identity.UUID != forgedUUID {
-		t.Errorf("%+v", got)
-	}
-	for i := range b {
-		bad := bytes.Clone(b)
-		bad[i] ^= 1 << (i % 8)
-		if _, err := decodeRecord(bad); !errors.Is(err, errRecord) {
-			t.Errorf("byte %d changed: %v", i, err)
-		}
-		if _, err := decodeRecord(b[:i]); !errors.Is(err, errRecord) {
-			t.Errorf("cut off at %d: %v", i, err)
-		}
-	}
-}
