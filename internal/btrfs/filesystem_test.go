@@ -337,6 +337,12 @@ func TestLocate(t *testing.T) {
 			t.Errorf("%s is a subvolume: %v, %v", c.dir, ok, err)
 		}
 	}
+	must(t, os.Mkdir(bench.Path("live/removed"), 0o755))
+	removed := opened(t, bench.Path("live/removed"))
+	must(t, os.Remove(bench.Path("live/removed")))
+	if _, path, err := Locate(removed); !errors.Is(err, fs.ErrNotExist) || !strings.Contains(err.Error(), "has been removed") {
+		t.Errorf("a directory that has been removed: %q, %v", path, err)
+	}
 }
 
 func TestOpenSubvolumeOutsideOfTheMount(t *testing.T) {

@@ -69,14 +69,16 @@ func IsSubvolume(f *os.File) (bool, error) {
 }
 
 // Locate returns the number of the subvolume that the directory dir is in, and
-// the path of dir from the top level, without leading slash.
+// the path of dir from the top level, without leading slash. The error matches
+// fs.ErrNotExist if dir has been removed.
 func Locate(dir *os.File) (subvolID uint64, path string, err error) {
 	if err := onBtrfs(dir); err != nil {
 		return 0, "", err
 	}
 	op := "for the path of " + dir.Name()
 	var st unix.Stat_t
-	if err := control(dir, func(fd int) error { return unix.Fstat(fd, &st) }); err != nil {
+	look := func(fd int) error { return unix.Fstat(fd, &st) }
+	if err := control(dir, look); err != nil {
 		return 0, "", fmt.Errorf("looking at %s: %w", dir.Name(), err)
 	}
 	id, err := subvolumeOf(dir)
@@ -88,8 +90,14 @@ func Locate(dir *os.File) (subvolID uint64, path string, err error) {
 		if above, err = subvolumePath(dir, id); err == nil {
 			within, err = directoryPath(dir, id, st.Ino)
 		}
+		if errors.Is(err, fs.ErrNotExist) && control(dir, look) == nil && st.Nlink == 0 {
+			return nil // not on its way to another place
+		}
 		return err
 	})
+	if err == nil && st.Nlink == 0 {
+		err = fmt.Errorf("it has been removed: %w", fs.ErrNotExist)
+	}
 	if err != nil {
 		return 0, "", searching(op, err)
 	}
