@@ -21,7 +21,7 @@ func TestKills(t *testing.T) {
 	began := time.Now()
 	r := s.sync()
 	if code := r.wait(); code != done {
-		t.Fatalf("undisturbed it ends with %d:\n%s%s", code, &r.out, &r.err)
+		t.Fatalf("undisturbed it ends with %d:\n%s", code, r.story())
 	}
 	undisturbed := time.Since(began)
 	s.complete()
@@ -42,7 +42,7 @@ func TestKills(t *testing.T) {
 				continue
 			}
 			if code != done {
-				t.Fatalf("after %d kills it ends with %d:\n%s%s", kills, code, &r.out, &r.err)
+				t.Fatalf("after %d kills it ends with %d:\n%s", kills, code, r.story())
 			}
 			s.complete()
 			break

@@ -86,7 +86,7 @@ func (r *run) await(text string, count int) bool {
 			return strings.Count(r.out.String(), text) >= count
 		}
 		if time.Now().After(deadline) {
-			r.t.Fatalf("%q does not come %d times:\n%s%s", text, count, &r.out, &r.err)
+			r.t.Fatalf("%q does not come %d times:\n%s", text, count, r.story())
 		}
 	}
 }
@@ -112,7 +112,7 @@ func (r *run) wait() int {
 	timer := time.AfterFunc(patience, func() { _ = r.cmd.Process.Signal(syscall.SIGQUIT) })
 	err := r.cmd.Wait()
 	if !timer.Stop() {
-		r.t.Fatalf("it hangs:\n%s%s", &r.out, &r.err)
+		r.t.Fatalf("it hangs:\n%s", r.story())
 	}
 	if strings.Contains(r.err.String(), "goroutine ") {
 		r.t.Fatalf("it panics:\n%s", &r.err)
@@ -124,6 +124,17 @@ func (r *run) wait() int {
 		r.t.Fatal(err)
 	}
 	return 0
+}
+
+// story is what the program has said so far, for the report of a failure.
+func (r *run) story() string {
+	var b strings.Builder
+	for line := range strings.Lines(r.out.String()) {
+		if !strings.Contains(line, `"event":"progress"`) {
+			b.WriteString(line)
+		}
+	}
+	return b.String() + r.err.String()
 }
 
 // says fails the test unless the program has said each of the texts to people.

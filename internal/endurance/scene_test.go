@@ -166,7 +166,8 @@ func (s *scene) clean() {
 		}
 	}
 	list := start(s.t, s.state, "list", "--json", "-e", "-n", "-d", s.to())
-	if code := list.wait(); code != done {
+	// An empty listing may be an error to whoever asked for snapshots.
+	if code := list.wait(); code != done && !(code == failed && len(entries) == 0) {
 		s.t.Fatalf("listing ends with %d: %s", code, &list.err)
 	}
 	listed := 0
@@ -195,7 +196,7 @@ func (s *scene) finish() {
 	s.t.Helper()
 	r := s.sync()
 	if code := r.wait(); code != done {
-		s.t.Fatalf("the next run ends with %d:\n%s%s", code, &r.out, &r.err)
+		s.t.Fatalf("the next run ends with %d:\n%s", code, r.story())
 	}
 	s.complete()
 }
