@@ -205,6 +205,13 @@ func (g *graph) parents(i int, all, there *circle) []int {
 			found = append(found, p)
 		}
 	}
+	if g.s.dst.Archive {
+		for _, p := range all.anchors(i) {
+			if !slices.Contains(found, p) {
+				found = append(found, p)
+			}
+		}
+	}
 	slices.SortFunc(found, g.s.kin.nearer(i))
 	return found
 }

@@ -13,7 +13,10 @@ const nominal = 1 << 30
 // kept:
 //
 //   - a full stream is as long as the data that the snapshot refers to; where
-//     that is not known, as that of a neighbour and what lies between them. It is
+//     that is not known, as that of a neighbour with the increment from there,
+//     which is the most that it can be, so that a family begins with a full stream
+//     of which the length is known. At an archive, where many full streams may be
+//     needed, the increment back is taken off, which is what it should be. It is
 //     never shorter than the longest increment that is known;
 //   - an increment grows with the steps of "was made from", and within each with
 //     the generations between the two, from what only the snapshot has to the
@@ -114,7 +117,7 @@ func (g *graph) fulls() []float64 {
 				if ok {
 					full[m] += there
 				}
-				if ok && both {
+				if ok && both && g.s.dst.Archive {
 					full[m] = max(full[m]-back, 0)
 				}
 				look = append(look, m)

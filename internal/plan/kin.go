@@ -104,6 +104,9 @@ const (
 	crowd  = 96
 )
 
+// anchorage is how far apart the relatives are from which many may start.
+var anchorage = [...]int{16, 64}
+
 // circle finds the nearest relatives among some of the snapshots without
 // looking at all of them.
 type circle struct {
@@ -222,4 +225,19 @@ func (c *circle) around(want int) []int {
 func beside(sorted []int, place int, compare func(x, place int) int) []int {
 	at, _ := slices.BinarySearchFunc(sorted, place, compare)
 	return sorted[max(at-window, 0):min(at+window+1, len(sorted))]
+}
+
+// anchors returns two relatives farther back, the same for many snapshots that
+// stand together, so that several short chains can begin at one place.
+func (c *circle) anchors(want int) []int {
+	k := c.k
+	members := c.members[k.all[want].family]
+	at, _ := slices.BinarySearchFunc(members, k.all[want].place, func(i, place int) int { return cmp.Compare(k.all[i].place, place) })
+	var found []int
+	for _, apart := range anchorage {
+		if n := at / apart * apart; n < at {
+			found = append(found, members[n])
+		}
+	}
+	return found
 }
