@@ -78,17 +78,26 @@ type (
 		Problems    []problemRecord `json:"problems"`
 		Remove      []keptRecord    `json:"remove"`
 		Excluded    int             `json:"excluded"`
-		Bytes       *int64          `json:"bytes"`
+		Bytes       *int64          `json:"bytes"` // to be sent, null if a size is not known
 		Exact       bool            `json:"exact"`
+		Cost        int64           `json:"cost"`    // what the plan reckons with, in bytes
+		Bound       int64           `json:"bound"`   // what no plan costs less than
+		Guessed     int             `json:"guessed"` // steps whose sizes had to be guessed
 	}
 	stepRecord struct {
-		Action plan.Action `json:"action"`
-		To     snapshot.ID `json:"to"`
-		From   snapshot.ID `json:"from,omitzero"`
-		Path   string      `json:"path"`
-		Bytes  *int64      `json:"bytes"`
-		Exact  bool        `json:"exact"`
-		Reason string      `json:"reason"`
+		Action   plan.Action  `json:"action"`
+		To       snapshot.ID  `json:"to"`
+		From     snapshot.ID  `json:"from,omitzero"`
+		Path     string       `json:"path"`
+		Bytes    *int64       `json:"bytes"`
+		Exact    bool         `json:"exact"`
+		Reason   string       `json:"reason"`
+		FromPath string       `json:"from_path,omitzero"`
+		Clones   []keptRecord `json:"clones"` // whose data the stream need not carry
+		// Intermediate marks a snapshot that others start from, and that nobody
+		// asked for.
+		Intermediate bool `json:"intermediate"`
+		Chain        int  `json:"chain,omitzero"` // streams that an archive then needs for it
 	}
 	keptRecord struct {
 		ID   snapshot.ID `json:"id"`
@@ -146,16 +155,27 @@ func recordOfSnapshot(inv *snapshot.Inventory, s snapshot.Snapshot) snapshotReco
 	}
 }
 
+func recordOfStep(s plan.Step) stepRecord {
+	r := stepRecord{
+		Action: s.Action, To: s.Edge.To, From: s.Edge.From, Path: validText(s.Path), Bytes: bytesOf(s.Size), Exact: s.Size.Exact,
+		Reason: validText(s.Reason), FromPath: validText(s.Parent.Path), Clones: []keptRecord{}, Intermediate: s.Intermediate, Chain: s.Chain,
+	}
+	for _, c := range s.Clones {
+		r.Clones = append(r.Clones, keptRecord{ID: c.ID, Path: validText(c.Path)})
+	}
+	return r
+}
+
 func recordOfPlan(o *job.Outlook, dryRun bool) planRecord {
 	total := o.Total()
 	r := planRecord{
 		Event: "plan", DryRun: dryRun, Source: validText(o.Source), Destination: validText(o.Destination), Excluded: o.Excluded,
-		Bytes: bytesOf(total), Exact: total.Exact,
+		Bytes: bytesOf(total), Exact: total.Exact, Cost: o.Cost, Bound: o.Bound, Guessed: o.Guessed,
 		// Empty lists, not null, for whoever loops over them.
 		Steps: []stepRecord{}, Keep: []keptRecord{}, Problems: []problemRecord{}, Remove: []keptRecord{},
 	}
 	for _, s := range o.Steps {
-		r.Steps = append(r.Steps, stepRecord{Action: s.Action, To: s.Edge.To, From: s.Edge.From, Path: validText(s.Path), Bytes: bytesOf(s.Size), Exact: s.Size.Exact, Reason: validText(s.Reason)})
+		r.Steps = append(r.Steps, recordOfStep(s))
 	}
 	for _, k := range o.Keep {
 		r.Keep = append(r.Keep, keptRecord{ID: k.ID, Path: validText(k.Path)})

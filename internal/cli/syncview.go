@@ -77,6 +77,9 @@ func (v *syncView) planned(o *job.Outlook) {
 		v.say("0 bytes from %d diffs in %s", n, o.Destination)
 	}
 	v.say("%s from %d diffs in TOTAL", total, len(o.Steps)+len(o.Keep))
+	if v.o.dryRun && o.Bound < o.Cost {
+		v.say("No choice of parents costs less than %s; this one costs %s", humanSize(o.Bound), humanSize(o.Cost))
+	}
 	for _, k := range o.Keep {
 		v.say("Keep: %s %s", k.ID.Short(), o.DestinationHas.Where(k))
 	}
