@@ -52,9 +52,16 @@ func (o *Outlook) tooFull(limit int64) error {
 	return e
 }
 
-// outlook lists both stores and plans, without those for which a problem is
-// known already.
-func (e *Engine) outlook(ctx context.Context, src, dst store.Store, o SyncOptions, without map[snapshot.ID]plan.Problem) (*Outlook, error) {
+// world is what a plan is made from.
+type world struct {
+	holds, has *snapshot.Inventory // of the source and the destination
+	wish       plan.Wish
+	excluded   int
+}
+
+// world lists both stores, and finds out what is wanted: not those for which a
+// problem is known already.
+func (e *Engine) world(ctx context.Context, src, dst store.Store, o SyncOptions, without map[snapshot.ID]plan.Problem) (*world, error) {
 	holds, err := e.list(ctx, src)
 	if err != nil {
 		return nil, err
@@ -77,12 +84,21 @@ func (e *Engine) outlook(ctx context.Context, src, dst store.Store, o SyncOption
 	if err := e.inspect(ctx, dst, has, wanted); err != nil {
 		return nil, err
 	}
-	z := e.newSizes(ctx, src, holds, o)
-	p, err := e.plan(ctx, src, dst, holds, has, wish, z)
+	return &world{holds: holds, has: has, wish: wish, excluded: excluded}, nil
+}
+
+// outlook plans, without those for which a problem is known already.
+func (e *Engine) outlook(ctx context.Context, src, dst store.Store, o SyncOptions, without map[snapshot.ID]plan.Problem) (*Outlook, error) {
+	w, err := e.world(ctx, src, dst, o, without)
 	if err != nil {
 		return nil, err
 	}
-	outlook := &Outlook{Plan: p, Source: src.String(), Destination: dst.String(), SourceHolds: holds, DestinationHas: has, Excluded: excluded, sizes: z}
+	z := e.newSizes(ctx, src, w.holds, o)
+	p, err := e.plan(ctx, src, dst, w.holds, w.has, w.wish, z)
+	if err != nil {
+		return nil, err
+	}
+	outlook := &Outlook{Plan: p, Source: src.String(), Destination: dst.String(), SourceHolds: w.holds, DestinationHas: w.has, Excluded: w.excluded, sizes: z}
 	if o.Planned != nil {
 		o.Planned(outlook)
 	}

@@ -121,10 +121,8 @@ func (e *RemovalError) Unwrap() []error { return e.Failures }
 // done, and with *IncompleteError or *RemovalError if some of it could not be
 // done.
 func (e *Engine) Sync(ctx context.Context, src, dst store.Store, o SyncOptions) (*SyncReport, error) {
-	a, okA := src.(store.Located)
-	b, okB := dst.(store.Located)
-	if okA && okB && a.Location() == b.Location() {
-		return nil, &SamePlaceError{Place: dst.String()}
+	if err := differ(src, dst); err != nil {
+		return nil, err
 	}
 	if o.DryRun {
 		outlook, err := e.outlook(ctx, src, dst, o, nil)
@@ -150,6 +148,16 @@ func (e *Engine) Sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 	report, err := e.sync(ctx, src, dst, o)
 	end(ctx, err)
 	return report, err
+}
+
+// differ fails with *SamePlaceError if two stores are the same place.
+func differ(src, dst store.Store) error {
+	a, okA := src.(store.Located)
+	b, okB := dst.(store.Located)
+	if okA && okB && a.Location() == b.Location() {
+		return &SamePlaceError{Place: dst.String()}
+	}
+	return nil
 }
 
 // begin notes the run in the ledger, and closes the receipts that a dead run

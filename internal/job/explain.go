@@ -1,0 +1,52 @@
+package job
+
+import (
+	"context"
+
+	"github.com/buttersink/buttersink/internal/plan"
+	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
+)
+
+// Explain answers what a sync of the selected snapshots of src would do about
+// one of them, and why: the one that is at a path below the directory of src,
+// selected or not. It does nothing, takes no lock, and measures only if
+// o.Estimate does not keep it from that. It fails with *NoSnapshotsError if there
+// is no snapshot at the path.
+func (e *Engine) Explain(ctx context.Context, src, dst store.Store, path string, o SyncOptions) (*plan.Explanation, error) {
+	o.DryRun = true
+	if err := differ(src, dst); err != nil {
+		return nil, err
+	}
+	w, err := e.world(ctx, src, dst, o, nil)
+	if err != nil {
+		return nil, err
+	}
+	id, err := at(src, w.holds, path)
+	if err != nil {
+		return nil, err
+	}
+	z := e.newSizes(ctx, src, w.holds, o)
+	if _, err := e.plan(ctx, src, dst, w.holds, w.has, w.wish, z); err != nil {
+		return nil, err
+	}
+	return plan.Explain(w.holds, w.has, w.wish, z.of, id), nil
+}
+
+// at finds the snapshot at a path of an inventory, by its last element if
+// nothing is at the path.
+func at(src store.Store, inv *snapshot.Inventory, path string) (snapshot.ID, error) {
+	for _, same := range []func(snapshot.Snapshot) bool{
+		func(s snapshot.Snapshot) bool { return s.Path == path },
+		func(s snapshot.Snapshot) bool { return s.Name() == path },
+	} {
+		for _, snap := range inv.Inside() {
+			for _, c := range copies(snap) {
+				if same(c) {
+					return snap.ID, nil
+				}
+			}
+		}
+	}
+	return snapshot.ID{}, &NoSnapshotsError{Store: src.String(), Named: true, There: inv.Occupied[path]}
+}
