@@ -10,6 +10,7 @@ import (
 
 	"github.com/buttersink/buttersink/internal/ledger"
 	"github.com/buttersink/buttersink/internal/plan"
+	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/store/storetest"
 )
@@ -42,13 +43,20 @@ func newBench() *bench {
 	return b
 }
 
-// plan plans a sync of all that the source has.
-func (b *bench) plan(t tester) []plan.Step {
+// list returns what the source has.
+func (b *bench) list(t tester) *snapshot.Inventory {
 	t.Helper()
-	src, err := b.src.List(context.Background())
+	inv, err := b.src.List(context.Background())
 	if err != nil {
 		t.Fatalf("%v", err)
 	}
+	return inv
+}
+
+// plan plans a sync of all that the source has.
+func (b *bench) plan(t tester) []plan.Step {
+	t.Helper()
+	src := b.list(t)
 	dst, err := b.dst.List(context.Background())
 	if err != nil {
 		t.Fatalf("%v", err)
@@ -278,12 +286,22 @@ func (b *book) End(id int64, o ledger.Outcome) error {
 	return b.err
 }
 
+// nothingLeft expects no unfinished things at the destination.
+func (b *bench) nothingLeft(t tester) {
+	t.Helper()
+	if inv, err := b.dst.List(context.Background()); err != nil || len(inv.Partials) > 0 {
+		t.Errorf("left behind: %+v, %v", inv.Partials, err)
+	}
+}
+
 // family adds five snapshots of one family to the source.
 func (b *bench) family(name string) {
 	for i := range uint64(5) {
 		b.src.Add(name, 10+i, fmt.Sprintf("%s/%d", name, i))
 	}
 }
+
+func requestOf(s plan.Step) store.Request { return store.Request{Edge: s.Edge} }
 
 func outcomes(r *Report) string {
 	var s []string

@@ -10,6 +10,8 @@ import (
 
 	"pgregory.net/rapid"
 
+	"github.com/buttersink/buttersink/internal/plan"
+	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store/storetest"
 )
 
@@ -31,6 +33,24 @@ func TestWhateverHappens(t *testing.T) {
 				}
 			}
 		}
+		b.parallel = rapid.SampledFrom([]int{1, 2, 10}).Draw(r, "parallel")
+		if every := rapid.SampledFrom([]int64{0, 1, 5000, 50_000}).Draw(r, "checkpoints"); every > 0 {
+			b.resuming = true
+			b.dst.SetCheckpoints(every)
+		}
+		sizes := rapid.SliceOfN(rapid.SampledFrom([]snapshot.Size{{}, snapshot.AboutSize(1000), snapshot.ExactSize(50), snapshot.AboutSize(1 << 40)}), 1, 5).Draw(r, "sizes")
+		planned := func(t tester) []plan.Step {
+			steps := b.plan(t)
+			for i := range steps {
+				if steps[i].Action == plan.Send {
+					steps[i].Size = sizes[i%len(sizes)]
+				}
+				if i >= 2 && i%3 == 0 {
+					steps[i].Clones = []snapshot.Snapshot{steps[i-2].Snapshot}
+				}
+			}
+			return steps
+		}
 		end := func() {}
 		cancel := func() { end() }
 		for range rapid.IntRange(0, 8).Draw(r, "faults") {
@@ -44,16 +64,17 @@ func TestWhateverHappens(t *testing.T) {
 			ctx, stop := context.WithTimeout(context.Background(), timeout)
 			defer stop()
 			end = stop
-			b.run(ctx, t, b.plan(t))
+			b.run(ctx, t, planned(t))
 
 			b.faultySrc.Reset()
 			b.faultyDst.Reset()
-			if r := b.run(context.Background(), t, b.plan(t)); r.Err() != nil {
+			if r := b.run(context.Background(), t, planned(t)); r.Err() != nil {
 				t.Errorf("the next run: %v", r.Err())
 			}
 			if more := b.plan(t); len(more) > 0 {
 				t.Errorf("there is more to do: %+v", more)
 			}
+			b.nothingLeft(t)
 		})
 		for _, c := range complaints {
 			r.Error(c)

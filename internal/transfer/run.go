@@ -166,6 +166,9 @@ func (r *run) clones(i int) []snapshot.ID {
 func (r *run) begin(i int) {
 	p := r.position(i)
 	p.clones = r.clones(i)
+	p.result.Begun = time.Now()
+	p.begin()
+	p.tell(Event{Kind: StepBegun, Reason: p.step.Reason})
 	if r.ahead != nil && r.ahead.index == i {
 		p.ahead, r.ahead = r.ahead, nil
 	}

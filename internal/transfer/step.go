@@ -29,6 +29,7 @@ type position struct {
 
 	// Of the run.
 	slots       int
+	receipt     int64
 	silentSince time.Duration // the movement after which it is silent
 	due         time.Duration // the silence at which an event is due
 
@@ -56,17 +57,10 @@ func (p *position) emit(e Event) {
 	}
 }
 
-// carryOut does the step, with as many tries as it takes, between the opening
-// and the closing of its receipt.
+// carryOut does the step, with as many tries as it takes, and closes its
+// receipt.
 func (p *position) carryOut(ctx context.Context) {
 	res := p.result
-	res.Begun = time.Now()
-	var receipt int64
-	p.run.call(func() {
-		receipt = p.begin()
-		p.tell(Event{Kind: StepBegun, Reason: p.step.Reason})
-	})
-
 	pauses := &backoff.ExponentialBackOff{
 		InitialInterval: time.Second, Multiplier: 4, MaxInterval: time.Minute, RandomizationFactor: 0.5,
 	}
@@ -103,7 +97,7 @@ func (p *position) carryOut(ctx context.Context) {
 	}
 	last.Kind = res.Outcome
 	p.run.call(func() {
-		p.end(receipt)
+		p.end()
 		p.run.settle(p)
 		p.tell(last)
 	})
@@ -159,9 +153,9 @@ func (p *position) copy(ctx context.Context) error {
 }
 
 // begin opens the step's receipt.
-func (p *position) begin() int64 {
+func (p *position) begin() {
 	if p.run.Ledger == nil {
-		return 0
+		return
 	}
 	id, err := p.run.Ledger.Begin(ledger.Receipt{
 		Source: p.run.Source.String(), Destination: p.run.Destination.String(),
@@ -169,14 +163,14 @@ func (p *position) begin() int64 {
 	})
 	if err != nil {
 		p.distrust(err)
-		return 0
+		return
 	}
-	return id
+	p.receipt = id
 }
 
 // end closes it.
-func (p *position) end(receipt int64) {
-	if receipt == 0 || p.run.Ledger == nil {
+func (p *position) end() {
+	if p.receipt == 0 || p.run.Ledger == nil {
 		return
 	}
 	res := p.result
@@ -189,7 +183,7 @@ func (p *position) end(receipt int64) {
 	case Interrupted:
 		o.Result, o.Message = ledger.Interrupted, res.Err.Error()
 	}
-	if err := p.run.Ledger.End(receipt, o); err != nil {
+	if err := p.run.Ledger.End(p.receipt, o); err != nil {
 		p.distrust(err)
 	}
 }
