@@ -35,11 +35,11 @@ FUZZTIME ?= 10s
 fuzz:
 	sh packaging/fuzz.sh $(FUZZTIME)
 
-bench: build
-	sh packaging/deps.sh bench
-	bash packaging/bench.sh
+# The table of docs/performance.md; BENCH=-quick leaves out what takes minutes.
+BENCH ?=
+bench: build deps
+	$(GO) run ./internal/bench $(BENCH)
 	$(GO) test -run "^$$" -bench . ./internal/stream
-	$(GO) test -run "^$$" -bench AgainstReceive -benchtime 1x -compare 3 ./internal/replay
 
 lint:
 	$(GO) vet ./...

@@ -42,7 +42,7 @@ var rooms = map[string]string{
 	// Only tests: the whole program on real file systems, and what it survives.
 	"endurance": "",
 	// The program behind `make bench`.
-	"bench": "btrfstest snapshot plan",
+	"bench": "snapshot plan store store/local btrfs replay stream",
 }
 
 // third says which rooms may use packages from outside. A prefix of an import
