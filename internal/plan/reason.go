@@ -4,21 +4,26 @@ import (
 	"fmt"
 	"math"
 	"path"
+	"slices"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
 )
 
-// amount writes a number of bytes for people.
+// amount writes a length for people, and that it is not exact where it is not.
 func amount(bytes float64, size snapshot.Size) string {
-	about := "about "
 	if size.Known && size.Exact {
-		about = ""
+		return words(bytes)
 	}
+	return "about " + words(bytes)
+}
+
+// words writes a number of bytes for people.
+func words(bytes float64) string {
 	if bytes < 1024 {
-		return fmt.Sprintf("%s%.0f bytes", about, bytes)
+		return fmt.Sprintf("%.0f bytes", bytes)
 	}
 	unit := min(int(math.Log2(bytes)/10), 6)
-	return fmt.Sprintf("%s%.4g %s", about, bytes/math.Exp2(float64(10*unit)), [...]string{"", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}[unit])
+	return fmt.Sprintf("%.4g %s", bytes/math.Exp2(float64(10*unit)), [...]string{"", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"}[unit])
 }
 
 // name is how people know a node.
@@ -31,6 +36,8 @@ func (d *decision) reason(n int) string {
 	other, least := d.alternative(n)
 	text := ""
 	switch {
+	case a.from == 0 && other == nil && d.src.Archive && d.increments(n):
+		text = fmt.Sprintf("full: %s; what its other streams start from would have to be sent besides", amount(a.bytes, a.size))
 	case a.from == 0 && (other == nil || !d.increments(n)):
 		text = d.whyFull(n)
 	case a.from == 0:
@@ -44,15 +51,22 @@ func (d *decision) reason(n int) string {
 		text = fmt.Sprintf("increment from %s: %s", d.name(a.from), d.against(n, a, other, least))
 	}
 	if !g.nodes[n].must {
-		text = fmt.Sprintf("not wanted itself, but %d others start from it, which is cheaper; %s", len(d.kids[n]), text)
-		if len(d.kids[n]) == 1 {
-			text = fmt.Sprintf("not wanted itself, but %s starts from it; %s", d.name(d.kids[n][0]), text)
-			if i := d.sol.choice[d.kids[n][0]]; g.arcs[i].held {
-				text = fmt.Sprintf("not wanted itself, but without it %s cannot be given back; %s", d.name(d.kids[n][0]), text)
-			}
-		}
+		text = d.whyBetween(n) + "; " + text
 	}
 	return text
+}
+
+// whyBetween explains why a snapshot that is not wanted is sent.
+func (d *decision) whyBetween(n int) string {
+	kids := d.kids[n]
+	held := slices.IndexFunc(kids, func(kid int) bool { return d.graph.arcs[d.sol.choice[kid]].held })
+	switch {
+	case held >= 0:
+		return fmt.Sprintf("not wanted itself, but the destination holds the stream of %s that starts from it", d.name(kids[held]))
+	case len(kids) == 1:
+		return fmt.Sprintf("not wanted itself, but %s starts from it", d.name(kids[0]))
+	}
+	return fmt.Sprintf("not wanted itself, but %d others start from it, %s among them", len(kids), d.name(kids[0]))
 }
 
 // increments reports whether a node has a candidate for a parent.
