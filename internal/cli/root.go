@@ -76,7 +76,7 @@ After: see "buttersink sync --help" and "buttersink list --help".`,
 		},
 	}
 	root.Flags().AddFlagSet(sync.Flags()) // the same variables, under both commands
-	root.AddCommand(sync, list, newStream(env), newBtrfslist(env), newChecksumdir(env), &cobra.Command{
+	root.AddCommand(sync, list, newExplain(env), newStream(env), newBtrfslist(env), newChecksumdir(env), &cobra.Command{
 		Use:   "exit-codes",
 		Short: "What the exit codes mean",
 		Long:  exitCodesHelp(),
