@@ -57,9 +57,9 @@ With --max-full, a full stream that is longer ends a run that nobody looks at
 anything is sent; on a terminal it is said, and sent. A missing parent is then
 found out before it has cost a night and a disk. 0 allows no full stream at all.
 
-Data that are compressed on the disk are sent compressed, to where that is
-possible, and are stored as they are. --decompress sends plain data in their
-place; the destination then compresses as it is mounted.
+Full streams carry data that the source stores compressed as they are stored,
+where both kernels can. --decompress sends plain data in their place; the
+destination then compresses as it is mounted.
 
 While something is being sent, the machine does not go to sleep by itself, if the
 login manager (systemd-logind) can be asked for that.
