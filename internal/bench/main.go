@@ -27,6 +27,7 @@ import (
 	"flag"
 	"fmt"
 	"os"
+	"os/exec"
 	"os/signal"
 	"regexp"
 	"runtime"
@@ -69,7 +70,10 @@ func main() {
 		os.Exit(2)
 	}
 	if err := o.run(); err != nil {
-		fmt.Fprintln(os.Stderr, "bench:", err)
+		// The other process has said by itself what it has to say.
+		if _, ok := errors.AsType[*exec.ExitError](err); !ok {
+			fmt.Fprintln(os.Stderr, "bench:", err)
+		}
 		os.Exit(1)
 	}
 }

@@ -19,7 +19,7 @@ func (b *bench) rows() []row {
 	send := func(args ...string) []string { return append([]string{"btrfs", "send", "-q"}, args...) }
 	receive := []string{"btrfs", "receive", "-q", b.destination()}
 	piped := func(args ...string) *work { return &work{pipelines: []pipeline{{send(args...), receive}}} }
-	const theirs = "btrfs send \\| btrfs receive"
+	const theirs = "btrfs send | btrfs receive"
 
 	durable := piped(b.source("s0"))
 	durable.pipelines = append(durable.pipelines, pipeline{{"sync", "-f", b.dst.dir}})
@@ -47,15 +47,15 @@ func (b *bench) rows() []row {
 	rows := []row{
 		{name: "sync, small files", against: theirs, target: .72, set: smallSet, ours: sync("s0"), theirs: piped(b.source("s0"))},
 		{name: "the same, also on disk", against: theirs + "; sync -f", set: smallSet, ours: sync("s0"), theirs: durable},
-		{name: "send alone, small files", against: "btrfs send \\| cat", target: .50, set: smallSet, ours: part("send", b.source("s0")), theirs: &work{pipelines: []pipeline{{send(b.source("s0")), {"cat"}}}}},
+		{name: "send alone, small files", against: "btrfs send | cat", target: .50, set: smallSet, ours: part("send", b.source("s0")), theirs: &work{pipelines: []pipeline{{send(b.source("s0")), {"cat"}}}}},
 		b.receiving(smallSet, .72),
 		{name: "sync, large files", against: theirs, target: .80, set: largeSet, ours: sync("s0"), theirs: piped(b.source("s0"))},
 
 		{name: "sync, an increment", against: theirs, target: .95, set: chainSet, base: names[:1], ours: sync(names[1]), theirs: &work{pipelines: chain.pipelines[:1]}},
 		{name: "sync, twelve increments", against: theirs + " each", target: .95, set: chainSet, base: names[:1], ours: sync(""), theirs: &chain},
-		{name: "ranking twelve increments (search)", against: "btrfs send \\| cat each", target: .12, set: chainSet, ours: part("sizes", "search", "2", b.source("")), theirs: &tests, note: b.errors(chainSet, "2")},
-		{name: "measuring twelve increments, protocol 1", against: "btrfs send \\| cat each", set: chainSet, ours: part("sizes", "exact", "1", b.source("")), theirs: &tests, note: b.errors(chainSet, "1")},
-		{name: "measuring twelve increments, protocol 2", against: "btrfs send \\| cat each", set: chainSet, ours: part("sizes", "exact", "2", b.source("")), theirs: &tests, note: b.errors(chainSet, "2")},
+		{name: "ranking twelve increments (search)", against: "btrfs send | cat each", target: .12, set: chainSet, ours: part("sizes", "search", "2", b.source("")), theirs: &tests, note: b.errors(chainSet, "2")},
+		{name: "measuring twelve increments, protocol 1", against: "btrfs send | cat each", set: chainSet, ours: part("sizes", "exact", "1", b.source("")), theirs: &tests, note: b.errors(chainSet, "1")},
+		{name: "measuring twelve increments, protocol 2", against: "btrfs send | cat each", set: chainSet, ours: part("sizes", "exact", "2", b.source("")), theirs: &tests, note: b.errors(chainSet, "2")},
 
 		{name: "sync, ten increments of ten subvolumes", against: theirs + " each", target: .60, set: tenSet, base: bases, ours: sync(""), theirs: &turns},
 		{name: "the same, against all at once", against: theirs + " side by side", set: tenSet, base: bases, ours: sync(""), theirs: &together},
@@ -88,8 +88,8 @@ func (b *bench) rows() []row {
 		{name: "sync, mixed 3 GB", against: theirs, target: .68, set: mixedSet, ours: sync("s0"), theirs: piped(b.source("s0"))},
 		b.receiving(mixedSet, .55),
 		{name: "sync, mixed 3 GB, zstd", against: theirs, target: .56, set: zstdSet, ours: sync("s0"), theirs: piped(b.source("s0"))},
-		{name: "the same, against compressed data", against: "btrfs send --compressed-data \\| btrfs receive", set: zstdSet, ours: sync("s0"), theirs: &work{pipelines: []pipeline{{compressed, receive}}}},
-		{name: "measuring a compressed full stream", against: "btrfs send --compressed-data \\| cat", set: zstdSet, ours: part("sizes", "exact", "2", b.source("")), theirs: &work{pipelines: []pipeline{{compressed, {"cat"}}}}, note: b.errors(zstdSet, "2")},
+		{name: "the same, against compressed data", against: "btrfs send --compressed-data | btrfs receive", set: zstdSet, ours: sync("s0"), theirs: &work{pipelines: []pipeline{{compressed, receive}}}},
+		{name: "measuring a compressed full stream", against: "btrfs send --compressed-data | cat", set: zstdSet, ours: part("sizes", "exact", "2", b.source("")), theirs: &work{pipelines: []pipeline{{compressed, {"cat"}}}}, note: b.errors(zstdSet, "2")},
 	}
 	for _, r := range mixed {
 		r.slow, r.most = true, 3

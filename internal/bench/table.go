@@ -77,7 +77,11 @@ func printTable(w io.Writer, markdown bool, outcomes []outcome) {
 		fmt.Fprintf(w, "%s\n\n", machine())
 		fmt.Fprintf(w, "| %s |\n|%s\n", strings.Join(header, " | "), strings.Repeat("---|", len(header)))
 		for _, o := range outcomes {
-			fmt.Fprintf(w, "| %s |\n", strings.Join(o.cells(), " | "))
+			cells := o.cells()
+			for i := range cells {
+				cells[i] = strings.ReplaceAll(cells[i], "|", `\|`)
+			}
+			fmt.Fprintf(w, "| %s |\n", strings.Join(cells, " | "))
 		}
 		return
 	}
@@ -85,7 +89,7 @@ func printTable(w io.Writer, markdown bool, outcomes []outcome) {
 	columns := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(columns, strings.Join(header, "\t"))
 	for _, o := range outcomes {
-		fmt.Fprintln(columns, strings.ReplaceAll(strings.Join(o.cells(), "\t"), "\\|", "|"))
+		fmt.Fprintln(columns, strings.Join(o.cells(), "\t"))
 	}
 	columns.Flush()
 }
