@@ -227,6 +227,9 @@ type Inventory struct {
 	// another one, writable ones too, the UUID of that other one. It joins
 	// families whose common ancestor is not itself a snapshot.
 	Lineage map[ID]ID
+	// Born has the transaction in which each subvolume in Lineage was made from
+	// the other, as the store's file system counts.
+	Born map[ID]uint64
 	// Occupied holds every path inside the directory at which a snapshot cannot
 	// be made, with what is there, for people to read.
 	Occupied map[string]string

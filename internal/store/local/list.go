@@ -63,11 +63,12 @@ func unsettled(sub btrfs.Subvolume) bool {
 
 // inventory sorts out what the kernel has listed.
 func (s *Store) inventory(subvolumes []btrfs.Subvolume, prefix string, paths map[uint64][]string, usage map[uint64]btrfs.Usage, checkpoints map[uint64]string) *snapshot.Inventory {
-	inv := &snapshot.Inventory{Dir: s.path, Occupied: map[string]string{}, Lineage: map[snapshot.ID]snapshot.ID{}}
+	inv := &snapshot.Inventory{Dir: s.path, Occupied: map[string]string{}, Lineage: map[snapshot.ID]snapshot.ID{}, Born: map[snapshot.ID]uint64{}}
 	byID := map[snapshot.ID]snapshot.Snapshot{}
 	for _, sub := range subvolumes {
 		if !sub.UUID.IsZero() && !sub.ParentUUID.IsZero() {
 			inv.Lineage[snapshot.ID(sub.UUID)] = snapshot.ID(sub.ParentUUID)
+			inv.Born[snapshot.ID(sub.UUID)] = sub.Otransid
 		}
 		rel, inside := below(sub.Path, prefix)
 		if sub.Deleted || sub.Path == "" || sub.Path == prefix {
