@@ -31,6 +31,7 @@ package btrfstest
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -117,6 +118,7 @@ type config struct {
 	features []string
 	devices  int
 	faulty   bool
+	prepared string
 }
 
 // An Option changes what New makes.
@@ -136,7 +138,7 @@ func Features(args ...string) Option {
 }
 
 // Devices sets the number of devices. Data and metadata of more than one are
-// raid1 unless Features says otherwise.
+// raid1 unless Features has "-d" and "-m".
 func Devices(n int) Option { return func(c *config) { c.devices = n } }
 
 // New makes a file system and mounts it. It calls Require. When the test ends
@@ -152,7 +154,7 @@ func New(t testing.TB, opts ...Option) *FS {
 	fs := bench(t, c.options)
 	for i := range c.devices {
 		image := filepath.Join(fs.guard.dir, "image"+strconv.Itoa(i))
-		if err := makeSparse(image, c.size); err != nil {
+		if err := c.makeImage(image); err != nil {
 			t.Fatal(err)
 		}
 		if c.faulty {
@@ -160,14 +162,23 @@ func New(t testing.TB, opts ...Option) *FS {
 		}
 		fs.attach(image)
 	}
-	args := []string{"-q", "-K"}
-	if c.devices > 1 {
-		args = append(args, "-d", "raid1", "-m", "raid1")
+	if c.prepared == "" {
+		args := []string{"-q", "-K"}
+		if c.devices > 1 && !slices.Contains(c.features, "-d") { // mkfs.btrfs mixes profiles that are given twice
+			args = append(args, "-d", "raid1", "-m", "raid1")
+		}
+		args = append(args, c.features...)
+		run(t, nil, "mkfs.btrfs", append(args, fs.Devices...)...)
 	}
-	args = append(args, c.features...)
-	run(t, nil, "mkfs.btrfs", append(args, fs.Devices...)...)
 	fs.Mount()
 	return fs
+}
+
+func (c config) makeImage(path string) error {
+	if c.prepared != "" {
+		return unpackImage(path, c.prepared)
+	}
+	return makeSparse(path, c.size)
 }
 
 // bench starts the guard and registers the cleanup of an FS without devices.

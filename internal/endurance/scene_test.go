@@ -133,8 +133,24 @@ func (s *scene) compare(name string) {
 		s.t.Fatalf("%s looks like %v; the original is %s", name, show, want.uuid)
 	}
 	if btrfstest.Digest(s.t, path) != want.digest {
-		s.t.Fatalf("%s differs:\n%s", name, btrfstest.Diff(s.t, s.src.Path("snaps/"+name), path))
+		s.t.Fatalf("%s differs:\n%s", name, difference(s.t, s.src.Path("snaps/"+name), path))
 	}
+}
+
+// difference tells how two trees differ, the first few entries of it.
+func difference(t *testing.T, a, b string) string {
+	t.Helper()
+	var lines []string
+	for line := range strings.Lines(btrfstest.Diff(t, a, b)) {
+		if len(line) > 400 {
+			line = line[:100] + "…" + line[len(line)-300:]
+		}
+		lines = append(lines, line)
+	}
+	if n := len(lines); n > 5 {
+		lines = append(lines[:5], fmt.Sprintf("and %d more\n", n-5))
+	}
+	return strings.Join(lines, "")
 }
 
 // complete fails the test unless all snapshots are at the destination, whole,
