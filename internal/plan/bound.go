@@ -23,7 +23,7 @@ func (p *problem) lows() *lows {
 		low.streams[v], low.bytes[v] = math.MaxInt, math.Inf(1)
 	}
 	// Twice the same walk; the number of streams is exact as a float64.
-	p.walk(func(l *link) float64 { return float64(l.streams) + 1 }, func(*link) float64 { return 1 },
+	p.walk(func(l *link) float64 { return float64(l.streams + 1) }, func(*link) float64 { return 1 },
 		func(v int32, least float64) { low.streams[v] = int(least) })
 	p.walk(func(l *link) float64 { return l.bytes + l.size }, func(l *link) float64 { return l.size },
 		func(v int32, least float64) { low.bytes[v] = least })
@@ -57,7 +57,7 @@ func (p *problem) walk(first, further func(*link) float64, found func(v int32, l
 // price is the least that a link can cost.
 func (low *lows) price(l *link) float64 {
 	if l.from == start {
-		return low.p.price(l, l.streams+1, l.bytes+l.size)
+		return low.p.price(l, int(l.streams)+1, l.bytes+l.size)
 	}
 	if !low.p.risk {
 		return l.cost
@@ -70,7 +70,7 @@ func (low *lows) from(h, v int) float64 {
 	least := math.Inf(1)
 	for _, i := range low.p.in[v] {
 		l := &low.p.links[i]
-		streams, bytes := l.streams, l.bytes
+		streams, bytes := int(l.streams), l.bytes
 		if l.from != start {
 			streams, bytes = low.streams[l.from], low.bytes[l.from]
 		} else if streams+1 < h {
@@ -81,6 +81,87 @@ func (low *lows) from(h, v int) float64 {
 	return least
 }
 
+// relaxed is a graph in which every tree costs no more than one of the problem:
+// chains cost nothing in it.
+type relaxed struct {
+	must []bool
+	// The links to a node v are those from first[v] to first[v+1].
+	first []int32
+	from  []int32
+	left  []float64 // of their prices
+}
+
+func (x *relaxed) link(from int32, price float64) {
+	x.from = append(x.from, from)
+	x.left = append(x.left, price)
+}
+
+// end ends the links to a node.
+func (x *relaxed) end(must bool) {
+	x.must = append(x.must, must)
+	x.first = append(x.first, int32(len(x.from)))
+}
+
+func newRelaxed(nodes, links int) *relaxed {
+	return &relaxed{
+		must: make([]bool, 0, nodes), first: make([]int32, 1, nodes+1),
+		from: make([]int32, 0, links), left: make([]float64, 0, links),
+	}
+}
+
+// relax gives every link the least that it can cost.
+func (p *problem) relax(low *lows) *relaxed {
+	x := newRelaxed(p.n, len(p.links))
+	for v := range p.n {
+		for _, i := range p.in[v] {
+			x.link(p.links[i].from, low.price(&p.links[i]))
+		}
+		x.end(p.must[v])
+	}
+	return x
+}
+
+// layers is the height to which layered tells chains apart.
+const layers = 8
+
+// layered has every node once for each height that it can come to, the last
+// standing for all above, and before them one that is reached from any of these.
+// A link has the price of its height, with the fewest bytes that can lead to it.
+func (p *problem) layered(low *lows) *relaxed {
+	top := layers
+	if p.limit > 0 {
+		top = min(top, p.limit)
+	}
+	x := newRelaxed(p.n*(top+1), (len(p.links)+p.n)*(top+1))
+	at := func(v int32, h int) int32 { return v*int32(top+1) + int32(h) }
+	for v := range int32(p.n) {
+		for h := 1; h <= top; h++ {
+			x.link(at(v, h), 0)
+		}
+		x.end(p.must[v])
+		for h := 1; h <= top; h++ {
+			for _, i := range p.in[v] {
+				l := &p.links[i]
+				if l.from == start {
+					if s := int(l.streams) + 1; min(s, top) == h {
+						x.link(start, p.price(l, s, l.bytes+l.size))
+					}
+					continue
+				}
+				price := p.price(l, h, low.bytes[l.from]+l.size)
+				if low.streams[l.from] < h {
+					x.link(at(l.from, h-1), price)
+				}
+				if h == top && h != p.limit {
+					x.link(at(l.from, h), price)
+				}
+			}
+			x.end(false)
+		}
+	}
+	return x
+}
+
 // ascend returns a lower bound for the cost of every tree that reaches what is
 // wanted. A wanted node that is not reached has a set of nodes that lead to it
 // for nothing; one of the links into that set has to be paid for, so the
@@ -88,27 +169,24 @@ func (low *lows) from(h, v int) float64 {
 // R. T. Wong, "A dual ascent approach for Steiner tree problems on a directed
 // graph", Mathematical Programming 28 (1984) 271-287. It may stop at any time,
 // and does so when its turns are used up.
-func (p *problem) ascend(low *lows, turns int) float64 {
-	left := make([]float64, len(p.links))
-	for i := range p.links {
-		left[i] = low.price(&p.links[i])
-	}
+func (x *relaxed) ascend(turns *int) float64 {
 	bound := 0.0
-	seen := make([]int32, p.n)
+	seen := make([]int32, len(x.must))
 	var set []int32
 	stamp := int32(0)
-	// gather finds what leads to v for nothing, and false if start does.
-	gather := func(v int32) bool {
+	// reach finds what leads to v for nothing, and false if start does.
+	reach := func(v int32) bool {
 		stamp++
 		set = append(set[:0], v)
 		seen[v] = stamp
 		for k := 0; k < len(set); k++ {
-			for _, i := range p.in[set[k]] {
-				turns--
-				if left[i] > 0 {
+			first, last := x.first[set[k]], x.first[set[k]+1]
+			*turns -= int(last - first)
+			for i := first; i < last; i++ {
+				if x.left[i] > 0 {
 					continue
 				}
-				from := p.links[i].from
+				from := x.from[i]
 				if from == start {
 					return false
 				}
@@ -121,14 +199,14 @@ func (p *problem) ascend(low *lows, turns int) float64 {
 		return true
 	}
 	var q queue
-	for v, m := range p.must {
+	for v, m := range x.must {
 		if m {
 			q.put(item{1, int32(v)})
 		}
 	}
-	for len(q) > 0 && turns > 0 {
+	for len(q) > 0 && *turns > 0 {
 		next := q.take()
-		if !gather(next.node) {
+		if !reach(next.node) {
 			continue
 		}
 		if size := float64(len(set)); size > next.cost {
@@ -136,24 +214,21 @@ func (p *problem) ascend(low *lows, turns int) float64 {
 			continue
 		}
 		owed := math.Inf(1)
-		for _, v := range set {
-			for _, i := range p.in[v] {
-				if from := p.links[i].from; from == start || seen[from] != stamp {
-					owed = min(owed, left[i])
+		entering := func(do func(i int32)) {
+			for _, v := range set {
+				for i := x.first[v]; i < x.first[v+1]; i++ {
+					if from := x.from[i]; from == start || seen[from] != stamp {
+						do(i)
+					}
 				}
 			}
 		}
+		entering(func(i int32) { owed = min(owed, x.left[i]) })
 		if math.IsInf(owed, 1) {
 			continue
 		}
 		bound += owed
-		for _, v := range set {
-			for _, i := range p.in[v] {
-				if from := p.links[i].from; from == start || seen[from] != stamp {
-					left[i] -= owed
-				}
-			}
-		}
+		entering(func(i int32) { x.left[i] -= owed })
 		q.put(next)
 	}
 	return bound

@@ -204,7 +204,7 @@ func (g *graph) problem(part, height []int, limit int) *problem {
 			}
 			c := g.nodes[a.from].chain
 			p.links = append(p.links, link{
-				from: from, to: int32(v), size: a.bytes, cost: g.price(a), streams: c.streams, bytes: c.bytes,
+				from: from, to: int32(v), size: a.bytes, cost: g.price(a), streams: int32(c.streams), bytes: c.bytes,
 				tie: g.tie(a), held: a.held, arc: int32(i),
 			})
 		}

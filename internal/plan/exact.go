@@ -146,8 +146,8 @@ func (p *problem) exhaust(known tree, low *lows, turns int) (tree, bool) {
 func (s *search) next(h int) int {
 	n := 0
 	for i := range s.p.links {
-		if l := &s.p.links[i]; l.from == start && l.streams+1 > h && (n == 0 || l.streams+1 < n) && s.tree[l.to] < 0 {
-			n = l.streams + 1
+		if l := &s.p.links[i]; l.from == start && int(l.streams) >= h && (n == 0 || int(l.streams)+1 < n) && s.tree[l.to] < 0 {
+			n = int(l.streams) + 1
 		}
 	}
 	return n
@@ -195,7 +195,7 @@ func (s *search) node(v, h int, cost, rest float64, least []float64, placed bool
 	}
 	for _, i := range p.in[v] {
 		l := &p.links[i]
-		streams, bytes := l.streams, l.bytes
+		streams, bytes := int(l.streams), l.bytes
 		if l.from != start {
 			if s.tree[l.from] < 0 {
 				continue

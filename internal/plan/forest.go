@@ -29,7 +29,7 @@ func (p *problem) plant(t tree) *forest {
 // chain returns the chain at whose end a link would put its target.
 func (f *forest) chain(l *link) (streams int, bytes float64) {
 	if l.from == start {
-		return l.streams + 1, l.bytes + l.size
+		return int(l.streams) + 1, l.bytes + l.size
 	}
 	return f.streams[l.from] + 1, f.bytes[l.from] + l.size
 }

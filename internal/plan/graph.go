@@ -33,19 +33,17 @@ type node struct {
 // arc is an edge of the graph.
 type arc struct {
 	from, to int // nodes; 0 for nothing
-	edge     snapshot.Edge
+	// rank is how good a guess the parent is, 0 for the best; for people and for
+	// breaking ties.
+	rank int16
+	// round is when Candidates offers the edge; negative for never.
+	round int16
+	// held is set for a stream that the destination keeps already, idle for one
+	// that is of no use without a known size.
+	held, idle bool
 	// size is what is known of the stream; bytes what is reckoned with.
 	size  snapshot.Size
 	bytes float64
-	// held is set for a stream that the destination keeps already.
-	held bool
-	// rank is how good a guess the parent is, 0 for the best; for people and for
-	// breaking ties.
-	rank int
-	// round is when Candidates offers the edge; negative for never.
-	round int
-	// idle is set for one that is of no use without a known size.
-	idle bool
 }
 
 const (
@@ -75,7 +73,7 @@ func (g *graph) add(relative int, n node) int {
 
 // graph makes the graph in which the missing snapshots have to be reached.
 func (s *sync) graph(missing []snapshot.Snapshot) *graph {
-	g := &graph{s: s, nodes: make([]node, 1, len(missing)+len(s.there)+1), number: map[snapshot.ID]int{}}
+	g := &graph{s: s, nodes: make([]node, 1, len(missing)+len(s.there)+1), number: make(map[snapshot.ID]int, len(missing)+len(s.there))}
 	g.nodes[0] = node{relative: -1, there: true}
 	must := map[int]bool{}
 	for _, m := range missing {
@@ -98,12 +96,12 @@ func (s *sync) graph(missing []snapshot.Snapshot) *graph {
 	if s.dst.Archive {
 		g.kept()
 	}
-	g.in = make([][]int, len(g.nodes))
-	for i, a := range g.arcs {
-		if !a.idle {
-			g.in[a.to] = append(g.in[a.to], i)
+	g.in = gather[int](len(g.nodes), len(g.arcs), func(i int) int {
+		if g.arcs[i].idle {
+			return start
 		}
-	}
+		return g.arcs[i].to
+	})
 	g.levels()
 	g.measure()
 	return g
@@ -124,7 +122,7 @@ func (g *graph) stored() {
 		if to == 0 || g.nodes[to].there || from == 0 && !e.IsFull() || from == to || s.holds[e.Edge] {
 			continue
 		}
-		a := arc{from: from, to: to, edge: e.Edge, size: e.Size, round: -1}
+		a := arc{from: from, to: to, size: e.Size, round: -1}
 		if !e.Size.Known {
 			a.size = s.size(e.Edge)
 		}
@@ -142,6 +140,7 @@ func (g *graph) made() {
 	there := k.circle(func(i int) bool { return here(i) != 0 && g.nodes[here(i)].there })
 	between := k.circle(func(i int) bool { return here(i) == 0 && s.passable(k.all[i].snap) })
 
+	g.arcs = make([]arc, 0, len(g.nodes)*(olderParents+newerParents+2))
 	started := map[int]bool{} // families of which the destination has one
 	for _, n := range g.nodes[1:] {
 		if n.there {
@@ -216,16 +215,24 @@ func (g *graph) parents(i int, all, there *circle) []int {
 	return found
 }
 
-func (g *graph) link(from, to, rank, round int) {
+// edge names the stream of an arc between two nodes.
+func (g *graph) edge(from, to int) snapshot.Edge {
 	e := snapshot.Edge{To: g.of(to).snap.ID}
 	if from != 0 {
 		e.From = g.of(from).snap.ID
 	}
+	return e
+}
+
+func (g *graph) link(from, to, rank, round int) {
+	e := g.edge(from, to)
 	if g.s.holds[e] {
 		return // in an archive that holds it for nothing, it cannot be stored again
 	}
 	size := g.s.size(e)
-	g.arcs = append(g.arcs, arc{from: from, to: to, edge: e, size: size, rank: rank, round: round, idle: round == hubRound && !size.Known})
+	g.arcs = append(g.arcs, arc{
+		from: from, to: to, size: size, rank: int16(rank), round: int16(round), idle: round == hubRound && !size.Known,
+	})
 }
 
 // kept adds the streams that an archive holds for snapshots that it cannot give
@@ -236,7 +243,7 @@ func (g *graph) kept() {
 		if from == 0 || to == 0 || from == to || g.nodes[to].there {
 			continue
 		}
-		g.arcs = append(g.arcs, arc{from: from, to: to, edge: e.Edge, size: e.Size, held: true, round: -1})
+		g.arcs = append(g.arcs, arc{from: from, to: to, size: e.Size, held: true, round: -1})
 	}
 }
 

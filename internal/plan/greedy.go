@@ -18,8 +18,8 @@ func (p *problem) greedy() tree {
 	last := 0
 	for i := range p.links {
 		if l := &p.links[i]; l.from == start {
-			outset[l.streams] = append(outset[l.streams], int32(i))
-			last = max(last, l.streams)
+			outset[int(l.streams)] = append(outset[int(l.streams)], int32(i))
+			last = max(last, int(l.streams))
 		}
 	}
 	offer := func(i int32, height int) {

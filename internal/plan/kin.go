@@ -118,11 +118,18 @@ type circle struct {
 	kids map[int][]int
 	key  map[int]int
 	who  map[int]int
+
+	// What follows is room for one search.
+	seen          []int // the last search that found one
+	turn          int
+	found         []int
+	look          []visit
+	before, after []kin
 }
 
 // circle makes one of the snapshots for which in answers true.
 func (k *kinship) circle(in func(i int) bool) *circle {
-	c := &circle{k: k, members: map[int][]int{}, kids: map[int][]int{}, key: map[int]int{}, who: map[int]int{}}
+	c := &circle{k: k, members: map[int][]int{}, kids: map[int][]int{}, key: map[int]int{}, who: map[int]int{}, seen: make([]int, len(k.all))}
 	for f, members := range k.members {
 		for _, i := range members {
 			if in(i) {
@@ -159,35 +166,70 @@ func (k *kinship) circle(in func(i int) bool) *circle {
 // near returns the nearest relatives of a snapshot in the circle: so many that
 // are older, so many that are newer; the best guess first.
 func (c *circle) near(want, older, newer int) []int {
-	found := c.around(want)
-	slices.SortFunc(found, c.k.nearer(want))
-	place := c.k.all[want].place
-	return slices.DeleteFunc(found, func(i int) bool {
-		if c.k.all[i].place < place {
-			older--
-			return older < 0
-		}
-		newer--
-		return newer < 0
-	})
-}
-
-// around returns those in the circle that may be the nearest to a snapshot, in
-// no order.
-func (c *circle) around(want int) []int {
 	k := c.k
-	members := c.members[k.all[want].family]
-	var found []int
-	add := func(i int) {
-		if i != want && !slices.Contains(found, i) {
-			found = append(found, i)
+	c.around(want)
+	place := k.all[want].place
+	less := func(a, b kin) int {
+		return cmp.Or(cmp.Compare(a.apart, b.apart), cmp.Compare(a.distance, b.distance), cmp.Compare(k.all[a.who].place, k.all[b.who].place))
+	}
+	c.before, c.after = c.before[:0], c.after[:0]
+	for _, i := range c.found {
+		x := kin{who: i, apart: k.apart(want, i), distance: k.distance(want, i)}
+		if k.all[i].place < place {
+			c.before = insert(c.before, x, older, less)
+		} else {
+			c.after = insert(c.after, x, newer, less)
 		}
 	}
+	both := append(c.before, c.after...)
+	slices.SortFunc(both, less)
+	list := make([]int, len(both))
+	for n, x := range both {
+		list[n] = x.who
+	}
+	return list
+}
+
+// kin is a relative, and how far it is from another.
+type kin struct {
+	who, apart int
+	distance   uint64
+}
+
+// insert puts an element into a short sorted list, of which only so many are kept.
+func insert(list []kin, x kin, most int, less func(a, b kin) int) []kin {
+	at := len(list)
+	for at > 0 && less(x, list[at-1]) < 0 {
+		at--
+	}
+	if at == most {
+		return list
+	}
+	list = slices.Insert(list, at, x)
+	return list[:min(len(list), most)]
+}
+
+// around finds those in the circle that may be the nearest to a snapshot, in
+// no order.
+func (c *circle) around(want int) {
+	k := c.k
+	members := c.members[k.all[want].family]
+	c.found, c.look = c.found[:0], c.look[:0]
 	if len(members) <= scanned {
 		for _, i := range members {
-			add(i)
+			if i != want {
+				c.found = append(c.found, i)
+			}
 		}
-		return found
+		return
+	}
+	c.turn++
+	c.seen[want] = c.turn
+	add := func(i int) {
+		if c.seen[i] != c.turn {
+			c.seen[i] = c.turn
+			c.found = append(c.found, i)
+		}
 	}
 	place := k.all[want].place
 	byPlace := func(i, p int) int { return cmp.Compare(k.all[i].place, p) }
@@ -196,11 +238,7 @@ func (c *circle) around(want int) []int {
 	}
 	// From the snapshot up to what it was made from, and so on, and from each
 	// down to what else was made from that.
-	type visit struct {
-		at, from, hops int
-		down           bool
-	}
-	look := []visit{{at: k.all[want].at, from: -1}}
+	look := append(c.look, visit{at: k.all[want].at, from: -1})
 	for n := 0; n < len(look) && n < crowd; n++ {
 		v := look[n]
 		if i, ok := c.who[v.at]; ok {
@@ -218,7 +256,13 @@ func (c *circle) around(want int) []int {
 			}
 		}
 	}
-	return found
+	c.look = look
+}
+
+// visit is a place on the way to relatives.
+type visit struct {
+	at, from, hops int
+	down           bool
 }
 
 // beside returns the elements of a sorted slice that are nearest to a place.

@@ -232,7 +232,7 @@ func Candidates(src, dst *snapshot.Inventory, w Wish) []snapshot.Edge {
 	slices.SortStableFunc(order, func(a, b int) int { return cmp.Compare(g.arcs[a].round, g.arcs[b].round) })
 	edges := make([]snapshot.Edge, len(order))
 	for k, i := range order {
-		edges[k] = g.arcs[i].edge
+		edges[k] = g.edge(g.arcs[i].from, g.arcs[i].to)
 	}
 	return edges
 }

@@ -30,13 +30,13 @@ type link struct {
 	// cost is what the link costs whatever chain it ends: bytes sent and stored.
 	cost float64
 	// streams and bytes are the chain that a link from start lengthens.
-	streams int
+	streams int32
 	bytes   float64
 	// tie orders links that cost the same: the better guess has the smaller one.
 	tie int64
+	arc int32 // number in the graph
 	// held is set for what the destination keeps already.
 	held bool
-	arc  int32 // number in the graph
 }
 
 const (
@@ -64,14 +64,31 @@ func (p *problem) price(l *link, streams int, bytes float64) float64 {
 
 // index fills in and out.
 func (p *problem) index() {
-	p.in, p.out = make([][]int32, p.n), make([][]int32, p.n)
-	for i := range p.links {
-		l := &p.links[i]
-		p.in[l.to] = append(p.in[l.to], int32(i))
-		if l.from != start {
-			p.out[l.from] = append(p.out[l.from], int32(i))
+	p.in = gather[int32](p.n, len(p.links), func(i int) int { return int(p.links[i].to) })
+	p.out = gather[int32](p.n, len(p.links), func(i int) int { return int(p.links[i].from) })
+}
+
+// gather lists, for every node, the links that belong to it, in order.
+func gather[N int | int32](nodes, links int, node func(i int) int) [][]N {
+	count := make([]int32, nodes+1)
+	for i := range links {
+		if v := node(i); v != start {
+			count[v+1]++
 		}
 	}
+	for v := range nodes {
+		count[v+1] += count[v]
+	}
+	lists, all := make([][]N, nodes), make([]N, count[nodes])
+	for v := range lists {
+		lists[v] = all[count[v]:count[v]:count[v+1]]
+	}
+	for i := range links {
+		if v := node(i); v != start {
+			lists[v] = append(lists[v], N(i))
+		}
+	}
+	return lists
 }
 
 // tree says for every node through which link it is reached; -1 for those that
@@ -152,7 +169,7 @@ func (p *problem) chains(t tree) (streams []int, bytes []float64, ok bool) {
 		for i := len(path) - 1; i >= 0; i-- {
 			x := path[i]
 			l := &p.links[t[x]]
-			s, b := l.streams, l.bytes
+			s, b := int(l.streams), l.bytes
 			if l.from != start {
 				s, b = streams[l.from], bytes[l.from]
 			}

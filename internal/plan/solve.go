@@ -10,7 +10,7 @@ type effort struct {
 	ascend  int // of proving a bound
 }
 
-func newEffort() *effort { return &effort{exhaust: 4e6, improve: 2e8, ascend: 4e7} }
+func newEffort() *effort { return &effort{exhaust: 4e6, improve: 1e8, ascend: 2e8} }
 
 const (
 	// exhaustTurns bounds the going through all trees of one problem. It is
@@ -90,8 +90,9 @@ func (e *effort) chained(p *problem, free int) (best tree, cost, bound float64) 
 			bound += low.price(&p.links[flat[v]])
 		}
 	} else {
-		bound = e.prove(p, low)
+		bound = p.relax(low).ascend(&e.ascend)
 	}
+	bound = max(bound, p.layered(low).ascend(&e.ascend))
 	return best, cost, min(bound, cost)
 }
 
@@ -133,7 +134,7 @@ func (e *effort) steiner(p *problem) (best tree, cost, bound float64) {
 			}
 		}
 	}
-	return best, cost, min(e.prove(p, p.lows()), cost)
+	return best, cost, min(p.relax(p.lows()).ascend(&e.ascend), cost)
 }
 
 // uses says which nodes are in a tree.
@@ -143,13 +144,6 @@ func uses(t tree) []bool {
 		use[v] = i >= 0
 	}
 	return use
-}
-
-// prove returns a lower bound.
-func (e *effort) prove(p *problem, low *lows) float64 {
-	turns := e.ascend / 2
-	e.ascend -= turns
-	return p.ascend(low, turns)
 }
 
 // joined reaches one wanted node after the other, always the one that is

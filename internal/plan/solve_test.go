@@ -26,7 +26,7 @@ func randomProblem(r *rand.Rand, n int, archive, optional bool) *problem {
 			cost = 0
 		}
 		p.links = append(p.links, link{
-			from: int32(from), to: int32(to), size: size, cost: cost, streams: streams, bytes: bytes, held: held,
+			from: int32(from), to: int32(to), size: size, cost: cost, streams: int32(streams), bytes: bytes, held: held,
 			tie: int64(len(p.links)), arc: int32(len(p.links)),
 		})
 	}
@@ -61,7 +61,7 @@ func randomProblem(r *rand.Rand, n int, archive, optional bool) *problem {
 		low := p.lows()
 		var links []link
 		for _, l := range p.links {
-			if l.from == start && l.streams+1 <= p.limit || l.from != start && low.streams[l.from]+1 <= p.limit {
+			if l.from == start && int(l.streams) < p.limit || l.from != start && low.streams[l.from]+1 <= p.limit {
 				links = append(links, l)
 			}
 		}

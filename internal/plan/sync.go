@@ -22,8 +22,6 @@ type sync struct {
 	chains map[snapshot.ID]chain
 	// holds are the edges of a destination that is an archive.
 	holds map[snapshot.Edge]bool
-	// known has the sizes that were asked for.
-	known map[snapshot.Edge]snapshot.Size
 	wants map[snapshot.ID]bool
 	// wanted has the paths of what is wanted, dirs all directories on the way to
 	// them, and taken the paths of all that the source has.
@@ -34,7 +32,7 @@ func newSync(src, dst *snapshot.Inventory, w Wish, sizes Sizes) *sync {
 	s := &sync{
 		src: src, dst: dst, w: w, sizes: sizes,
 		there: map[snapshot.ID]bool{}, chains: map[snapshot.ID]chain{},
-		holds: map[snapshot.Edge]bool{}, known: map[snapshot.Edge]snapshot.Size{}, wants: map[snapshot.ID]bool{},
+		holds: map[snapshot.Edge]bool{}, wants: map[snapshot.ID]bool{},
 		wanted: map[string]bool{}, dirs: map[string]bool{}, taken: map[string]bool{},
 	}
 	if dst.Archive {
@@ -82,14 +80,12 @@ func (s *sync) whole(id snapshot.ID) bool {
 	return ok || !s.dst.Archive
 }
 
-// size asks for the size of an edge, once.
+// size asks for the size of an edge.
 func (s *sync) size(e snapshot.Edge) snapshot.Size {
-	size, ok := s.known[e]
-	if !ok && s.sizes != nil {
-		size = s.sizes(e)
-		s.known[e] = size
+	if s.sizes == nil {
+		return snapshot.Size{}
 	}
-	return size
+	return s.sizes(e)
 }
 
 // sort puts every wanted snapshot where it belongs: what is kept, what is
