@@ -270,7 +270,10 @@ func (d *decision) others(n int, seen map[snapshot.ID]bool) []Considered {
 	for _, i := range unseen(func(i int) bool { return changed[i] != "" }).near(own, near, near) {
 		add(i, Changed, "it "+changed[i])
 	}
-	usable := func(i int) bool { return d.graph.number[d.kin.all[i].snap.ID] != 0 && changed[i] == "" }
+	usable := func(i int) bool {
+		m := d.graph.number[d.kin.all[i].snap.ID]
+		return m != 0 && changed[i] == "" && (d.graph.nodes[m].there || d.sol.choice[m] >= 0 || d.src.Archive)
+	}
 	for _, i := range unseen(usable).near(own, near, near) {
 		switch {
 		case d.src.Archive:
