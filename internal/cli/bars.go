@@ -11,17 +11,18 @@ import (
 
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
+
+	"github.com/buttersink/buttersink/internal/snapshot"
 )
 
 // flowRows is how many streams have a row of their own.
 const flowRows = 4
 
-// bars draws a progress on the last lines of a terminal: a row for each stream
-// that is going on, up to flowRows of them; where there is but one, the file that
-// it is at; and where there is more than one step, the whole run, with a bar. Log
-// lines appear above. A nil *bars draws nothing.
+// bars draws rows on the last lines of a terminal, again and again; log lines
+// appear above. A nil *bars draws nothing.
 type bars struct {
-	progress *progress
+	env  *Env
+	rows func(width int) []string
 
 	mu     sync.Mutex // guards what is below, never held by a drawing
 	screen *mpb.Progress
@@ -29,7 +30,7 @@ type bars struct {
 	closed bool
 }
 
-func newBars(p *progress) *bars { return &bars{progress: p} }
+func newBars(env *Env, rows func(width int) []string) *bars { return &bars{env: env, rows: rows} }
 
 // show begins to draw, unless it has begun.
 func (b *bars) show() {
@@ -41,14 +42,14 @@ func (b *bars) show() {
 	if b.screen != nil || b.closed {
 		return
 	}
-	b.screen = mpb.New(mpb.WithOutput(b.progress.env.Stderr), mpb.WithRefreshRate(200*time.Millisecond))
+	b.screen = mpb.New(mpb.WithOutput(b.env.Stderr), mpb.WithRefreshRate(200*time.Millisecond))
 	// The last row is the bar itself, which is asked first; those above it come and
 	// go. A key that the terminal echoes moves the cursor, so each row begins with
 	// a carriage return.
 	var above []string
 	last := func(w io.Writer, stat decor.Statistics) error {
 		row := ""
-		above = b.progress.rows(stat.AvailableWidth)
+		above = b.rows(stat.AvailableWidth)
 		if n := len(above); n > 0 {
 			above, row = above[:n-1], above[n-1]
 		}
@@ -64,7 +65,7 @@ func (b *bars) show() {
 		return nil
 	}
 	b.bar = b.screen.MustAdd(0, mpb.BarFillerFunc(last), mpb.BarExtender(mpb.BarFillerFunc(rest), true), mpb.BarFillerTrim())
-	b.progress.env.console.draw(b.screen)
+	b.env.console.draw(b.screen)
 }
 
 // close removes what is drawn.
@@ -81,7 +82,7 @@ func (b *bars) close() {
 	if b.screen == nil {
 		return
 	}
-	b.progress.env.console.withdraw(func() {
+	b.env.console.withdraw(func() {
 		b.bar.Abort(true)
 		b.screen.Wait()
 	})
@@ -94,7 +95,9 @@ func (p *progress) rows(width int) []string {
 	return p.view.rows(p.env.Now(), width)
 }
 
-// rows is the state of the run in lines of a width.
+// rows is the state of the run in lines of a width: one for each stream that is
+// going on, up to flowRows of them; where there is but one, the file that it is
+// at; and where there is more than one step, the whole run.
 func (m *meter) rows(now time.Time, width int) []string {
 	var rows []string
 	for _, f := range m.flows[:min(len(m.flows), flowRows)] {
@@ -124,12 +127,17 @@ func (m *meter) runRow(now time.Time, width int) string {
 	if more := len(m.flows) - flowRows; more > 0 {
 		text += fmt.Sprintf(", %d more at work", more)
 	}
-	part, ok := m.part()
+	return withBar(text, m.done, m.whole, width)
+}
+
+// withBar draws a bar behind a text, where there is room for it and something to
+// draw.
+func withBar(text string, done int64, whole snapshot.Size, width int) string {
 	room := min(width-columns(text)-3, 40)
-	if !ok || room < 10 {
+	if room < 10 || !whole.Known || whole.Bytes <= 0 || done > whole.Bytes {
 		return cut(text, width)
 	}
-	full := int(part * float64(room))
+	full := int(float64(done) / float64(whole.Bytes) * float64(room))
 	bar := strings.Repeat("=", full)
 	if full < room {
 		bar += ">" + strings.Repeat(" ", room-full-1)

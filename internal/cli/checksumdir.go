@@ -15,6 +15,8 @@ import (
 	"strings"
 
 	"github.com/spf13/cobra"
+
+	"github.com/buttersink/buttersink/internal/snapshot"
 )
 
 // newChecksumdir returns the command that sums up directories, so that copies
@@ -171,7 +173,11 @@ func (j *checksumJob) run(ctx context.Context, env *Env) (err error) {
 	if err != nil {
 		return err
 	}
+	var bytes int64 // in all files
 	entries := &walker{ctx: ctx, visit: func(e entry) error {
+		if e.info.Mode().IsRegular() {
+			bytes += e.info.Size()
+		}
 		if e.info.IsDir() && mounts[filepath.Join(j.dir, e.path)] {
 			return nil
 		}
@@ -187,11 +193,13 @@ func (j *checksumJob) run(ctx context.Context, env *Env) (err error) {
 		return err
 	}
 	buf := make([]byte, 1<<20)
+	watch := env.newWatch(j.name, snapshot.ExactSize(bytes))
+	defer watch.close()
 	data := &walker{ctx: ctx, order: escapeName, visit: func(e entry) error {
 		if !e.info.Mode().IsRegular() {
 			return nil
 		}
-		sum, err := e.sum(ctx, buf)
+		sum, err := e.sum(ctx, buf, watch)
 		if err != nil {
 			return err
 		}
@@ -200,6 +208,7 @@ func (j *checksumJob) run(ctx context.Context, env *Env) (err error) {
 	if err := data.walk(root, ""); err != nil {
 		return err
 	}
+	watch.close()
 
 	env.Log.Info(fmt.Sprintf("Producing overall checksums in %s.sha256sum", j.name))
 	overall, err := create(".sha256sum")

@@ -324,7 +324,7 @@ func TestSumOfAReplacedFile(t *testing.T) {
 	if err := errors.Join(os.Remove(path), syscall.Mkfifo(path, 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	_, err = entry{path: "f", name: "f", dir: root, info: info}.sum(t.Context(), make([]byte, 10))
+	_, err = entry{path: "f", name: "f", dir: root, info: info}.sum(t.Context(), make([]byte, 10), nil)
 	if !errors.Is(err, errReplaced) {
 		t.Errorf("error %v, want %v", err, errReplaced)
 	}

@@ -118,15 +118,6 @@ func (m *meter) all(now time.Time) string {
 	return amount(m.done, m.whole, rate, m.pace.lasts(now))
 }
 
-// part is how much of the whole is done, from 0 to 1; ok is false if that cannot
-// be told.
-func (m *meter) part() (part float64, ok bool) {
-	if !m.whole.Known || m.whole.Bytes <= 0 || m.done > m.whole.Bytes {
-		return 0, false
-	}
-	return float64(m.done) / float64(m.whole.Bytes), true
-}
-
 // line is the run in one line, for those who cannot be drawn to.
 func (m *meter) line(now time.Time) string {
 	if m.steps < 2 && len(m.flows) == 1 {

@@ -29,7 +29,7 @@ type progress struct {
 func (env *Env) newProgress(asJSON bool) *progress {
 	p := &progress{env: env, json: asJSON, out: newRecords(env.Stdout), quiet: env.quiet > 0}
 	if !asJSON && !p.quiet && env.canDraw() {
-		p.bars = newBars(p)
+		p.bars = newBars(env, p.rows)
 	}
 	return p
 }
@@ -44,7 +44,7 @@ func (env *Env) canDraw() bool {
 func (p *progress) begin() {
 	if p.bars != nil {
 		p.bars.close()
-		p.bars = newBars(p)
+		p.bars = newBars(p.env, p.rows)
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()

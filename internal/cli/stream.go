@@ -218,7 +218,9 @@ func verifyStream(ctx context.Context, env *Env, file string) *streamVerdict {
 		return v
 	}
 	defer in.Close()
-	stats, id, err := stream.Verify(in)
+	watch := env.newWatch(inputName(file), lengthOf(file))
+	stats, id, err := stream.Verify(watched{in, watch})
+	watch.close()
 	v.Commands, v.Bytes, v.DataBytes = stats.Commands, stats.Bytes, stats.DataBytes
 	v.Files, v.Dirs, v.Clones = stats.Files, stats.Dirs, stats.Clones
 	v.Name, v.UUID, v.Transid = jsonText(id.Path), snapshot.ID(id.UUID), id.Transid
@@ -276,6 +278,14 @@ func inputName(file string) string {
 		return "standard input"
 	}
 	return file
+}
+
+// lengthOf is the length of a regular file.
+func lengthOf(file string) snapshot.Size {
+	if info, err := os.Stat(file); err == nil && file != "-" && info.Mode().IsRegular() {
+		return snapshot.ExactSize(info.Size())
+	}
+	return snapshot.Size{}
 }
 
 // openInput opens a file, or standard input for "-". Reading ends when ctx

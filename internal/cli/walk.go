@@ -111,8 +111,8 @@ func inWalk(doing, path string, err error) error {
 	return fmt.Errorf("%s %s: %w", doing, strings.TrimSuffix(path, "/"), err)
 }
 
-// sum returns the sha256 of a regular file.
-func (e entry) sum(ctx context.Context, buf []byte) ([]byte, error) {
+// sum returns the sha256 of a regular file. The watch may be nil.
+func (e entry) sum(ctx context.Context, buf []byte, watch *watch) ([]byte, error) {
 	// Should it be a fifo by now, opening must not wait for a writer.
 	f, err := e.dir.OpenFile(e.name, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
 	if err != nil {
@@ -131,6 +131,7 @@ func (e entry) sum(ctx context.Context, buf []byte) ([]byte, error) {
 		}
 		n, err := f.Read(buf)
 		h.Write(buf[:n])
+		watch.read(n)
 		if err == io.EOF {
 			return h.Sum(nil), nil
 		}
