@@ -41,6 +41,12 @@ bench: build deps
 	$(GO) run ./internal/bench $(BENCH)
 	$(GO) test -run "^$$" -bench . ./internal/stream
 
+# The demo on Debian's kernels 6.1 and 6.12 in emulated guests, for who asks: it
+# takes minutes, root, apt-get and amd64.
+.PHONY: test-kernels
+test-kernels: build
+	sh packaging/kernels/run.sh
+
 lint:
 	$(GO) vet ./...
 	GOARCH=arm64 $(GO) vet ./cmd/... ./internal/...
