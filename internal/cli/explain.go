@@ -59,7 +59,7 @@ root. It can be asked at any time, also about a snapshot that is at the destinat
 already, or that --exclude leaves out.
 
 After: nothing has changed. Streams that matter are measured without their data,
-which takes a moment; -e spares it.`,
+which takes a moment; -e spares it. The exit code is 0 whatever the answer is.`,
 		Example: `  buttersink explain /mnt/a/snaps/monday /mnt/b/snaps/
   buttersink explain /mnt/a/.snapshots/./12/snapshot /mnt/b/snaps/
   buttersink explain --json -e /mnt/a/snaps/monday /mnt/b/snaps/`,

@@ -111,3 +111,16 @@ func TestHeadlines(t *testing.T) {
 		seen[text] = d
 	}
 }
+
+// The help lists every verdict.
+func TestVerdictsAreExplained(t *testing.T) {
+	env, _, _ := testEnv(t, "buttersink")
+	help := newExplain(env).Long
+	for _, v := range []plan.Verdict{
+		plan.Chosen, plan.Dearer, plan.Circular, plan.TooLong, plan.NotThere, plan.Changed, plan.Farther, plan.Unrelated, plan.NotKept,
+	} {
+		if !strings.Contains(help, "\n  "+string(v)+"  ") {
+			t.Errorf("%q is not in the help", v)
+		}
+	}
+}

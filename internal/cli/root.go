@@ -42,7 +42,8 @@ what the other place does not have.
 
 With two arguments it is the same as "buttersink sync SRC DST": afterwards DST
 holds every snapshot that is in SRC. With one argument it is the same as
-"buttersink list DIR": it shows the snapshots in a directory.
+"buttersink list DIR": it shows the snapshots in a directory. "buttersink explain"
+says why a snapshot is sent as it is.
 
 The slash at the end matters: /dir/ stands for all snapshots below a directory,
 /dir/snap for the one snapshot of that name. A directory that is named like a
