@@ -154,8 +154,8 @@ func amount(done int64, whole snapshot.Size, rate float64, rest bool) string {
 	}
 	if rate > 0 {
 		text += ", " + humanSize(rate) + "/s"
-		if inTime && rest {
-			text += ", " + durationText(time.Duration(float64(whole.Bytes-done)/rate*float64(time.Second))) + " left"
+		if left := float64(whole.Bytes-done) / rate; inTime && rest && left >= 1 {
+			text += ", " + durationText(time.Duration(left*float64(time.Second))) + " left"
 		}
 	}
 	return text

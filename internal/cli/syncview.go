@@ -106,10 +106,19 @@ func (v *syncView) warnFull(o *job.Outlook) {
 	if v.o.maxFull.given == "" || !v.env.attended() {
 		return
 	}
+	n := 0
 	for _, s := range o.Steps {
-		if s.Action == plan.Send && s.Edge.IsFull() && (!s.Size.Known || s.Size.Bytes > v.o.maxFull.bytes) {
+		switch {
+		case s.Action != plan.Send || !s.Edge.IsFull() || s.Size.Known && s.Size.Bytes <= v.o.maxFull.bytes:
+		case n < 3:
+			n++
 			v.env.Log.Warn(fmt.Sprintf("%s is longer than --max-full %s (%s): %s", o.SourceHolds.Where(s.Snapshot), v.o.maxFull.given, sizeText(s.Size), s.Reason))
+		default:
+			n++
 		}
+	}
+	if n > 3 {
+		v.env.Log.Warn(fmt.Sprintf("So are %d more", n-3))
 	}
 }
 
