@@ -111,6 +111,9 @@ func (c *checkpoints) isDue(offset int64) bool {
 
 // checkpoint makes one. Where that fails, the receive goes on without.
 func (r *Receiver) checkpoint(in *stream.Reader) error {
+	if err := r.lane.drain(); err != nil {
+		return err
+	}
 	// What has been taken from clone sources is proven here, so that whoever
 	// carries on need not know of them.
 	if err := r.checkSources(); err != nil {

@@ -117,7 +117,7 @@ func (r *Receiver) make(path []byte) error {
 		return fmt.Errorf("creating: %w", err)
 	}
 	if fd >= 0 {
-		r.file.set(path, fd, true)
+		r.setFile(path, fd, true)
 	}
 	if !inherits {
 		return nil
@@ -262,7 +262,7 @@ func (r *Receiver) unlink(path []byte, flags int) error {
 func (r *Receiver) moved(path []byte) {
 	r.tree.forget(path)
 	if below(r.file.path, path) {
-		r.file.close()
+		r.closeFile()
 	}
 	if r.from.own && below(r.from.path, path) {
 		r.from.close()

@@ -25,23 +25,64 @@ type openFile struct {
 
 func (f *openFile) is(path []byte) bool { return f.fd >= 0 && bytes.Equal(f.path, path) }
 
-func (f *openFile) set(path []byte, fd int, fresh bool) {
-	f.close()
-	f.path = append(f.path[:0], path...)
-	f.fd, f.fresh = fd, fresh
+// setFile makes an open file the one at hand.
+func (r *Receiver) setFile(path []byte, fd int, fresh bool) {
+	r.closeFile()
+	r.file.path = append(r.file.path[:0], path...)
+	r.file.fd, r.file.fresh = fd, fresh
 }
 
-func (f *openFile) close() {
-	if f.fd >= 0 {
-		// What could go wrong later is reported by syncfs.
-		unix.Close(f.fd)
+// closeFile closes the file at hand, after all that is to be done to it.
+func (r *Receiver) closeFile() {
+	if r.file.fd >= 0 {
+		_ = r.lane.add(op{fd: r.file.fd}) // closing is done in any case
 	}
-	f.fd, f.path = -1, f.path[:0]
+	r.file.fd, r.file.path = -1, r.file.path[:0]
 }
 
-func (f *openFile) ownedBy(uid, gid uint64) bool {
-	var st unix.Stat_t
-	return unix.Fstat(f.fd, &st) == nil && uint64(st.Uid) == uid && uint64(st.Gid) == gid
+// later has something done to the file at path, which becomes the one at hand.
+func (r *Receiver) later(path []byte, o op) error {
+	fd, err := r.at(path)
+	if err != nil {
+		return err
+	}
+	return r.laterAtHand(o, fd)
+}
+
+func (r *Receiver) laterAtHand(o op, fd int) error {
+	o.fd, o.fresh, o.place = fd, r.file.fresh, r.now
+	return r.lane.add(o)
+}
+
+// change does what an operation says.
+func (r *Receiver) change(o *op) error {
+	h := handle{fd: o.fd}
+	switch o.kind {
+	case stream.Write:
+		return writeAt(o.fd, o.data, int64(o.off))
+	case stream.EncodedWrite:
+		return r.writeEncoded(o.fd, o.whole, o.data)
+	case stream.Truncate:
+		if err := unix.Ftruncate(o.fd, int64(o.size)); err != nil {
+			return fmt.Errorf("truncating to %d: %w", o.size, err)
+		}
+	case stream.Fallocate:
+		err := retry(func() error { return unix.Fallocate(o.fd, o.mode, int64(o.off), int64(o.size)) })
+		if err != nil {
+			return fmt.Errorf("allocating (mode %#x) %d bytes at offset %d: %w", o.mode, o.size, o.off, err)
+		}
+	case stream.Chmod:
+		return settingMode(h.chmod(o.mode))
+	case stream.Chown:
+		return settingOwner(h.chownAlone(int(o.off), int(o.size), o.fresh))
+	case stream.Utimes:
+		return settingTimes(h.setTimes(o.ts[:]))
+	case stream.SetXattr:
+		return settingXattr(o.name, h.setXattr(o.name, o.data))
+	case stream.RemoveXattr:
+		return removingXattr(o.name, h.removeXattr(o.name))
+	}
+	return nil
 }
 
 // at makes the file at path the one at hand, and returns its descriptor.
@@ -57,7 +98,7 @@ func (r *Receiver) at(path []byte) (int, error) {
 	if err != nil {
 		return -1, err
 	}
-	r.file.set(path, fd, false)
+	r.setFile(path, fd, false)
 	return fd, nil
 }
 
@@ -73,11 +114,7 @@ func (r *Receiver) write(path []byte, off uint64, data []byte) error {
 	if err := inRange(off, uint64(len(data))); err != nil {
 		return err
 	}
-	fd, err := r.at(path)
-	if err != nil {
-		return err
-	}
-	return writeAt(fd, data, int64(off))
+	return r.later(path, op{kind: stream.Write, off: off, data: data})
 }
 
 func writeAt(fd int, data []byte, off int64) error {
@@ -108,12 +145,14 @@ func (r *Receiver) encodedWrite(c *stream.Command) error {
 		return fmt.Errorf("writing an encoded extent: %d bytes at offset %d of %d make no sense",
 			c.UnencodedFileLen, c.UnencodedOffset, c.UnencodedLen)
 	}
-	fd, err := r.at(c.Path)
-	if err != nil {
-		return err
-	}
+	whole := *c
+	return r.later(c.Path, op{kind: stream.EncodedWrite, data: c.Data, whole: &whole})
+}
+
+// writeEncoded writes data as c says. Of c the slices are not used.
+func (r *Receiver) writeEncoded(fd int, c *stream.Command, data []byte) error {
 	if !r.o.ForceDecompress && c.Compression != compressNone {
-		err := btrfs.EncodedWrite(fd, c.Data, btrfs.EncodedExtent{
+		err := btrfs.EncodedWrite(fd, data, btrfs.EncodedExtent{
 			Offset:          int64(c.FileOffset),
 			FileLen:         c.UnencodedFileLen,
 			UnencodedLen:    c.UnencodedLen,
@@ -126,9 +165,9 @@ func (r *Receiver) encodedWrite(c *stream.Command) error {
 		case !isAny(err, unix.EINVAL, unix.ENOTTY, unix.EOPNOTSUPP, unix.ENOSPC):
 			return fmt.Errorf("writing an encoded extent: %w", err)
 		}
-		r.log.Debug("writing a compressed extent as plain data", "path", string(c.Path), "because", err)
+		r.log.Debug("writing a compressed extent as plain data", "command", c.Number, "because", err)
 	}
-	plain, err := r.decoder.decode(c.Compression, c.Data, int(c.UnencodedLen))
+	plain, err := r.decoder.decode(c.Compression, data, int(c.UnencodedLen))
 	if err != nil {
 		return fmt.Errorf("decompressing: %w", err)
 	}
@@ -178,14 +217,7 @@ func (r *Receiver) truncate(path []byte, size uint64) error {
 	if err := inRange(size, 0); err != nil {
 		return err
 	}
-	fd, err := r.at(path)
-	if err != nil {
-		return err
-	}
-	if err := unix.Ftruncate(fd, int64(size)); err != nil {
-		return fmt.Errorf("truncating to %d: %w", size, err)
-	}
-	return nil
+	return r.later(path, op{kind: stream.Truncate, size: size})
 }
 
 func (r *Receiver) fallocate(path []byte, mode uint32, off, size uint64) error {
@@ -196,15 +228,7 @@ func (r *Receiver) fallocate(path []byte, mode uint32, off, size uint64) error {
 	if err := inRange(off, size); err != nil {
 		return err
 	}
-	fd, err := r.at(path)
-	if err != nil {
-		return err
-	}
-	err = retry(func() error { return unix.Fallocate(fd, mode, int64(off), int64(size)) })
-	if err != nil {
-		return fmt.Errorf("allocating (mode %#x) %d bytes at offset %d: %w", mode, size, off, err)
-	}
-	return nil
+	return r.later(path, op{kind: stream.Fallocate, mode: mode, off: off, size: size})
 }
 
 // cloneFile is the file that was cloned from last, which is often the next one
@@ -269,6 +293,9 @@ func (r *Receiver) clone(ctx context.Context, c *stream.Command) error {
 	// not the destination as well.
 	dst, err := r.at(c.Path)
 	if err != nil {
+		return err
+	}
+	if err := r.lane.drain(); err != nil {
 		return err
 	}
 	src, err := r.cloneSource(c)

@@ -237,7 +237,6 @@ func (r *Receiver) Commit(ctx context.Context) (Result, error) {
 }
 
 func (r *Receiver) commit(ctx context.Context) (Result, error) {
-	r.file.close()
 	if err := r.checkSources(); err != nil {
 		return Result{}, fmt.Errorf("committing %s: %w", r.o.Name, err)
 	}

@@ -74,13 +74,69 @@ func (h handle) chown(uid, gid int) error {
 	return unix.Fchownat(h.fd, "", uid, gid, unix.AT_EMPTY_PATH)
 }
 
-// with gives a handle for what is at path to change: the file at hand, a
-// directory that is open anyway, or one opened for the purpose.
+func (h handle) setTimes(ts []unix.Timespec) error {
+	return unix.UtimesNanoAt(h.fd, "", ts, unix.AT_EMPTY_PATH)
+}
+
+// chownAlone changes the owner, and nothing else: the system call also takes the
+// set-user-ID and set-group-ID bits away, but a stream that does not speak of
+// the mode means that it stays. For a fresh file there is nothing to do if the
+// owner is right.
+func (h handle) chownAlone(uid, gid int, fresh bool) error {
+	var st unix.Stat_t
+	if err := unix.Fstat(h.fd, &st); err != nil {
+		return err
+	}
+	if fresh && int64(st.Uid) == int64(uid) && int64(st.Gid) == int64(gid) {
+		return nil
+	}
+	if err := unix.Fchown(h.fd, uid, gid); err != nil {
+		return err
+	}
+	if !losesBits(st) {
+		return nil
+	}
+	return h.chmod(st.Mode & 0o7777)
+}
+
+// losesBits reports whether a change of owner takes bits of the mode away.
+func losesBits(st unix.Stat_t) bool {
+	return st.Mode&(unix.S_ISUID|unix.S_ISGID) != 0 && st.Mode&unix.S_IFMT != unix.S_IFDIR
+}
+
+// What the errors of metadata begin with; nil stays nil.
+func settingMode(err error) error  { return because("setting the mode", err) }
+func settingOwner(err error) error { return because("setting the owner", err) }
+func settingTimes(err error) error { return because("setting the times", err) }
+
+func settingXattr(name string, err error) error {
+	if err != nil {
+		return fmt.Errorf("setting attribute %q: %w", name, err)
+	}
+	return nil
+}
+
+func removingXattr(name string, err error) error {
+	if err != nil && err != unix.ENODATA {
+		return fmt.Errorf("removing attribute %q: %w", name, err)
+	}
+	return nil
+}
+
+func because(what string, err error) error {
+	if err != nil {
+		return fmt.Errorf("%s: %w", what, err)
+	}
+	return nil
+}
+
+// with gives a handle for what is at path to change, other than the file at hand:
+// a directory that is open anyway, or what is opened for the purpose.
 func (r *Receiver) with(path []byte, change func(handle) error) error {
 	if h, ok := r.held(path); ok {
 		return change(h)
 	}
-	d, base, err := r.tree.at(path)
+	d, base, _, err := r.entry(path)
 	if err != nil {
 		return err
 	}
@@ -92,13 +148,10 @@ func (r *Receiver) with(path []byte, change func(handle) error) error {
 	return change(h)
 }
 
-// held returns a handle for path if it is open already.
+// held returns a handle for the directory at path if it is open already.
 func (r *Receiver) held(path []byte) (handle, bool) {
-	switch {
-	case len(path) == 0:
+	if len(path) == 0 {
 		return handle{fd: r.tree.top.fd}, true
-	case r.file.is(path):
-		return handle{fd: r.file.fd}, true
 	}
 	if d := r.tree.dirs[string(path)]; d != nil {
 		return handle{fd: d.fd}, true
@@ -107,13 +160,20 @@ func (r *Receiver) held(path []byte) (handle, bool) {
 }
 
 // entry finds what is at path for a call that changes it by name. The entry may
-// be the top of something that is mounted there, so it is looked at before.
+// be the top of something that is mounted there, so it is looked at before. A
+// regular file may have been the one at hand, so what is to be done to that is
+// waited for.
 func (r *Receiver) entry(path []byte) (*dir, string, unix.Stat_t, error) {
 	d, base, err := r.tree.at(path)
 	if err != nil {
 		return nil, "", unix.Stat_t{}, err
 	}
 	st, err := r.tree.stat(d, base)
+	if err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
+		if err = r.lane.drain(); err == nil {
+			st, err = r.tree.stat(d, base)
+		}
+	}
 	return d, base, st, err
 }
 
@@ -121,12 +181,9 @@ func (r *Receiver) chmod(path []byte, mode uint64) error {
 	r.tree.changed(path)
 	if r.file.is(path) {
 		r.file.fresh = false
+		return r.laterAtHand(op{kind: stream.Chmod, mode: uint32(mode & 0o7777)}, r.file.fd)
 	}
-	err := r.chmodTo(path, uint32(mode&0o7777))
-	if err != nil {
-		return fmt.Errorf("setting the mode: %w", err)
-	}
-	return nil
+	return settingMode(r.chmodTo(path, uint32(mode&0o7777)))
 }
 
 func (r *Receiver) chmodTo(path []byte, mode uint32) error {
@@ -159,38 +216,24 @@ func (r *Receiver) chown(path []byte, uid, gid uint64) error {
 		return fmt.Errorf("setting the owner: %d:%d is out of range", uid, gid)
 	}
 	r.tree.changed(path)
-	if r.file.is(path) && r.file.fresh && r.file.ownedBy(uid, gid) {
-		return nil
+	if r.file.is(path) {
+		return r.laterAtHand(op{kind: stream.Chown, off: uid, size: gid}, r.file.fd)
 	}
-	if err := r.chownTo(path, int(uid), int(gid)); err != nil {
-		return fmt.Errorf("setting the owner: %w", err)
-	}
-	return nil
+	return settingOwner(r.chownTo(path, int(uid), int(gid)))
 }
 
-// chownTo changes the owner, and nothing else: the system call also takes the
-// set-user-ID and set-group-ID bits away, but a stream that does not speak of
-// the mode means that it stays.
 func (r *Receiver) chownTo(path []byte, uid, gid int) error {
-	var st unix.Stat_t
 	if h, ok := r.held(path); ok {
-		if err := unix.Fstat(h.fd, &st); err != nil {
-			return err
-		}
-		if err := unix.Fchown(h.fd, uid, gid); err != nil {
-			return err
-		}
-	} else {
-		d, base, found, err := r.entry(path)
-		if err != nil {
-			return err
-		}
-		if err := unix.Fchownat(d.fd, base, uid, gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-			return err
-		}
-		st = found
+		return h.chownAlone(uid, gid, false)
 	}
-	if st.Mode&(unix.S_ISUID|unix.S_ISGID) == 0 || st.Mode&unix.S_IFMT == unix.S_IFDIR {
+	d, base, st, err := r.entry(path)
+	if err != nil {
+		return err
+	}
+	if err := unix.Fchownat(d.fd, base, uid, gid, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	if !losesBits(st) {
 		return nil
 	}
 	return r.chmodTo(path, st.Mode&0o7777)
@@ -211,15 +254,15 @@ func (r *Receiver) utimes(path []byte, atime, mtime stream.Time) error {
 		r.rootTime = &ts
 		return nil
 	}
-	if err := r.setTimes(path, ts[:]); err != nil {
-		return fmt.Errorf("setting the times: %w", err)
+	if r.file.is(path) {
+		return r.laterAtHand(op{kind: stream.Utimes, ts: ts}, r.file.fd)
 	}
-	return nil
+	return settingTimes(r.setTimes(path, ts[:]))
 }
 
 func (r *Receiver) setTimes(path []byte, ts []unix.Timespec) error {
 	if h, ok := r.held(path); ok {
-		return unix.UtimesNanoAt(h.fd, "", ts, unix.AT_EMPTY_PATH)
+		return h.setTimes(ts)
 	}
 	d, base, _, err := r.entry(path)
 	if err != nil {
@@ -235,21 +278,15 @@ func (r *Receiver) setXattr(path []byte, name string, value []byte) error {
 	}
 	if r.file.is(path) {
 		r.file.fresh = false
+		return r.laterAtHand(op{kind: stream.SetXattr, name: name, data: value}, r.file.fd)
 	}
-	return r.with(path, func(h handle) error {
-		if err := h.setXattr(name, value); err != nil {
-			return fmt.Errorf("setting attribute %q: %w", name, err)
-		}
-		return nil
-	})
+	return r.with(path, func(h handle) error { return settingXattr(name, h.setXattr(name, value)) })
 }
 
 func (r *Receiver) removeXattr(path []byte, name string) error {
 	r.tree.changed(path)
-	return r.with(path, func(h handle) error {
-		if err := h.removeXattr(name); err != nil && err != unix.ENODATA {
-			return fmt.Errorf("removing attribute %q: %w", name, err)
-		}
-		return nil
-	})
+	if r.file.is(path) {
+		return r.laterAtHand(op{kind: stream.RemoveXattr, name: name}, r.file.fd)
+	}
+	return r.with(path, func(h handle) error { return removingXattr(name, h.removeXattr(name)) })
 }

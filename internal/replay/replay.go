@@ -60,9 +60,10 @@
 //
 // # Memory
 //
-// A Receiver holds the stream reader's buffer, two buffers of at most 1 MiB and
-// a zstd window of at most 8 MiB if it has to decompress, and at most
-// 512 directories, 16 clone sources and two files open, whatever the stream.
+// A Receiver holds the stream reader's buffer, 2 MiB of commands that are being
+// carried out, two buffers of at most 1 MiB and a zstd window of at most 8 MiB if
+// it has to decompress, and at most 512 directories, 16 clone sources and
+// a hundred files open, whatever the stream.
 package replay
 
 import (
@@ -122,6 +123,8 @@ type Receiver struct {
 	resumed      stream.Mark // of the checkpoint that tree was made of
 	resumedState []byte
 
+	now        place // of the command that is being carried out
+	lane       lane
 	pending    pending
 	file       openFile
 	from       cloneFile
@@ -147,7 +150,7 @@ func New(o Options) *Receiver {
 	if log == nil {
 		log = slog.New(slog.DiscardHandler)
 	}
-	return &Receiver{
+	r := &Receiver{
 		points:  checkpoints{every: o.Checkpoints.orDefault(), off: len(checkpointName(o.Name, math.MaxInt64)) > longestName},
 		o:       o,
 		log:     log,
@@ -156,6 +159,8 @@ func New(o Options) *Receiver {
 		from:    cloneFile{fd: -1},
 		sources: map[btrfs.UUID]*source{},
 	}
+	r.lane.r = r
+	return r
 }
 
 // Receive carries out all commands of a stream, through END, in Name.part.
@@ -175,7 +180,13 @@ func (r *Receiver) Receive(ctx context.Context, in *stream.Reader) error {
 		return errors.New("receiving: a Receiver takes one stream")
 	}
 	r.state = receiving
-	if err := r.receive(ctx, in); err != nil {
+	err := r.receive(ctx, in)
+	r.closeFile()
+	// What came up beside, of an earlier command, is the cause.
+	if beside := r.lane.drain(); beside != nil {
+		err = r.blame(r.now, beside)
+	}
+	if err != nil {
 		r.err = err
 		r.closeFiles()
 		return err
@@ -208,6 +219,10 @@ func (r *Receiver) receive(ctx context.Context, in *stream.Reader) error {
 		}
 		if ended {
 			return r.blame(placeOf(c), errors.New("a command follows the end"))
+		}
+		r.now = placeOf(c)
+		if err := r.lane.failed(); err != nil {
+			return r.blame(r.now, err)
 		}
 		// What the last command put off is done now, and is still its own.
 		done := false
@@ -247,6 +262,9 @@ func placeOf(c *stream.Command) place { return place{c.Number, c.Kind, c.Path} }
 // blame says in which command an error came up. An error of the name or of the
 // parent is a matter of the whole stream, and says enough by itself.
 func (r *Receiver) blame(p place, err error) error {
+	if beside, ok := errors.AsType[*laneError](err); ok {
+		p, err = beside.place, beside.err
+	}
 	if _, ok := errors.AsType[*ParentError](err); ok || errors.Is(err, ErrExists) {
 		return fmt.Errorf("receiving %s: %w", r.o.Name, err)
 	}
@@ -309,7 +327,8 @@ func (r *Receiver) carryOut(ctx context.Context, c *stream.Command) error {
 
 // closeFiles closes all but the root of the subvolume.
 func (r *Receiver) closeFiles() {
-	r.file.close()
+	r.closeFile()
+	r.lane.stop()
 	r.from.close()
 	for u, s := range r.sources {
 		s.close()
