@@ -23,6 +23,7 @@ const (
 const (
 	inodeItemType    = 1
 	inodeRefType     = 12
+	inodeExtrefType  = 13
 	xattrItemType    = 24
 	extentDataType   = 108
 	rootItemType     = 132

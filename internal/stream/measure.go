@@ -42,12 +42,20 @@ func MeasureMetadata(r *Reader) (int64, error) {
 	}
 }
 
+// MaxWrite returns how many bytes the kernel puts into one WRITE command.
+func MaxWrite(version uint32) int {
+	if version >= 2 {
+		return 128 << 10
+	}
+	return 48 << 10
+}
+
 // writesLen returns the length of the WRITE commands that carry size bytes of
 // a file, negative if it does not fit.
 func writesLen(version uint32, path int, size int64) int64 {
-	chunk, dataHead := int64(48<<10), int64(4)
+	chunk, dataHead := int64(MaxWrite(version)), int64(4)
 	if version >= 2 {
-		chunk, dataHead = 128<<10, 2
+		dataHead = 2
 	}
 	n := size / chunk
 	if size%chunk != 0 {

@@ -80,6 +80,9 @@ func (s *Store) Open(ctx context.Context, r store.Request) (io.ReadCloser, error
 		return nil, errors.Join(err, x.Close())
 	}
 	raw, err := btrfs.Send(ctx, x.toFile, o)
+	if err == nil && x.fromFile != nil {
+		raw = completed(ctx, x, raw, o.Protocol, false)
+	}
 	return s.identified(x, raw, err)
 }
 
@@ -237,6 +240,9 @@ func (s *Store) Measure(ctx context.Context, req store.Request) (snapshot.Size, 
 	}
 	o.MetadataOnly = true
 	raw, err := btrfs.Send(ctx, x.toFile, o)
+	if err == nil && x.fromFile != nil {
+		raw = completed(ctx, x, raw, o.Protocol, true)
+	}
 	r, err := s.identified(x, raw, err)
 	if err != nil {
 		return snapshot.Size{}, err
