@@ -214,3 +214,66 @@ func TestNearInCrowds(t *testing.T) {
 		}
 	}
 }
+
+// TestFollows: whose content has developed out of whose.
+func TestFollows(t *testing.T) {
+	src := inventory()
+	src.Lineage, src.Born = map[snapshot.ID]snapshot.ID{}, map[snapshot.ID]uint64{}
+	add := func(name, from string, born, changed uint64) {
+		s := snap(name, "x", changed)
+		s.Parent, s.Pristine = id(from), changed <= born
+		src.Lineage[s.UUID], src.Born[s.UUID] = s.Parent, born
+		src.Snapshots = append(src.Snapshots, s)
+	}
+	add("a", "live", 10, 10)
+	add("b", "live", 20, 20)
+	add("c", "live", 30, 30)
+	src.Lineage[id("branch")], src.Born[id("branch")] = id("b"), 25
+	add("d", "branch", 40, 40)
+	add("e", "branch", 50, 50)
+	add("f", "live", 15, 60) // made writable, changed, and read-only again
+	k := newKinship(src, nil)
+	for _, tt := range []struct {
+		child, parents string
+	}{
+		{"a", ""}, {"b", "a"}, {"c", "ab"}, {"d", "ab"}, {"e", "abd"}, {"f", "a"},
+	} {
+		var got string
+		for _, p := range []string{"a", "b", "c", "d", "e", "f"} {
+			if p != tt.child && k.follows(k.number[id(tt.child)], k.number[id(p)]) {
+				got += p
+			}
+		}
+		if got != tt.parents {
+			t.Errorf("%s follows %q, want %q", tt.child, got, tt.parents)
+		}
+	}
+}
+
+// TestEstimates: those of streams against the course of time are not believed,
+// measured ones are.
+func TestEstimates(t *testing.T) {
+	src := inventory(snap("a", "x", 10), snap("b", "x", 20), snap("c", "x", 30))
+	sizes := func(exact bool) Sizes {
+		return func(e snapshot.Edge) snapshot.Size {
+			to, _ := src.Find(e.To)
+			from, _ := src.Find(e.From)
+			bytes := int64(to.Generation-from.Generation) * 100
+			if e.IsFull() {
+				bytes = 10000
+			} else if from.Generation > to.Generation {
+				bytes = 7
+			}
+			return snapshot.Size{Bytes: bytes, Known: true, Exact: exact}
+		}
+	}
+	if p := Sync(src, inventory(), Wish{Want: all(src)}, sizes(false)); shape(p) != "a b<a c<b" {
+		t.Errorf("about: %q", shape(p))
+	}
+	if p := Sync(src, inventory(), Wish{Want: all(src)}, sizes(true)); shape(p) != "c a<c b<c" && shape(p) != "c b<c a<b" {
+		t.Errorf("exact: %q", shape(p))
+	}
+	if p := Sync(src, inventory(copyOf(src.Snapshots[2], "")), Wish{Want: all(src)}, sizes(false)); shape(p) != "b<c a<b" || p.Steps[0].Size.Known || p.Guessed != 2 {
+		t.Errorf("backwards: %q, %+v", shape(p), p.Steps)
+	}
+}

@@ -11,7 +11,8 @@ import (
 type families struct {
 	number map[snapshot.ID]int // index into leader and made
 	leader []int
-	made   []int // what each was made from; -1 for nothing known
+	made   []int    // what each was made from; -1 for nothing known
+	born   []uint64 // in which transaction; 0 for unknown
 }
 
 // farthest bounds how far relatives are told apart.
@@ -33,6 +34,9 @@ func newFamilies(inv *snapshot.Inventory) *families {
 		}
 		f.join(s.UUID, s.Parent)
 	}
+	for i, at := range inv.Born {
+		f.born[f.index(i)] = at
+	}
 	// An archive knows nobody's parents but those of its streams.
 	for _, e := range inv.Edges {
 		if !e.IsFull() {
@@ -49,6 +53,7 @@ func (f *families) index(id snapshot.ID) int {
 		f.number[id] = i
 		f.leader = append(f.leader, i)
 		f.made = append(f.made, -1)
+		f.born = append(f.born, 0)
 	}
 	return i
 }

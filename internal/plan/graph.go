@@ -230,6 +230,9 @@ func (g *graph) link(from, to, rank, round int) {
 		return // in an archive that holds it for nothing, it cannot be stored again
 	}
 	size := g.s.size(e)
+	if from != 0 && !size.Exact && !g.s.kin.follows(g.nodes[to].relative, g.nodes[from].relative) {
+		size = snapshot.Size{} // estimates see only what is younger than the parent
+	}
 	g.arcs = append(g.arcs, arc{
 		from: from, to: to, size: size, rank: int16(rank), round: int16(round), idle: round == hubRound && !size.Known,
 	})

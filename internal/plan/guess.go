@@ -21,7 +21,11 @@ const nominal = 1 << 30
 //   - an increment grows with the steps of "was made from", and within each with
 //     the generations between the two, from what only the snapshot has to the
 //     full stream. It is scaled by what is known of the family, and is never
-//     shorter than a better guess that turned out longer.
+//     shorter than a better guess that turned out longer, or than what is known
+//     of the way back.
+//
+// An estimate is not believed where the snapshot has not developed out of the
+// parent: what is younger than the parent says nothing about the difference then.
 func (g *graph) measure() {
 	full := g.fulls()
 	k := g.s.kin
@@ -57,6 +61,12 @@ func (g *graph) measure() {
 		}
 		a.bytes = guess(a)
 	}
+	back := map[[2]int]float64{}
+	for i := range g.arcs {
+		if a := &g.arcs[i]; a.from != 0 && a.size.Known {
+			back[[2]int{a.to, a.from}] = a.bytes
+		}
+	}
 	for n := 1; n < len(g.nodes); n++ {
 		in := slices.Clone(g.in[n])
 		slices.SortStableFunc(in, func(x, y int) int { return cmp.Compare(g.arcs[x].rank, g.arcs[y].rank) })
@@ -68,7 +78,7 @@ func (g *graph) measure() {
 		for _, i := range in {
 			a := &g.arcs[i]
 			if !a.size.Known && a.from != 0 {
-				a.bytes = max(min(a.bytes*factor, full[n]), least)
+				a.bytes = max(min(max(a.bytes*factor, back[[2]int{a.from, a.to}]), full[n]), least)
 			}
 			if a.from != 0 {
 				least = max(least, a.bytes)

@@ -81,6 +81,28 @@ func (k *kinship) distance(a, b int) uint64 {
 	return max(x, y) - min(x, y)
 }
 
+// follows reports whether what is in one snapshot has developed out of what is
+// in another: if not, the two have parted, or time runs the other way. What has
+// changed since some transaction then says little about the difference.
+func (k *kinship) follows(child, parent int) bool {
+	c, p := &k.all[child], &k.all[parent]
+	if k.born[c.at] == 0 || k.born[p.at] == 0 && k.made[p.at] >= 0 {
+		return p.snap.Generation <= c.snap.Generation // the file system does not say more
+	}
+	at := c.at
+	for range farthest {
+		from, when := k.made[at], k.born[at]
+		if from < 0 {
+			return false
+		}
+		if from == p.at && p.snap.Generation <= when || k.made[p.at] == from && k.born[p.at] <= when && p.snap.Pristine {
+			return true
+		}
+		at = from
+	}
+	return false
+}
+
 // apart counts the steps of "was made from" between two snapshots.
 func (k *kinship) apart(a, b int) int { return k.hops(k.all[a].at, k.all[b].at) }
 
