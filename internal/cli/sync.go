@@ -250,6 +250,10 @@ func explainFull(e *job.FullError, src *opened, destination, limit string) error
 	}
 	head := fmt.Errorf("%s longer than --max-full %s, and nobody is at a terminal to decide: stopped before sending",
 		plural(len(e.Steps), "full stream would be", "full streams would be"), limit)
+	if e.Transferred > 0 {
+		head = fmt.Errorf("after a failure, with %s transferred, %s longer than --max-full %s, and nobody is at a terminal to decide: stopped before sending more",
+			plural(e.Transferred, "snapshot", "snapshots"), plural(len(e.Steps), "full stream would be", "full streams would be"), limit)
+	}
 	first := e.Steps[0].Path
 	return &exitError{
 		code: exitConflict,

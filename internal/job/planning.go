@@ -18,6 +18,9 @@ const parallel = 8
 // FullError says that full streams would be longer than is allowed.
 type FullError struct {
 	Limit int64 // bytes
+	// Transferred counts the snapshots that were transferred before: something
+	// has failed since, and these have lost their parents.
+	Transferred int
 	// Steps are those with the streams, of a length that is known to be more, or
 	// is not known.
 	Steps []plan.Step
@@ -36,11 +39,11 @@ func (e *FullError) Error() string {
 }
 
 // tooFull returns *FullError if the plan has full streams longer than limit.
-func (o *Outlook) tooFull(limit int64) error {
+func (o *Outlook) tooFull(limit int64, transferred int) error {
 	if limit <= 0 {
 		return nil
 	}
-	e := &FullError{Limit: limit}
+	e := &FullError{Limit: limit, Transferred: transferred}
 	for _, s := range o.Steps {
 		if s.Action == plan.Send && s.Edge.IsFull() && (!s.Size.Known || s.Size.Bytes > limit) {
 			e.Steps = append(e.Steps, s)

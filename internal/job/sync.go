@@ -130,7 +130,7 @@ func (e *Engine) Sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 			return nil, err
 		}
 		report := &SyncReport{Outlook: outlook, Kept: len(outlook.Keep)}
-		if err := outlook.tooFull(o.MaxFull); err != nil {
+		if err := outlook.tooFull(o.MaxFull, 0); err != nil {
 			return report, err
 		}
 		return report, incomplete(ctx, outlook, nil, nil)
@@ -168,7 +168,7 @@ func (e *Engine) begin(dst store.Store, who string) (end func(context.Context, e
 	}
 	owed, err := e.Ledger.Unfinished(dst.String())
 	for _, r := range owed {
-		e.log().Info(fmt.Sprintf("An earlier run was cut while it transferred %s; it is transferred again", r.Path))
+		e.log().Info(fmt.Sprintf("An earlier run was cut while it transferred %s; it is transferred again, from a checkpoint on if there is one", r.Path))
 		err = errors.Join(err, e.Ledger.End(r.ID, ledger.Outcome{Result: ledger.Interrupted, Message: "the run ended without a word", Ended: time.Now()}))
 	}
 	run, begun := e.Ledger.BeginRun(who, time.Now())
@@ -212,7 +212,7 @@ func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 			report.Kept = len(outlook.Keep)
 		}
 		report.Outlook = outlook
-		if err := outlook.tooFull(o.MaxFull); err != nil {
+		if err := outlook.tooFull(o.MaxFull, report.Transferred); err != nil {
 			return report, err
 		}
 		report.Transfer = e.transfer(ctx, src, dst, outlook, o)
