@@ -141,18 +141,22 @@ func (f *Filesystem) OpenSubvolume(id uint64) (*os.File, error) {
 }
 
 func openSubvolume(dir *os.File, id uint64) (*os.File, error) {
-	fd := -1
-	err := control(dir, func(mount int) (err error) {
-		fd, err = openByHandle(mount, firstInode, id, 0, unix.O_RDONLY|unix.O_DIRECTORY)
-		return err
-	})
+	sub, err := openRoot(dir, id, 0)
 	if errors.Is(err, unix.ESTALE) || errors.Is(err, unix.ENOENT) {
-		return nil, whyStale(dir, id)
+		// Linux 6.1 wants to know the generation of the inode.
+		var generation uint64
+		if generation, err = rootGeneration(dir, id); err == nil {
+			sub, err = openRoot(dir, id, generation)
+		}
 	}
-	if err != nil {
+	switch {
+	case errors.Is(err, unix.ENOENT):
+		return nil, fs.ErrNotExist
+	case errors.Is(err, unix.ESTALE):
+		return nil, whyStale(dir, id)
+	case err != nil:
 		return nil, err
 	}
-	sub := os.NewFile(uintptr(fd), fmt.Sprintf("subvolume %d", id))
 	info, err := Info(sub)
 	if err == nil && info.ID != id {
 		err = fs.ErrNotExist
@@ -162,6 +166,34 @@ func openSubvolume(dir *os.File, id uint64) (*os.File, error) {
 		return nil, err
 	}
 	return sub, nil
+}
+
+// openRoot opens the root directory of a subvolume. Generation 0 is any, where
+// the kernel has that.
+func openRoot(dir *os.File, id, generation uint64) (*os.File, error) {
+	fd := -1
+	err := control(dir, func(mount int) (err error) {
+		fd, err = openByHandle(mount, firstInode, id, generation, unix.O_RDONLY|unix.O_DIRECTORY)
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), fmt.Sprintf("subvolume %d", id)), nil
+}
+
+// rootGeneration returns the generation of a subvolume's root directory. A
+// snapshot has that of its original. The error matches fs.ErrNotExist if there
+// is no such subvolume.
+func rootGeneration(dir *os.File, id uint64) (uint64, error) {
+	for it, err := range search(dir, ofKind(id, firstInode, inodeItemType)) {
+		if err != nil {
+			return 0, err
+		}
+		root, err := inodeItem(it.data)
+		return root.generation, err
+	}
+	return 0, fs.ErrNotExist
 }
 
 // whyStale tells why there is no subvolume behind a handle. The kernel says
@@ -176,7 +208,8 @@ func whyStale(dir *os.File, id uint64) error {
 	return fmt.Errorf("it exists, but cannot be read: %w", unix.EIO)
 }
 
-// openByHandle opens an inode by its number. Generation 0 is any.
+// openByHandle opens an inode by its number. Generation 0 is any, but not for
+// older kernels such as 6.1.
 func openByHandle(mount int, ino, subvol, generation uint64, flags int) (int, error) {
 	const withoutParent = 0x4d // FILEID_BTRFS_WITHOUT_PARENT: ino, subvolume, u32 generation
 	var handle [20]byte

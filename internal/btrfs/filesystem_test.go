@@ -439,3 +439,32 @@ func TestOpenUnreadableSubvolume(t *testing.T) {
 		t.Errorf("opening one that cannot be read: %v", err)
 	}
 }
+
+// TestOpenByGeneration: kernels that want the generation of a root directory to
+// open it get the right one, that of a snapshot too.
+func TestOpenByGeneration(t *testing.T) {
+	bench := btrfstest.New(t)
+	write(t, bench.Path("other"), "takes a transaction")
+	bench.Sync()
+	bench.Subvolume("sub")
+	bench.Sync()
+	bench.Snapshot("sub", "snap", true)
+	f := filesystem(t, bench.Dir)
+	for _, name := range []string{"sub", "snap"} {
+		id := info(t, bench.Path(name)).ID
+		generation, err := rootGeneration(f.Dir(), id)
+		must(t, err)
+		sub, err := openRoot(f.Dir(), id, generation)
+		must(t, err)
+		if got, err := Info(sub); err != nil || got.ID != id {
+			t.Errorf("%s: got %+v, %v", name, got, err)
+		}
+		sub.Close()
+		if sub, err := openRoot(f.Dir(), id, generation+1); !errors.Is(err, unix.ESTALE) {
+			t.Errorf("%s: another generation gives %v, %v", name, sub, err)
+		}
+	}
+	if _, err := rootGeneration(f.Dir(), 99999); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a number that is none gives %v", err)
+	}
+}
