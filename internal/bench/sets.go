@@ -147,7 +147,13 @@ func (s *scene) subvolume(name string, seed uint64) (*tree, error) {
 	return &tree{maker: newMaker(seed), dir: filepath.Join(s.dir, name)}, nil
 }
 
+// snapshot snapshots a subvolume. What was written to it is on the disk before,
+// as what is snapshotted has usually been for a while: not of the transaction of
+// the snapshot.
 func (s *scene) snapshot(live, name string) error {
+	if err := btrfs.Sync(s.snaps); err != nil {
+		return err
+	}
 	src, err := os.Open(filepath.Join(s.dir, live))
 	if err != nil {
 		return err
