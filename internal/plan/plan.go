@@ -48,10 +48,12 @@
 //
 // Of those, the 4 nearest older and 3 nearest newer ones are candidates, and of
 // what the destination has already the 2 nearest older ones and the nearest
-// newer one. Nearest is counted first in steps of "was made from" (two between
-// siblings, and between a snapshot and one of what was restored from it), then in
-// generations. In a family of more than 48, relatives are sought along these
-// steps with a bounded number of looks, so that a far one may be missed.
+// newer one; at an archive also two farther back that many others share, so that
+// short chains can begin at one place. Nearest is counted first in steps of "was
+// made from" (two between siblings, and between a snapshot and one of what was
+// restored from it), then in generations. In a family of more than 48, relatives
+// are sought along these steps with a bounded number of looks, so that a far one
+// may be missed.
 //
 // A snapshot that is not wanted is sent as an intermediate where that is cheaper,
 // to its own relative path, if nothing is there and nothing wanted lies in it: of
@@ -63,13 +65,16 @@
 //
 // Where the caller knows no size of an edge it is guessed from what the listing
 // says, such that nearer parents come out shorter, and a full stream is never
-// shorter than an increment. Where nothing is known at all about a live source
-// and destination, the nearest of those that are there by then is the parent:
-// snapshots newer than what the destination has of the family follow in ascending
-// order, older ones in descending order, so that each can start from its
-// neighbour. A full stream is taken in place of an increment only if it is known
-// to be shorter than what is known of the increment, or for the sake of the
-// chain.
+// shorter than an increment. An estimate (snapshot.Size not Exact) is not believed
+// where the snapshot has not developed out of the parent, as from a newer one to
+// an older or between branches: estimates count what is younger than the parent.
+//
+// Where nothing is known at all about a live source and destination, the nearest
+// of those that are there by then is the parent: snapshots newer than what the
+// destination has of the family follow in ascending order, older ones in
+// descending order, so that each can start from its neighbour. A full stream is
+// taken in place of an increment only if it is known to be shorter than what is
+// known of the increment, or for the sake of the chain.
 //
 // # How good a plan is
 //
@@ -78,13 +83,15 @@
 //
 //   - without intermediates at a live destination, for any number of snapshots;
 //   - with intermediates there, if in each independent part up to 8 are wanted,
-//     or up to 10 could be intermediates;
-//   - at an archive, in parts of up to 6 snapshots, and in most of up to 9.
+//     or up to 8 could be intermediates;
+//   - at an archive, in parts of up to 6 snapshots, and in nearly all of up to 11.
 //
 // Finding the cheapest is NP-hard beyond. There, the best of several trees is
 // improved step by step. One of them is what ButterSink's search by levels
 // finds, so that no plan is dearer than that. Plan.Bound says what no plan can be
-// cheaper than; it equals Plan.Cost where the plan is known to be the cheapest.
+// cheaper than, found by raising a dual solution; it equals Plan.Cost where the
+// plan is known to be the cheapest. The work is bounded by counting turns, not
+// time: on every machine the same inventories give the same plan.
 //
 // # Order and clone sources
 //
@@ -96,7 +103,7 @@
 // plan: they add nothing to wait for. There are none at an archive, whose streams
 // shall need nothing but their parent.
 //
-// Memory is a few hundred bytes for every snapshot and edge.
+// Memory is some 6 KiB for every snapshot that is missing.
 package plan
 
 import (

@@ -42,7 +42,7 @@ func (d *decision) reason(n int) string {
 		text = d.whyFull(n)
 	case a.from == 0:
 		text = "full: " + d.against(n, a, other, least)
-	case !a.size.Known:
+	case !a.size.Known && d.guessing(n):
 		text = fmt.Sprintf("increment from %s, the nearest of its family that the destination has by then", d.name(a.from))
 		if d.dst.Archive {
 			text = fmt.Sprintf("increment from %s, number %d of its chain; sizes are guessed", d.name(a.from), d.sol.chains[n].streams)
@@ -141,6 +141,9 @@ func (d *decision) dearer(n, i int) (float64, string) {
 // against compares what was chosen with the next best.
 func (d *decision) against(n int, a, other *arc, dearer float64) string {
 	text := amount(a.bytes, a.size)
+	if !a.size.Known {
+		text += " by a guess"
+	}
 	if d.dst.Archive {
 		text += fmt.Sprintf(", number %d of its chain", d.sol.chains[n].streams)
 	}
