@@ -48,32 +48,44 @@ const estimateExtents = 2 << 20
 
 // EstimateSend estimates the stream that [Send] would make of subvol, on top of
 // parent or, if that is nil, in full. It reads the metadata of subvol, or the
-// parts of it that are younger than the parent.
+// parts of it that are younger than the parent; all metadata of both, where
+// subvol has not developed out of parent.
 //
 // It is right within about 1 % for full streams and for compressed ones.
 // Increments without compression can be much longer than said, where the kernel
-// sends holes as zeros or does not recognise a clone. An exact answer takes a
-// metadata-only send.
+// sends holes as zeros or does not recognise a clone. What is removed does not
+// count. An exact answer takes a metadata-only send.
 //
 // It holds up to 2 million extents in mind (some 50 MiB), beyond which extents
-// that files share are counted each time.
+// that files share are counted each time; and as many of the parent's, with its
+// inodes, where it reads all of both.
 func EstimateSend(subvol, parent *os.File) (Estimate, error) {
 	info, err := Info(subvol)
 	if err != nil {
 		return Estimate{}, err
 	}
-	bound := uint64(0)
+	e := estimator{shared: make(map[uint64]struct{})}
 	if parent != nil {
 		old, err := Info(parent)
 		if err != nil {
 			return Estimate{}, err
 		}
-		bound = commonUntil(info, old)
+		var ok bool
+		if e.bound, ok, err = commonUntil(subvol, info, old); err != nil {
+			return Estimate{}, err
+		}
+		if !ok {
+			if e.bound = 0; err == nil {
+				e.old, err = read(parent)
+			}
+		}
+		if err != nil {
+			return Estimate{}, err
+		}
 	}
-	e := estimator{bound: bound, shared: make(map[uint64]struct{})}
 	since := uint64(0)
-	if bound > 0 {
-		since = bound + 1
+	if e.bound > 0 {
+		since = e.bound + 1
 	}
 	for it, err := range search(subvol, wholeSubvolume(since)) {
 		if err == nil {
@@ -88,19 +100,45 @@ func EstimateSend(subvol, parent *os.File) (Estimate, error) {
 	return e.Estimate, nil
 }
 
-// commonUntil returns the last transaction whose changes both child and parent
-// have. The generation of neither will do: a balance raises it.
-func commonUntil(child, parent Subvolume) uint64 {
-	if child.ParentUUID == parent.UUID && !child.ParentUUID.IsZero() && child.Otransid > 0 {
-		return child.Otransid - 1
+// content is what a subvolume consists of: its inodes, with the transaction that
+// last changed each, and its extents.
+type content struct {
+	inodes  map[uint64]uint64
+	extents map[uint64]struct{}
+}
+
+// read reads the content of a subvolume, as much of it as EstimateSend may hold.
+func read(subvol *os.File) (*content, error) {
+	c := &content{inodes: map[uint64]uint64{}, extents: map[uint64]struct{}{}}
+	for it, err := range search(subvol, wholeSubvolume(0)) {
+		if err != nil {
+			return nil, searching(fmt.Sprintf("what %s holds", subvol.Name()), err)
+		}
+		switch {
+		case it.kind == inodeItemType && len(c.inodes) < estimateExtents:
+			inode, err := inodeItem(it.data)
+			if err != nil {
+				return nil, err
+			}
+			c.inodes[it.object] = inode.transid
+		case it.kind == extentDataType && len(c.extents) < estimateExtents:
+			x, err := extentItem(it.data)
+			if err != nil {
+				return nil, err
+			}
+			if x.kind == extentRegular && x.start != 0 {
+				c.extents[x.start+x.offset] = struct{}{}
+			}
+		}
 	}
-	return parent.Ctransid
+	return c, nil
 }
 
 // estimator adds up an Estimate, item by item.
 type estimator struct {
 	Estimate
-	bound  uint64 // transaction up to which all is known to the receiver; 0 in full
+	bound  uint64   // transaction up to which all is known to the receiver; 0 in full
+	old    *content // of the parent, where bound says nothing about it; nil else
 	shared map[uint64]struct{}
 
 	ino     uint64 // of the last inode item
@@ -116,10 +154,16 @@ func (e *estimator) add(it item) error {
 			return err
 		}
 		e.ino, e.size = it.object, inode.size
+		known := inode.generation <= e.bound
 		e.changed = inode.transid > e.bound
+		if e.old != nil {
+			var before uint64
+			before, known = e.old.inodes[it.object]
+			e.changed = !known || before != inode.transid
+		}
 		switch {
 		case !e.changed:
-		case inode.generation > e.bound:
+		case !known:
 			e.both(newInode)
 			e.Inodes++
 		default:
@@ -148,6 +192,12 @@ func (e *estimator) both(n int64) {
 func (e *estimator) extent(it item, x extent) {
 	if x.generation <= e.bound || x.kind == extentPrealloc || x.kind == extentRegular && x.start == 0 {
 		return
+	}
+	if e.old != nil {
+		_, there := e.old.extents[x.start+x.offset]
+		if x.kind == extentRegular && there || x.kind == extentInline && !e.changed {
+			return
+		}
 	}
 	length := x.length
 	if it.object == e.ino { // blocks reach beyond the end of the file

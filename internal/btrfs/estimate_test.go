@@ -91,19 +91,75 @@ func TestEstimateSend(t *testing.T) {
 }
 
 func TestCommonUntil(t *testing.T) {
-	parent := Subvolume{UUID: UUID{1}, Ctransid: 10, Generation: 99}
-	for _, c := range []struct {
-		name  string
-		child Subvolume
-		want  uint64
+	bench := btrfstest.New(t)
+	at := func(path string) (*os.File, Subvolume) {
+		f := opened(t, path)
+		info, err := Info(f)
+		must(t, err)
+		return f, info
+	}
+	bench.Subvolume("live")
+	change := func(dir string) {
+		must(t, os.WriteFile(filepath.Join(bench.Path(dir), "f"), []byte(time.Now().String()), 0o644))
+	}
+	change("live")
+	bench.Snapshot("live", "a", true)
+	change("live")
+	bench.Snapshot("live", "b", true)
+	bench.Snapshot("a", "branch", false)
+	change("branch")
+	bench.Snapshot("branch", "c", true)
+	bench.Snapshot("branch", "d", false) // changed after it was made
+	change("d")
+	bench.Sync()
+	bench.Subvolume("other")
+	for _, tt := range []struct {
+		child, parent string
+		follows       bool
 	}{
-		{"snapshot of it", Subvolume{ParentUUID: UUID{1}, Otransid: 20}, 19},
-		{"of the same source", Subvolume{ParentUUID: UUID{7}, Otransid: 20}, 10},
-		{"of nothing", Subvolume{Otransid: 20}, 10},
+		{"b", "a", true},
+		{"a", "b", false},
+		{"branch", "a", true},
+		{"c", "a", true},
+		{"a", "c", false},
+		{"c", "b", false},
+		{"b", "c", false},
+		{"d", "c", true},
+		{"c", "d", false},
+		{"other", "a", false},
 	} {
-		if got := commonUntil(c.child, parent); got != c.want {
-			t.Errorf("%s: got %d, want %d", c.name, got, c.want)
+		f, child := at(bench.Path(tt.child))
+		_, parent := at(bench.Path(tt.parent))
+		bound, ok, err := commonUntil(f, child, parent)
+		must(t, err)
+		if ok != tt.follows || ok && (bound < parent.Otransid || bound > child.Otransid) {
+			t.Errorf("%s from %s: %d, %v", tt.child, tt.parent, bound, ok)
 		}
+	}
+	if _, ok, err := commonUntil(nil, Subvolume{}, Subvolume{}); ok || err != nil {
+		t.Errorf("of nothing: %v, %v", ok, err)
+	}
+}
+
+// TestEstimateBackwards: what only the older of two snapshots has is what its
+// stream carries.
+func TestEstimateBackwards(t *testing.T) {
+	bench := btrfstest.New(t)
+	live := bench.Subvolume("live")
+	noise := make([]byte, 3<<20)
+	_, _ = rand.NewChaCha8([32]byte{}).Read(noise)
+	must(t, os.WriteFile(filepath.Join(live, "stays"), noise[:1<<20], 0o644))
+	must(t, os.WriteFile(filepath.Join(live, "goes"), noise[1<<20:], 0o644))
+	bench.Snapshot("live", "old", true)
+	must(t, os.Remove(filepath.Join(live, "goes")))
+	bench.Snapshot("live", "new", true)
+	e, err := EstimateSend(opened(t, bench.Path("old")), opened(t, bench.Path("new")))
+	must(t, err)
+	if e.Plain < 2<<20 || e.Plain > 2<<20+64<<10 || e.Inodes > 2 {
+		t.Errorf("old from new: %+v", e)
+	}
+	if e, err = EstimateSend(opened(t, bench.Path("new")), opened(t, bench.Path("old"))); err != nil || e.Plain > 1000 {
+		t.Errorf("new from old: %+v, %v", e, err)
 	}
 }
 

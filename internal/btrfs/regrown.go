@@ -42,7 +42,10 @@ func RegrownFiles(ctx context.Context, subvol, parent *os.File) ([]Regrown, erro
 	if err != nil {
 		return nil, err
 	}
-	since := changedSince(info, old)
+	since, _, err := commonUntil(subvol, info, old)
+	if err != nil {
+		return nil, err
+	}
 	var all []Regrown
 	for it, err := range search(subvol, wholeSubvolume(since)) {
 		if err != nil {
@@ -70,19 +73,6 @@ func RegrownFiles(ctx context.Context, subvol, parent *os.File) ([]Regrown, erro
 		}
 	}
 	return all, nil
-}
-
-// changedSince returns the first transaction whose changes child can have and
-// parent not, or 0.
-func changedSince(child, parent Subvolume) uint64 {
-	siblings := child.ParentUUID == parent.ParentUUID && !child.ParentUUID.IsZero()
-	switch {
-	case child.ParentUUID == parent.UUID && !parent.UUID.IsZero() && parent.Ctransid <= child.Otransid:
-		return child.Otransid
-	case siblings && parent.Ctransid <= parent.Otransid && parent.Otransid <= child.Otransid:
-		return parent.Otransid
-	}
-	return 0
 }
 
 // regrown looks at one file.

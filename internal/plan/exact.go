@@ -125,9 +125,9 @@ type search struct {
 	missing int // wanted ones without a link
 }
 
-// exhaust returns the cheapest tree, starting from a known one, and false if it
-// has not been able to go through all of them.
-func (p *problem) exhaust(known tree, low *lows, turns int) (tree, bool) {
+// exhaust returns the cheapest tree, starting from a known one, and how many turns
+// are left: none if it has not been able to go through all of them.
+func (p *problem) exhaust(known tree, low *lows, turns int) (tree, int) {
 	s := &search{
 		p: p, low: low, best: known, least: p.cost(known), turns: turns,
 		tree: newTree(p.n), streams: make([]int, p.n), bytes: make([]float64, p.n),
@@ -138,7 +138,7 @@ func (p *problem) exhaust(known tree, low *lows, turns int) (tree, bool) {
 		}
 	}
 	s.level(s.next(0), 0)
-	return p.prune(s.best), s.turns > 0
+	return p.prune(s.best), max(s.turns, 0)
 }
 
 // next returns the lowest height above h at which a link from start can put a

@@ -6,11 +6,12 @@ import "math"
 // time, so that the same inventories give the same plan on every machine.
 type effort struct {
 	exhaust int // of going through all trees
+	always  int // up to which size that is done in any case
 	improve int // of making trees cheaper
 	ascend  int // of proving a bound
 }
 
-func newEffort() *effort { return &effort{exhaust: 4e6, improve: 1e8, ascend: 2e8} }
+func newEffort() *effort { return &effort{exhaust: 4e6, always: alwaysExhaust, improve: 1e8, ascend: 2e8} }
 
 const (
 	// exhaustTurns bounds the going through all trees of one problem. That is
@@ -79,18 +80,18 @@ func (e *effort) chained(p *problem, free int) (best tree, cost, bound float64) 
 		}
 	}
 	turns := exhaustTurns
-	if p.n > alwaysExhaust {
+	if p.n > e.always {
 		turns = min(turns, e.exhaust)
 	}
 	if p.n <= 16 && turns > 0 {
-		better, all := p.exhaust(best, low, turns)
+		better, left := p.exhaust(best, low, turns)
 		if c := p.cost(better); c < cost {
 			best, cost = better, c
 		}
-		if all {
+		e.exhaust -= turns - left
+		if left > 0 {
 			return best, cost, cost
 		}
-		e.exhaust -= turns
 	}
 	if free == 0 {
 		for v := range flat {

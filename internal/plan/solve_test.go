@@ -133,7 +133,7 @@ func TestHardWays(t *testing.T) {
 		p := randomProblem(r, 1+r.IntN(5), seed%2 == 0, seed%3 > 0)
 		want := brute(p)
 		e := newEffort()
-		e.exhaust = 0
+		e.exhaust, e.always = 0, 0
 		free := 0
 		for _, m := range p.must {
 			if !m {
@@ -161,7 +161,7 @@ func TestNeverWorseThanGreedy(t *testing.T) {
 		r := rand.New(rand.NewPCG(seed, 7))
 		p := randomProblem(r, 10+r.IntN(60), seed%2 == 0, seed%3 > 0)
 		e := newEffort()
-		e.exhaust = 0
+		e.exhaust, e.always = 0, 0
 		_, cost, bound := e.solve(p)
 		greedy := p.cost(p.greedy())
 		if cost > greedy*(1+1e-9) {

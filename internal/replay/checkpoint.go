@@ -111,7 +111,7 @@ func (c *checkpoints) isDue(offset int64) bool {
 
 // checkpoint makes one. Where that fails, the receive goes on without.
 func (r *Receiver) checkpoint(in *stream.Reader) error {
-	if err := r.lane.drain(); err != nil {
+	if err := errors.Join(r.lane.drain(), r.tree.settle()); err != nil {
 		return err
 	}
 	// What has been taken from clone sources is proven here, so that whoever

@@ -219,6 +219,7 @@ func (r *Receiver) rename(from, to []byte) error {
 	if err := unix.Renameat(d1.fd, base1, d2.fd, base2); err != nil {
 		return fmt.Errorf("renaming to %q: %w", to, err)
 	}
+	r.tree.gone(to) // what was there is replaced
 	r.moved(from)
 	r.moved(to)
 	return nil
@@ -253,6 +254,7 @@ func (r *Receiver) unlink(path []byte, flags int) error {
 	if err := unix.Unlinkat(d.fd, base, flags); err != nil {
 		return fmt.Errorf("removing: %w", err)
 	}
+	r.tree.gone(path)
 	r.moved(path)
 	return nil
 }

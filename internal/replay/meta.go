@@ -257,13 +257,14 @@ func (r *Receiver) utimes(path []byte, atime, mtime stream.Time) error {
 	if r.file.is(path) {
 		return r.laterAtHand(op{kind: stream.Utimes, ts: ts}, r.file.fd)
 	}
+	if d := r.tree.dirs[string(path)]; d != nil {
+		d.times, d.hasTimes = ts, true
+		return r.tree.err
+	}
 	return settingTimes(r.setTimes(path, ts[:]))
 }
 
 func (r *Receiver) setTimes(path []byte, ts []unix.Timespec) error {
-	if h, ok := r.held(path); ok {
-		return h.setTimes(ts)
-	}
 	d, base, _, err := r.entry(path)
 	if err != nil {
 		return err

@@ -35,6 +35,7 @@ type tree struct {
 	max  int             // of dirs
 	used list.List       // of dirs, the one used last in front
 	last *dir            // of the last lookup; often asked for again
+	err  error           // of a call that had been put off
 }
 
 // dir is a directory that is held open.
@@ -43,6 +44,10 @@ type dir struct {
 	fd      int
 	inherit inheritance
 	place   *list.Element // in tree.used; nil for top
+	// times are those that it has when it is no longer held open; the kernel
+	// sends them after each name that is made in it.
+	times    [2]unix.Timespec
+	hasTimes bool
 }
 
 // newTree takes over root, the top directory of a subvolume.
@@ -197,7 +202,33 @@ func (t *tree) forgetAll() {
 	}
 }
 
+// settle sets the times of the directories that are held open.
+func (t *tree) settle() error {
+	for _, d := range t.dirs {
+		t.settleDir(d)
+	}
+	return t.err
+}
+
+func (t *tree) settleDir(d *dir) {
+	if !d.hasTimes {
+		return
+	}
+	d.hasTimes = false
+	if err := (handle{fd: d.fd}).setTimes(d.times[:]); err != nil && t.err == nil {
+		t.err = fmt.Errorf("setting the times of %q: %w", d.path, err)
+	}
+}
+
+// gone notes that what was at path is no more, so that nothing has to be set.
+func (t *tree) gone(path []byte) {
+	if d := t.dirs[string(path)]; d != nil {
+		d.hasTimes = false
+	}
+}
+
 func (t *tree) drop(d *dir) {
+	t.settleDir(d)
 	unix.Close(d.fd)
 	delete(t.dirs, d.path)
 	t.used.Remove(d.place)

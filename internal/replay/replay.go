@@ -247,6 +247,9 @@ func (r *Receiver) receive(ctx context.Context, in *stream.Reader) error {
 	if !ended {
 		return fmt.Errorf("receiving %s: %w", r.o.Name, io.ErrUnexpectedEOF)
 	}
+	if err := r.tree.settle(); err != nil {
+		return fmt.Errorf("receiving %s: %w", r.o.Name, err)
+	}
 	return nil
 }
 

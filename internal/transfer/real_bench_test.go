@@ -28,9 +28,9 @@ var turns = flag.Int("turns", 5, "how often BenchmarkIncrements times each way")
 // way.
 func BenchmarkIncrements(b *testing.B) {
 	chain := []way{{"in-turn", 1, false}, {"ahead", 1, true}}
-	b.Run("12 of 1", func(b *testing.B) { increments(b, 1, 12, 6000, 150, chain) })
+	b.Run("12 of 1", func(b *testing.B) { increments(b, 1, 12, 600, 20, chain) })
 	b.Run("10 of 10", func(b *testing.B) {
-		increments(b, 10, 10, 600, 20, append(chain, way{"4-at-once", 4, true}, way{"10-at-once", 10, true}))
+		increments(b, 10, 10, 600, 20, append(chain, way{"4-at-once", 4, true}, way{"8-at-once", 8, true}))
 	})
 }
 
