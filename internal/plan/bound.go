@@ -223,7 +223,7 @@ func (x *relaxed) ascend(turns *int) float64 {
 				}
 			}
 		}
-		entering(func(i int32) { owed = max(min(owed, 1e18), x.left[i]) })
+		entering(func(i int32) { owed = min(owed, x.left[i]) })
 		if math.IsInf(owed, 1) {
 			continue
 		}

@@ -277,3 +277,22 @@ func TestEstimates(t *testing.T) {
 		t.Errorf("backwards: %q, %+v", shape(p), p.Steps)
 	}
 }
+
+// TestFullOnlyIfShorter: a full stream takes the place of an increment only if
+// both are known, and the increment is longer.
+func TestFullOnlyIfShorter(t *testing.T) {
+	src := inventory(snap("a", "x", 10), snap("b", "x", 20))
+	dst := inventory(copyOf(src.Snapshots[0], ""))
+	for _, tt := range []struct{ sizes, want string }{
+		{"b 100, b<a 200", "b"},
+		{"b 200, b<a 100", "b<a"},
+		{"b 100, b<a 100", "b<a"},
+		{"b 100", "b<a"},
+		{"b<a 200", "b<a"},
+		{"b 100, a<b 500", "b<a"},
+	} {
+		if p := Sync(src, dst, Wish{Want: all(src)}, lookup(edges(tt.sizes))); shape(p) != tt.want {
+			t.Errorf("%s: %q", tt.sizes, shape(p))
+		}
+	}
+}

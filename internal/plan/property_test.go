@@ -349,3 +349,58 @@ func reckon(src *snapshot.Inventory, there map[int]bool, parent []int, sizes map
 	}
 	return sum
 }
+
+// TestClones: the nearest that both sides hold for sure, and ancestors in the
+// plan; nothing for which the step would have to wait.
+func TestClones(t *testing.T) {
+	src, dst := inventory(), inventory()
+	for g := range 30 {
+		src.Snapshots = append(src.Snapshots, snap(fmt.Sprintf("s%02d", g), "x", uint64(10*(g+1))))
+		if g < 12 {
+			dst.Snapshots = append(dst.Snapshots, copyOf(src.Snapshots[g], ""))
+		}
+	}
+	src.Snapshots[9].Trust = snapshot.Doubtful
+	dst.Snapshots[8].Trust = snapshot.Doubtful
+	dst.Snapshots[7].Trust = snapshot.Touched
+	dst.Snapshots[6].Outside = true
+	names := func(list []snapshot.Snapshot) string {
+		var words []string
+		for _, s := range list {
+			words = append(words, s.Path)
+		}
+		return fmt.Sprint(words)
+	}
+	p := Sync(src, dst, Wish{Want: []snapshot.ID{src.Snapshots[12].ID, src.Snapshots[13].ID, src.Snapshots[14].ID}}, nil)
+	var got []string
+	for _, s := range p.Steps {
+		got = append(got, names(s.Clones))
+	}
+	want := []string{
+		"[s10 s06 s05 s04 s03 s02 s01 s00]",
+		"[s11 s10 s06 s05 s04 s03 s02 s01]",
+		"[s12 s11 s10 s06 s05 s04 s03 s02]",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
+	}
+	for _, s := range Sync(src, archive(), Wish{Want: all(src)}, nil).Steps {
+		if s.Clones != nil {
+			t.Errorf("at an archive %s has clone sources", s.Path)
+		}
+	}
+}
+
+// TestDeleteFromArchive: what others are made from stays.
+func TestDeleteFromArchive(t *testing.T) {
+	src := inventory(snap("C", "x", 3), snap("D", "x", 4))
+	dst := storingEdges("A 1000, B<A 10, C<B 10, Y 500, Z<Y 10")
+	var gone []string
+	p := Sync(src, dst, Wish{Want: all(src), Delete: true}, nil)
+	for _, s := range p.Remove {
+		gone = append(gone, s.Path)
+	}
+	if diff := cmp.Diff([]string{"Y", "Z"}, gone); diff != "" || shape(p) != "D<C" {
+		t.Errorf("%q, %s", shape(p), diff)
+	}
+}

@@ -11,7 +11,9 @@ type effort struct {
 	ascend  int // of proving a bound
 }
 
-func newEffort() *effort { return &effort{exhaust: 4e6, always: alwaysExhaust, improve: 1e8, ascend: 2e8} }
+func newEffort() *effort {
+	return &effort{exhaust: 4e6, always: alwaysExhaust, improve: 1e8, ascend: 2e8}
+}
 
 const (
 	// exhaustTurns bounds the going through all trees of one problem. That is

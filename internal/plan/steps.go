@@ -189,7 +189,7 @@ func (d *decision) step(n int) Step {
 func (d *decision) clones(n int) []snapshot.Snapshot {
 	self := d.graph.nodes[n].relative
 	parent := d.graph.arcs[d.sol.choice[n]].from
-	found := d.round.near(self, MaxClones, MaxClones)
+	found := d.round.near(self, MaxClones+1, MaxClones+1)
 	for x := parent; len(found) < 4*MaxClones && !d.graph.nodes[x].there; {
 		x = d.graph.arcs[d.sol.choice[x]].from
 		if x == 0 || d.graph.nodes[x].there {
