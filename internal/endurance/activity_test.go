@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -68,6 +69,9 @@ func TestBusySource(t *testing.T) {
 		r := s.sync("--exclude", "zz-")
 		if code := r.wait(); code != done {
 			t.Errorf("it ends with %d:\n%s", code, r.story())
+		}
+		if strings.Contains(r.out.String(), `"path":"zz-`) {
+			t.Errorf("what is excluded is sent:\n%s", r.story())
 		}
 		s.complete()
 		s.empty()

@@ -66,6 +66,7 @@ func TestVarieties(t *testing.T) {
 }
 
 func between(t *testing.T, seed uint64, from, to variety) {
+	t.Parallel()
 	s := newScene(t, from.make(t), to.make(t))
 	live := s.src.Subvolume("live")
 	tree := btrfstest.NewTree(t, live, seed, btrfstest.Extra(40), btrfstest.Without(append(from.without, to.without...)...))
@@ -82,8 +83,9 @@ func between(t *testing.T, seed uint64, from, to variety) {
 	// And back, to a file system like the first.
 	home := from.make(t)
 	back := &scene{t: t, src: s.dst, dst: home, state: filepath.Join(t.TempDir(), "state"), wanted: s.wanted, seen: map[string]bool{}}
-	if code := start(t, back.state, "--json", back.from(), home.Dir+"/").wait(); code != done {
-		t.Fatalf("giving back ends with %d", code)
+	r := start(t, back.state, "--json", back.from(), home.Dir+"/")
+	if code := r.wait(); code != done {
+		t.Fatalf("giving back ends with %d:\n%s", code, r.story())
 	}
 	for name := range s.wanted {
 		if btrfstest.Digest(t, home.Path(name)) != s.wanted[name].digest {
