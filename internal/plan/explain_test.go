@@ -113,9 +113,9 @@ func TestCandidates(t *testing.T) {
 		dst  *snapshot.Inventory
 		want string
 	}{
-		{"first guesses, second ones", inventory(copyOf(src.Snapshots[0], ""), copyOf(src.Snapshots[3], "")), "b<a c<b q<p b<c c<a"},
-		{"families begin in full", inventory(), "a<b a< b<a c<b p<q p< q<p a<c b<c c<a"},
-		{"chains begin anew", archive(), "a<b a< b<a c<b p<q p< q<p a<c b<c c<a b< c< q<"},
+		{"first guesses, second ones", inventory(copyOf(src.Snapshots[0], ""), copyOf(src.Snapshots[3], "")), "b<a c<b q<p c<a b<c"},
+		{"families begin in full", inventory(), "a< b<a c<b p< q<p c<a a<b p<q a<c b<c"},
+		{"chains begin anew", archive(), "a< b<a c<b p< q<p c<a a<b p<q a<c b<c b< c< q<"},
 		{"nothing to do", inventory(copyOf(src.Snapshots[0], ""), copyOf(src.Snapshots[1], ""), copyOf(src.Snapshots[2], ""), copyOf(src.Snapshots[3], ""), copyOf(src.Snapshots[4], "")), ""},
 	} {
 		if got := list(Candidates(src, tt.dst, w)); got != tt.want {

@@ -47,8 +47,9 @@ type arc struct {
 }
 
 const (
-	hubRound  = 100 // edges of intermediates
-	fullRound = 101 // full streams that are not needed
+	apartRound = 50  // added for parents out of which the snapshot has not developed
+	hubRound   = 100 // edges of intermediates
+	fullRound  = 101 // full streams that are not needed
 )
 
 // graph is all that can be done.
@@ -156,7 +157,11 @@ func (g *graph) made() {
 		i := g.nodes[n].relative
 		parents := g.parents(i, all, there)
 		for rank, p := range parents {
-			g.link(here(p), n, rank, rank)
+			round := rank
+			if !k.follows(i, p) {
+				round += apartRound
+			}
+			g.link(here(p), n, rank, round)
 		}
 		for _, u := range between.near(i, 1, 1) {
 			named[u] = append(named[u], n)

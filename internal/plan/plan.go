@@ -220,9 +220,11 @@ func Sync(src, dst *snapshot.Inventory, w Wish, sizes Sizes) *Plan {
 // Sync decides, and the only candidate for a snapshot where there is but one, so
 // that the length of its stream is known. The useful ones come first: the best
 // guess for every snapshot and the full streams with which families begin, then
-// the second best, and so on; then those of intermediates; last, for an archive,
-// the other full streams, with which chains may be begun anew. Of a source that
-// is an archive all sizes are known, so there are none.
+// the second best, and so on; then those from parents out of which the snapshot
+// has not developed, of which no estimate is believed; then those of
+// intermediates; last, for an archive, the other full streams, with which chains
+// may be begun anew. Of a source that is an archive all sizes are known, so there
+// are none.
 func Candidates(src, dst *snapshot.Inventory, w Wish) []snapshot.Edge {
 	if src.Archive {
 		return nil
