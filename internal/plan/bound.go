@@ -234,6 +234,39 @@ func (x *relaxed) ascend(turns *int) float64 {
 	return bound
 }
 
+// paid returns the cheapest tree of the links that ascend has left no price, from
+// what relax made of the problem. It is often the cheapest of all; nil if they
+// do not reach everything.
+func (p *problem) paid(x *relaxed) tree {
+	q := &problem{n: p.n, must: p.must, risk: p.risk, limit: p.limit}
+	var number []int32
+	for v, n := 0, 0; v < p.n; v++ {
+		for _, i := range p.in[v] {
+			if x.left[n] <= 0 {
+				q.links = append(q.links, p.links[i])
+				number = append(number, i)
+			}
+			n++
+		}
+	}
+	q.index()
+	use := make([]bool, p.n)
+	none := func(*link) float64 { return 0 }
+	q.walk(none, none, func(v int32, _ float64) { use[v] = true })
+	for v, m := range p.must {
+		if m && !use[v] {
+			return nil
+		}
+	}
+	t := q.arborescence(use, plain)
+	for v, i := range t {
+		if i >= 0 {
+			t[v] = number[i]
+		}
+	}
+	return p.prune(t)
+}
+
 // item waits in a queue.
 type item struct {
 	cost float64

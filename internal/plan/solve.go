@@ -72,7 +72,14 @@ func (e *effort) chained(p *problem, free int) (best tree, cost, bound float64) 
 	flat := p.arborescence(nil, low.price)
 	best = p.lowest()
 	cost = p.cost(best)
-	for _, t := range []tree{p.greedy(), p.nearest(), p.along(flat), p.prune(p.copy(flat)), best} {
+	starts := []tree{p.greedy(), p.nearest(), p.along(flat), p.prune(p.copy(flat)), best}
+	if free > 0 {
+		x := p.relax(low)
+		bound = x.ascend(&e.ascend)
+		paid := p.paid(x)
+		starts = append(starts, paid, p.along(paid))
+	}
+	for _, t := range starts {
 		if math.IsInf(p.cost(t), 1) {
 			continue
 		}
@@ -99,8 +106,6 @@ func (e *effort) chained(p *problem, free int) (best tree, cost, bound float64) 
 		for v := range flat {
 			bound += low.price(&p.links[flat[v]])
 		}
-	} else {
-		bound = p.relax(low).ascend(&e.ascend)
 	}
 	bound = max(bound, p.layered(low).ascend(&e.ascend))
 	return best, cost, min(bound, cost)
@@ -126,12 +131,14 @@ func (e *effort) steiner(p *problem) (best tree, cost, bound float64) {
 			}
 		}
 	}
-	for _, t := range []tree{p.joined(), p.prune(p.arborescence(nil, plain)), p.greedy()} {
+	x := p.relax(p.lows())
+	bound = x.ascend(&e.ascend)
+	for _, t := range []tree{p.paid(x), p.joined(), p.prune(p.arborescence(nil, plain)), p.greedy()} {
 		if t != nil {
 			consider(p.prune(p.improve(t, &e.improve)))
 		}
 	}
-	for moved := true; moved; {
+	for moved := cost > bound; moved; {
 		moved = false
 		for v, m := range p.must {
 			if e.improve -= len(p.links); m || e.improve <= 0 {
@@ -144,7 +151,7 @@ func (e *effort) steiner(p *problem) (best tree, cost, bound float64) {
 			}
 		}
 	}
-	return best, cost, min(p.relax(p.lows()).ascend(&e.ascend), cost)
+	return best, cost, min(bound, cost)
 }
 
 // uses says which nodes are in a tree.
