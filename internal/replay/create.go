@@ -210,18 +210,20 @@ func (r *Receiver) rename(from, to []byte) error {
 		return err
 	}
 	// Renaming could move, or replace, a subvolume of somebody else's.
-	if _, err := r.tree.stat(d1, base1); err != nil {
+	what, err := r.tree.stat(d1, base1)
+	if err != nil {
 		return err
 	}
-	if _, err := r.tree.stat(d2, base2); err != nil && !errors.Is(err, unix.ENOENT) {
+	instead, err := r.tree.stat(d2, base2)
+	if err != nil && !errors.Is(err, unix.ENOENT) {
 		return err
 	}
 	if err := unix.Renameat(d1.fd, base1, d2.fd, base2); err != nil {
 		return fmt.Errorf("renaming to %q: %w", to, err)
 	}
 	r.tree.gone(to) // what was there is replaced
-	r.moved(from)
-	r.moved(to)
+	r.moved(from, what.Mode)
+	r.moved(to, instead.Mode)
 	return nil
 }
 
@@ -245,7 +247,9 @@ func (r *Receiver) unlink(path []byte, flags int) error {
 	if err != nil {
 		return err
 	}
+	mode := uint32(unix.S_IFREG)
 	if flags == unix.AT_REMOVEDIR {
+		mode = unix.S_IFDIR
 		// Removing a directory could remove a subvolume.
 		if _, err := r.tree.stat(d, base); err != nil {
 			return err
@@ -255,14 +259,16 @@ func (r *Receiver) unlink(path []byte, flags int) error {
 		return fmt.Errorf("removing: %w", err)
 	}
 	r.tree.gone(path)
-	r.moved(path)
+	r.moved(path, mode)
 	return nil
 }
 
 // moved forgets everything that is held open under a path that no longer
-// means what it did.
-func (r *Receiver) moved(path []byte) {
-	r.tree.forget(path)
+// means what it did: something with the given mode, of which the type counts.
+func (r *Receiver) moved(path []byte, mode uint32) {
+	if mode&unix.S_IFMT == unix.S_IFDIR {
+		r.tree.forget(path)
+	}
 	if below(r.file.path, path) {
 		r.closeFile()
 	}

@@ -208,7 +208,7 @@ func (r *Receiver) openPart() error {
 		root.Close()
 		return fmt.Errorf("%s: %w", r.part, err)
 	}
-	if r.tree, err = newTree(root, maxDirs); err != nil {
+	if r.tree, err = newTree(root, dirsHeld()); err != nil {
 		root.Close()
 	}
 	return err

@@ -308,7 +308,7 @@ func TestFinish(t *testing.T) {
 func TestDescriptors(t *testing.T) {
 	b := newBench(t, btrfstest.New(t), "in")
 	f := newForge(t, 2)
-	for i := range 3 * maxDirs {
+	for i := range min(3*dirsHeld(), 6000) {
 		dir := "d" + string(rune('a'+i%26)) + strings.Repeat("x", i/26)
 		f.mkdir(dir).file(dir+"/f").write(dir+"/f", strings.Repeat("y", 4096))
 	}

@@ -13,9 +13,20 @@ import (
 // These bound the directories that are held open: of the subvolume being made,
 // and of each source of clones.
 const (
-	maxDirs       = 512
+	maxDirs       = 2048
 	maxSourceDirs = 4
 )
+
+// dirsHeld is how many directories of the subvolume being made may be open: a
+// small part of the open files that the process may have, since others may
+// receive too.
+func dirsHeld() int {
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &limit); err != nil {
+		limit.Cur = 1024
+	}
+	return int(min(maxDirs, max(64, limit.Cur/32)))
+}
 
 // confined is how every path is resolved: strictly below a directory, never
 // through a symbolic link, never into what is mounted there.

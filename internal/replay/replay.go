@@ -62,8 +62,9 @@
 //
 // A Receiver holds the stream reader's buffer, 2 MiB of commands that are being
 // carried out, two buffers of at most 1 MiB and a zstd window of at most 8 MiB if
-// it has to decompress, and at most 512 directories, 16 clone sources and
-// a hundred files open, whatever the stream.
+// it has to decompress, whatever the stream. It has at most a hundred files and 16
+// clone sources open, and 2048 directories, or a 32nd part of the files that the
+// process may have open if that is less.
 package replay
 
 import (
