@@ -19,9 +19,15 @@ func commonUntil(f *os.File, child, parent Subvolume) (bound uint64, ok bool, er
 		case child.ParentUUID.IsZero() || parent.UUID.IsZero():
 			return 0, false, nil
 		case child.ParentUUID == parent.UUID:
-			return child.Otransid - 1, child.Otransid > 0 && parent.Ctransid <= child.Otransid, nil
+			if child.Otransid == 0 || parent.Ctransid > child.Otransid {
+				return 0, false, nil
+			}
+			return child.Otransid - 1, true, nil
 		case child.ParentUUID == parent.ParentUUID && pristine:
-			return parent.Otransid, parent.Otransid <= child.Otransid, nil
+			if parent.Otransid > child.Otransid {
+				return 0, false, nil
+			}
+			return parent.Otransid, true, nil
 		}
 		if child, ok, err = subvolumeByUUID(f, child.ParentUUID); err != nil || !ok {
 			return 0, false, err
