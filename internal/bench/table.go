@@ -61,9 +61,12 @@ func (o outcome) cells() []string {
 		if o.seconds {
 			cells[5] = seconds(o.Target)
 		}
-		if o.Missed {
+		if o.late {
 			cells[5] += " missed"
 		}
+	}
+	if o.Peak > peakTarget {
+		cells[7] += " missed"
 	}
 	if o.Note != "" {
 		cells[0] += ": " + o.Note
