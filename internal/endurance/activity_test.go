@@ -50,7 +50,7 @@ func TestBusySource(t *testing.T) {
 	s := plain(t, 5, 12<<20)
 	balance := repeat(func(int) error {
 		// The kernel does not balance while it sends, and says so.
-		_ = tool("btrfs", "balance", "start", "--full-balance", s.src.Dir)
+		_ = tool("btrfs", "balance", "start", "-d", s.src.Dir)
 		time.Sleep(5 * time.Millisecond)
 		return nil
 	})

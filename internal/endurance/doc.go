@@ -1,4 +1,17 @@
 // Package endurance has the tests of the whole program against what real
-// machines do to it: kills, power cuts, full and failing disks, and every kind of
-// btrfs that people have.
+// machines do to it: kills, power cuts, full and failing disks, sleep, damaged
+// streams, busy file systems, and every kind of btrfs that people have.
+//
+// It knows the program only from outside: its command line, its exit codes, its
+// --json records, and what it leaves on file systems that are really there.
+// (Damaged streams are the exception, for no command takes a stream in.) What
+// is judged is always the same: whatever looks like a snapshot is whole, a run
+// that says it is done is done, nothing unfinished stays behind, the message
+// names the cause, and the next run completes the rest.
+//
+// It holds no code but tests. They build the program once and need root, loop
+// devices and FUSE (see btrfstest.Require); one takes control groups. Those that
+// play at random go on longer with BUTTERSINK_ENDURANCE=10, which is ten times:
+//
+//	BUTTERSINK_ENDURANCE=10 go test -timeout 3h ./internal/endurance
 package endurance
