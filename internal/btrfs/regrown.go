@@ -19,11 +19,12 @@ import (
 // are compared against the course of time. The kernel's increment from the
 // shorter to the longer takes the block for unchanged (seen on Linux 6.18): it
 // says how long the file is, and the receiver has zeros where the rest of the
-// block should be.
+// block should be. So it has in every file that shares the block, if the stream
+// clones it from there.
 type Regrown struct {
 	Path     string // from the root of the subvolume; one of them, if there are several
 	Ino      uint64
-	From, To uint64 // the bytes that the increment leaves out
+	From, To uint64 // the bytes that may be missing
 }
 
 // blockMask is that of the largest block that a btrfs can have.
@@ -47,6 +48,7 @@ func RegrownFiles(ctx context.Context, subvol, parent *os.File) ([]Regrown, erro
 		return nil, err
 	}
 	var all []Regrown
+	tails := map[uint64][]tail{}
 	for it, err := range search(subvol, wholeSubvolume(since)) {
 		if err != nil {
 			return nil, searching(op, err)
@@ -64,45 +66,112 @@ func RegrownFiles(ctx context.Context, subvol, parent *os.File) ([]Regrown, erro
 		if now.mode&unix.S_IFMT != unix.S_IFREG || now.transid < since || now.size == 0 {
 			continue
 		}
-		file, err := regrown(subvol, parent, it.object, now)
+		end, ok, err := regrown(subvol, parent, it.object, now)
+		if err == nil && ok {
+			err = add(&all, subvol, end, now.size)
+			if end.start != 0 {
+				tails[end.start] = append(tails[end.start], end)
+			}
+		}
 		if err != nil {
 			return nil, searching(op, err)
 		}
-		if file != nil {
-			all = append(all, *file)
+	}
+	if len(tails) > 0 {
+		if err := addSharers(ctx, &all, subvol, since, tails); err != nil {
+			return nil, searching(op, err)
 		}
 	}
 	return all, nil
 }
 
-// regrown looks at one file.
-func regrown(subvol, parent *os.File, ino uint64, now inode) (*Regrown, error) {
+// tail is where a file ended in the parent: a place in the file, and in the
+// extent that holds it.
+type tail struct {
+	ino, at       uint64
+	start, offset uint64
+}
+
+// length is how much behind a tail may be missing at most.
+func (t tail) length() uint64 { return blockMask + 1 - t.at&blockMask }
+
+// add notes what may be missing of a file.
+func add(all *[]Regrown, subvol *os.File, t tail, size uint64) error {
+	path, err := filePath(subvol, t.ino)
+	if err != nil {
+		return fmt.Errorf("inode %d: %w", t.ino, err)
+	}
+	*all = append(*all, Regrown{Path: path, Ino: t.ino, From: t.at, To: min(size, t.at+t.length())})
+	return nil
+}
+
+// addSharers finds the other places that share a block with a file that has
+// grown again.
+func addSharers(ctx context.Context, all *[]Regrown, subvol *os.File, since uint64, tails map[uint64][]tail) error {
+	var now inode
+	for it, err := range search(subvol, wholeSubvolume(since)) {
+		if err != nil {
+			return err
+		}
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if it.kind == inodeItemType {
+			if now, err = inodeItem(it.data); err != nil {
+				return err
+			}
+		}
+		if it.kind != extentDataType || now.transid < since {
+			continue
+		}
+		x, err := extentItem(it.data)
+		if err != nil {
+			return err
+		}
+		if x.kind != extentRegular {
+			continue
+		}
+		for _, t := range tails[x.start] {
+			if t.offset < x.offset || t.offset >= x.offset+x.length {
+				continue
+			}
+			here := tail{ino: it.object, at: it.offset + t.offset - x.offset}
+			if here.ino == t.ino && here.at == t.at || here.at >= now.size {
+				continue
+			}
+			if err := add(all, subvol, here, min(now.size, here.at+t.length())); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// regrown looks at one file, and says where it ended in the parent if it has
+// grown again.
+func regrown(subvol, parent *os.File, ino uint64, now inode) (t tail, ok bool, err error) {
 	before, ok, err := findInode(parent, ino)
 	if err != nil || !ok {
-		return nil, err
+		return t, false, err
 	}
 	if before.generation != now.generation || before.size >= now.size || before.size&blockMask == 0 {
-		return nil, nil
+		return t, false, nil
 	}
 	a, found, err := extentAt(parent, ino, before.size)
 	if err != nil || !found {
-		return nil, err
+		return t, false, err
 	}
 	b, found, err := extentAt(subvol, ino, before.size)
 	if err != nil || !found {
-		return nil, err
+		return t, false, err
 	}
 	switch {
 	case a.kind != b.kind || a.start != b.start || a.kind == extentPrealloc:
-		return nil, nil
+		return t, false, nil
 	case a.kind == extentRegular && (a.start == 0 || a.at-a.offset != b.at-b.offset):
-		return nil, nil
+		return t, false, nil
 	}
-	path, err := filePath(subvol, ino)
-	if err != nil {
-		return nil, fmt.Errorf("inode %d: %w", ino, err)
-	}
-	return &Regrown{Path: path, Ino: ino, From: before.size, To: min(now.size, before.size|blockMask+1)}, nil
+	return tail{ino: ino, at: before.size, start: b.start, offset: b.offset + before.size - b.at}, true, nil
 }
 
 func findInode(f *os.File, ino uint64) (inode, bool, error) {
