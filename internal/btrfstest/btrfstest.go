@@ -1,12 +1,12 @@
 // Package btrfstest is the test bench for everything that needs a real btrfs.
 //
 // It knows how to make a scratch file system on a loop device and to take it
-// away again, how to let its disk fail, wait or lose power (see Faulty), how to fill it with trees that use everything a file system has
-// and change them at random, how to digest a tree so that two digests are equal
-// exactly if the trees are, and how to ask the btrfs program for a second
-// opinion. It knows nothing of the packages under test and imports none of
-// them, so that it can contradict them; every package's tests may import it,
-// programs never do.
+// away again, how to let its disk fail, wait or lose power (see Faulty), how to
+// fill it with trees that use everything a file system has and change them at
+// random, how to digest a tree so that two digests are equal exactly if the
+// trees are, and how to ask the btrfs program for a second opinion. It knows
+// nothing of the packages under test and imports none of them, so that it can
+// contradict them; every package's tests may import it, programs never do.
 //
 // Invariants. Nothing outlives a test, whether it passes, fails, panics, times
 // out or is killed by SIGKILL: each file system is guarded by a process of its
