@@ -208,15 +208,19 @@ func whyStale(dir *os.File, id uint64) error {
 	return fmt.Errorf("it exists, but cannot be read: %w", unix.EIO)
 }
 
+const (
+	handleWithoutParent = 0x4d // FILEID_BTRFS_WITHOUT_PARENT: ino, subvolume, u32 generation
+	handleSize          = 20
+)
+
 // openByHandle opens an inode by its number. Generation 0 is any, but not for
 // older kernels such as 6.1.
 func openByHandle(mount int, ino, subvol, generation uint64, flags int) (int, error) {
-	const withoutParent = 0x4d // FILEID_BTRFS_WITHOUT_PARENT: ino, subvolume, u32 generation
-	var handle [20]byte
+	var handle [handleSize]byte
 	disk.PutUint64(handle[:], ino)
 	disk.PutUint64(handle[8:], subvol)
 	disk.PutUint32(handle[16:], uint32(generation))
-	return unix.OpenByHandleAt(mount, unix.NewFileHandle(withoutParent, handle[:]), flags|unix.O_CLOEXEC)
+	return unix.OpenByHandleAt(mount, unix.NewFileHandle(handleWithoutParent, handle[:]), flags|unix.O_CLOEXEC)
 }
 
 // Quota returns what quota accounting knows, by number of subvolume, if it is

@@ -25,6 +25,7 @@ const (
 	iocSend           = 0x40489426
 	iocGetSubvolInfo  = 0x81F8943C
 	iocEncodedWrite   = 0x40809440
+	iocEncodedRead    = 0x80809440
 	iocTreeSearchV2   = 0xC0709411
 )
 

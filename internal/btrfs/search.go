@@ -111,7 +111,13 @@ const (
 // well: the range is one of keys, not of their parts.
 func search(f *os.File, s span) iter.Seq2[item, error] {
 	return func(yield func(item, error) bool) {
-		buffer := make([]byte, searchArgsSize+searchBuffer)
+		searchIn(f, s, make([]byte, searchArgsSize+searchBuffer))(yield)
+	}
+}
+
+// searchIn is search with a buffer of at least searchArgsSize+searchBuffer.
+func searchIn(f *os.File, s span, buffer []byte) iter.Seq2[item, error] {
+	return func(yield func(item, error) bool) {
 		for first, more := s.first, true; more; {
 			count, err := searchOnce(f, s, first, buffer)
 			if err != nil {

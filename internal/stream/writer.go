@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"hash/crc32"
 	"io"
+	"slices"
 )
 
 // Writer writes a stream, command by command. It refuses what a Reader would
@@ -59,8 +60,7 @@ func (w *Writer) write(c *Command) error {
 		return refuse(fmt.Errorf("%w: subvol or snapshot is the first command, and no other", ErrMalformed))
 	}
 	if w.number == 0 {
-		header := binary.LittleEndian.AppendUint32([]byte(magic), w.version)
-		if _, err := w.w.Write(header); err != nil {
+		if _, err := w.w.Write(AppendHeader(nil, w.version)); err != nil {
 			return fmt.Errorf("writing a stream: %w", err)
 		}
 	}
@@ -90,13 +90,43 @@ var errClosed = errors.New("writing a stream: it is closed")
 
 // encode makes the command's frame.
 func (w *Writer) encode(c *Command) error {
+	f, err := Append(w.frame[:0], w.version, c)
+	if err != nil {
+		return err
+	}
+	w.frame = f
+	return nil
+}
+
+// AppendHeader appends what a stream of the given version begins with.
+func AppendHeader(dst []byte, version uint32) []byte {
+	return binary.LittleEndian.AppendUint32(append(dst, magic...), version)
+}
+
+// Append appends the frame of a command, as [Writer.Write] would write it in a
+// stream of the given version. It looks at the lengths, which have to fit in,
+// and leaves it to the caller that the values make sense. On an error dst comes
+// back as it was.
+func Append(dst []byte, version uint32, c *Command) ([]byte, error) {
+	f, err := AppendUnsealed(dst, version, c, 0)
+	if err == nil {
+		Seal(f[len(dst):])
+	}
+	return f, err
+}
+
+// AppendUnsealed is Append for a command whose data are yet to come: it leaves
+// room for them behind Data, size bytes at the end of the frame, and the frame
+// is good only after [Seal]. The room holds whatever was there in dst.
+func AppendUnsealed(dst []byte, version uint32, c *Command, size int) ([]byte, error) {
 	if c.Kind == 0 || c.Kind > kindLast {
-		return fmt.Errorf("%w: there is no such kind", ErrMalformed)
+		return dst, fmt.Errorf("%w: there is no such kind", ErrMalformed)
 	}
 	le := binary.LittleEndian
-	f := append(w.frame[:0], make([]byte, headSize)...)
+	var head [headSize]byte
+	f := append(dst, head[:]...)
 	for _, a := range kinds[c.Kind].attrs {
-		if a.since() > w.version && c.Kind.since() <= w.version {
+		if a.since() > version && c.Kind.since() <= version {
 			continue
 		}
 		if optional(c.Kind, a) && !c.Has(a) && c.Encryption == 0 {
@@ -104,7 +134,7 @@ func (w *Writer) encode(c *Command) error {
 		}
 		begin := len(f)
 		f = le.AppendUint16(f, uint16(a))
-		if bare := a == AttrData && w.version >= 2; !bare {
+		if bare := a == AttrData && version >= 2; !bare {
 			f = le.AppendUint16(f, 0)
 		}
 		value := len(f)
@@ -123,21 +153,27 @@ func (w *Writer) encode(c *Command) error {
 		case *UUID:
 			f = append(f, v[:]...)
 		}
+		if a == AttrData && size > 0 {
+			f = slices.Grow(f, size)[:len(f)+size]
+		}
 		if n := len(f) - value; value-begin == 4 {
 			if n > 1<<16-1 {
-				return fmt.Errorf("its %s is %w: %d bytes", a, ErrTooLong, n)
+				return dst, fmt.Errorf("its %s is %w: %d bytes", a, ErrTooLong, n)
 			}
 			le.PutUint16(f[begin+2:], uint16(n))
 		}
 	}
-	w.frame = f
-	if len(f) > maxCommand {
-		return fmt.Errorf("the command is %w: %d bytes", ErrTooLong, len(f))
+	if n := len(f) - len(dst); n > maxCommand {
+		return dst, fmt.Errorf("the command is %w: %d bytes", ErrTooLong, n)
 	}
-	le.PutUint32(f, uint32(len(f)-headSize))
-	le.PutUint16(f[4:], uint16(c.Kind))
-	putChecksum(f)
-	return nil
+	le.PutUint16(f[len(dst)+4:], uint16(c.Kind))
+	return f, nil
+}
+
+// Seal gives a frame its length and its checksum.
+func Seal(frame []byte) {
+	binary.LittleEndian.PutUint32(frame, uint32(len(frame)-headSize))
+	putChecksum(frame)
 }
 
 // putChecksum writes the checksum of the command in frame: the CRC-32C with
