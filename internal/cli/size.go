@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/big"
 	"regexp"
+	"strconv"
 	"strings"
 	"time"
 
@@ -21,7 +22,7 @@ func humanSize[N int64 | float64](bytes N) string {
 		n /= 1024
 		unit++
 	}
-	return fmt.Sprintf("%.4g %s", n, units[unit])
+	return strconv.FormatFloat(n, 'g', 4, 64) + " " + units[unit]
 }
 
 // sizeForm is what parseSize takes: digits, perhaps a fraction, perhaps a unit.

@@ -49,7 +49,9 @@ func (e *Engine) List(ctx context.Context, st store.Store, o ListOptions) (*List
 			}
 		}()
 	}
+	recalled := e.recall(referencedSize)
 	inv, err := e.list(ctx, st)
+	known, all := recalled()
 	if err != nil {
 		return nil, err
 	}
@@ -58,32 +60,69 @@ func (e *Engine) List(ctx context.Context, st store.Store, o ListOptions) (*List
 	if o.Clean {
 		cleaned, failed = e.clean(ctx, st, inv, o)
 	}
-	listing := &Listing{Inventory: inv}
+	listing := &Listing{Inventory: inv, Snapshots: make([]snapshot.Snapshot, 0, len(inv.Snapshots))}
 	excluded := 0
-	for _, snap := range inv.Inside() {
-		for _, c := range copies(snap) {
-			switch {
-			case o.Name != "" && c.Name() != o.Name:
-			case o.excludes(c.Path):
-				excluded++
-			default:
-				listing.Snapshots = append(listing.Snapshots, c)
-			}
+	take := func(s *snapshot.Snapshot) {
+		switch {
+		case s.Outside:
+		case o.Name != "" && s.Name() != o.Name:
+		case o.excludes(s.Path):
+			excluded++
+		default:
+			listing.Snapshots = append(listing.Snapshots, *s)
+		}
+	}
+	for i := range inv.Snapshots {
+		snap := &inv.Snapshots[i]
+		if snap.Outside {
+			continue
+		}
+		take(snap)
+		for j := range snap.Copies {
+			take(&snap.Copies[j])
 		}
 	}
 	slices.SortFunc(listing.Snapshots, func(a, b snapshot.Snapshot) int { return strings.Compare(a.Path, b.Path) })
 	if len(listing.Snapshots)+excluded+cleaned == 0 {
 		return listing, errors.Join(failed, o.nothing(st, inv))
 	}
-	if err := e.sizes(ctx, st, listing, o); err != nil {
+	if !all {
+		known = nil
+	}
+	if err := e.sizes(ctx, st, listing, known, o); err != nil {
 		return listing, errors.Join(failed, err)
 	}
 	return listing, failed
 }
 
-// sizes fills in what the listing does not say. A size that cannot be told
+// mostRecalled bounds how many sizes recall reads.
+const mostRecalled = 50_000
+
+// recall begins to read all sizes of a kind from the ledger, and returns a
+// function that waits for them and tells whether they are all. It takes about as
+// long as listing a store, so the two are done at the same time.
+func (e *Engine) recall(kind string) func() (sizes map[snapshot.Edge]snapshot.Size, all bool) {
+	if e.Ledger == nil {
+		return func() (map[snapshot.Edge]snapshot.Size, bool) { return nil, false }
+	}
+	var sizes map[snapshot.Edge]snapshot.Size
+	var all bool
+	var err error
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		sizes, all, err = e.Ledger.SizesOf(kind, mostRecalled)
+	}()
+	return func() (map[snapshot.Edge]snapshot.Size, bool) {
+		<-done
+		return sizes, all && err == nil
+	}
+}
+
+// sizes fills in what the listing does not say; known is what the ledger says,
+// or nil if it is to be asked. A size that cannot be told
 // stays unknown. What has been found is remembered also if ctx ends.
-func (e *Engine) sizes(ctx context.Context, st store.Store, l *Listing, o ListOptions) error {
+func (e *Engine) sizes(ctx context.Context, st store.Store, l *Listing, known map[snapshot.Edge]snapshot.Size, o ListOptions) error {
 	var unknown []*snapshot.Snapshot
 	var edges []snapshot.Edge
 	for i := range l.Snapshots {
@@ -95,8 +134,7 @@ func (e *Engine) sizes(ctx context.Context, st store.Store, l *Listing, o ListOp
 	if len(unknown) == 0 {
 		return nil
 	}
-	var known map[snapshot.Edge]snapshot.Size
-	if e.Ledger != nil {
+	if e.Ledger != nil && known == nil {
 		var err error
 		if known, err = e.Ledger.Sizes(referencedSize, edges); err != nil {
 			e.log().Warn("looking up sizes", "error", err)

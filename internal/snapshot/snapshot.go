@@ -52,8 +52,13 @@ func (id ID) IsZero() bool { return id == ID{} }
 
 // String returns the canonical text of id, in lower case.
 func (id ID) String() string {
-	x := hex.EncodeToString(id[:])
-	return x[:8] + "-" + x[8:12] + "-" + x[12:16] + "-" + x[16:20] + "-" + x[20:]
+	text := [36]byte{8: '-', 13: '-', 18: '-', 23: '-'}
+	hex.Encode(text[:], id[:4])
+	hex.Encode(text[9:], id[4:6])
+	hex.Encode(text[14:], id[6:8])
+	hex.Encode(text[19:], id[8:10])
+	hex.Encode(text[24:], id[10:])
+	return string(text[:])
 }
 
 // Short returns the first and last four digits of id, as people read it in a

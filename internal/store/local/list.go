@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -46,12 +45,24 @@ func (s *Store) List(ctx context.Context) (*snapshot.Inventory, error) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	inv := s.inventory(subvolumes, s.prefix, s.fs.LinuxPaths(subvolumes, mounts), usage, s.checkpoints(subvolumes, s.prefix))
-	clear(s.known)
-	for _, snap := range inv.Snapshots {
-		s.known[snap.ID] = snap
+	inv := s.inventory(subvolumes, s.prefix, s.fs.LinuxPaths(outside(subvolumes, s.prefix), mounts), usage, s.checkpoints(subvolumes, s.prefix))
+	s.known = make(map[snapshot.ID]*snapshot.Snapshot, len(inv.Snapshots))
+	kept := slices.Clone(inv.Snapshots) // the caller may change its own
+	for i := range kept {
+		s.known[kept[i].ID] = &kept[i]
 	}
 	return inv, nil
+}
+
+// outside returns the subvolumes that are not below a directory.
+func outside(subvolumes []btrfs.Subvolume, dir string) []btrfs.Subvolume {
+	var out []btrfs.Subvolume
+	for i := range subvolumes {
+		if _, inside := below(subvolumes[i].Path, dir); !inside {
+			out = append(out, subvolumes[i])
+		}
+	}
+	return out
 }
 
 // unsettled reports whether a subvolume was made read-only after it was changed,
@@ -63,9 +74,17 @@ func unsettled(sub btrfs.Subvolume) bool {
 
 // inventory sorts out what the kernel has listed.
 func (s *Store) inventory(subvolumes []btrfs.Subvolume, prefix string, paths map[uint64][]string, usage map[uint64]btrfs.Usage, checkpoints map[uint64]string) *snapshot.Inventory {
-	inv := &snapshot.Inventory{Dir: s.path, Occupied: map[string]string{}, Lineage: map[snapshot.ID]snapshot.ID{}, Born: map[snapshot.ID]uint64{}}
-	byID := map[snapshot.ID]snapshot.Snapshot{}
-	for _, sub := range subvolumes {
+	inv := &snapshot.Inventory{
+		Dir:      s.path,
+		Occupied: make(map[string]string, len(subvolumes)),
+		Lineage:  make(map[snapshot.ID]snapshot.ID, len(subvolumes)),
+		Born:     make(map[snapshot.ID]uint64, len(subvolumes)),
+	}
+	// A snapshot is large to move about, so each is sorted by its place.
+	found := make([]snapshot.Snapshot, 0, len(subvolumes))
+	byID := make(map[snapshot.ID]int, len(subvolumes))
+	for i := range subvolumes {
+		sub := &subvolumes[i]
 		if !sub.UUID.IsZero() && !sub.ParentUUID.IsZero() {
 			inv.Lineage[snapshot.ID(sub.UUID)] = snapshot.ID(sub.ParentUUID)
 			inv.Born[snapshot.ID(sub.UUID)] = sub.Otransid
@@ -104,7 +123,8 @@ func (s *Store) inventory(subvolumes []btrfs.Subvolume, prefix string, paths map
 		if u, ok := usage[sub.ID]; ok {
 			snap.Size, snap.Exclusive = snapshot.ExactSize(int64(u.Referenced)), snapshot.ExactSize(int64(u.Exclusive))
 		}
-		if other, ok := byID[snap.ID]; ok {
+		if at, ok := byID[snap.ID]; ok {
+			other := found[at]
 			better, worse := snap, other
 			if prefer(other, snap) {
 				better, worse = other, snap
@@ -118,17 +138,35 @@ func (s *Store) inventory(subvolumes []btrfs.Subvolume, prefix string, paths map
 			}
 			snap = better
 			snap.Copies = append(copies, worse)
+			found[at] = snap
+			continue
 		}
-		byID[snap.ID] = snap
+		byID[snap.ID] = len(found)
+		found = append(found, snap)
 	}
-	inv.Snapshots = slices.SortedFunc(maps.Values(byID), func(a, b snapshot.Snapshot) int {
+	inv.Snapshots = sorted(found)
+	slices.SortFunc(inv.Partials, func(a, b snapshot.Partial) int { return strings.Compare(a.Path, b.Path) })
+	return inv
+}
+
+// sorted returns snapshots in the order of their paths.
+func sorted(found []snapshot.Snapshot) []snapshot.Snapshot {
+	order := make([]int, len(found))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortFunc(order, func(i, j int) int {
+		a, b := &found[i], &found[j]
 		if c := strings.Compare(a.Path, b.Path); c != 0 {
 			return c
 		}
 		return slices.Compare(a.ID[:], b.ID[:])
 	})
-	slices.SortFunc(inv.Partials, func(a, b snapshot.Partial) int { return strings.Compare(a.Path, b.Path) })
-	return inv
+	inOrder := make([]snapshot.Snapshot, len(found))
+	for i, at := range order {
+		inOrder[i] = found[at]
+	}
+	return inOrder
 }
 
 // below returns a path relative to a directory that it is below of, both from
@@ -141,7 +179,7 @@ func below(path, dir string) (string, bool) {
 }
 
 // identity is the effective UUID: the received one, else the subvolume's own.
-func identity(sub btrfs.Subvolume) snapshot.ID {
+func identity(sub *btrfs.Subvolume) snapshot.ID {
 	if !sub.ReceivedUUID.IsZero() {
 		return snapshot.ID(sub.ReceivedUUID)
 	}
@@ -149,7 +187,7 @@ func identity(sub btrfs.Subvolume) snapshot.ID {
 }
 
 // values carries the kernel's fields over, all but the path.
-func values(sub btrfs.Subvolume) snapshot.Snapshot {
+func values(sub *btrfs.Subvolume) snapshot.Snapshot {
 	snap := snapshot.Snapshot{
 		ID: identity(sub), UUID: snapshot.ID(sub.UUID), Parent: snapshot.ID(sub.ParentUUID),
 		Received: !sub.ReceivedUUID.IsZero(), Transid: sub.Ctransid, Generation: sub.Ctransid,
@@ -166,7 +204,7 @@ func values(sub btrfs.Subvolume) snapshot.Snapshot {
 
 // visible is the path of a subvolume outside of the directory: one at which
 // Linux shows it, else the one from the top level.
-func visible(sub btrfs.Subvolume, paths []string) string {
+func visible(sub *btrfs.Subvolume, paths []string) string {
 	if len(paths) > 0 {
 		return paths[0]
 	}
@@ -192,7 +230,7 @@ func prefer(a, b snapshot.Snapshot) bool {
 // snapshot. Only what its name marks is ours to remove: a writable subvolume
 // without a received UUID is what an interrupted btrfs receive leaves, and also
 // what anyone works in.
-func unfinished(sub btrfs.Subvolume, rel string) *snapshot.Partial {
+func unfinished(sub *btrfs.Subvolume, rel string) *snapshot.Partial {
 	switch {
 	case isForeignPart(sub, rel):
 		return &snapshot.Partial{Path: rel, Why: "read-only, without a received UUID: a snapshot that is called like an unfinished receive"}
@@ -209,7 +247,7 @@ func unfinished(sub btrfs.Subvolume, rel string) *snapshot.Partial {
 
 // isForeignPart reports whether a subvolume has the name of an unfinished
 // receive, but is a snapshot. Only checkpoints of ours are such.
-func isForeignPart(sub btrfs.Subvolume, rel string) bool {
+func isForeignPart(sub *btrfs.Subvolume, rel string) bool {
 	return snapshot.IsPart(rel) && sub.ReadOnly && sub.ReceivedUUID.IsZero()
 }
 
@@ -217,7 +255,8 @@ func isForeignPart(sub btrfs.Subvolume, rel string) bool {
 // checkpoints of interrupted transfers what people may want to know about them.
 func (s *Store) checkpoints(subvolumes []btrfs.Subvolume, prefix string) map[uint64]string {
 	found := map[uint64]string{}
-	for _, sub := range subvolumes {
+	for i := range subvolumes {
+		sub := &subvolumes[i]
 		rel, inside := below(sub.Path, prefix)
 		if !inside || sub.Deleted || !isForeignPart(sub, rel) {
 			continue
@@ -239,7 +278,7 @@ func (s *Store) checkpoints(subvolumes []btrfs.Subvolume, prefix string) map[uin
 }
 
 // describe says what stands at a path.
-func describe(sub btrfs.Subvolume) string {
+func describe(sub *btrfs.Subvolume) string {
 	switch {
 	case !sub.ReadOnly && sub.ReceivedUUID.IsZero():
 		return "a writable subvolume without a received UUID (in use, or left by an interrupted btrfs receive)"

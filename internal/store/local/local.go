@@ -70,9 +70,9 @@ type Store struct {
 	opt  Options
 
 	mu     sync.Mutex
-	subvol uint64                            // number of the subvolume that the directory is in
-	prefix string                            // path of the directory from the top level
-	known  map[snapshot.ID]snapshot.Snapshot // of the last List, and what came since
+	subvol uint64                             // number of the subvolume that the directory is in
+	prefix string                             // path of the directory from the top level
+	known  map[snapshot.ID]*snapshot.Snapshot // of the last List, and what came since
 }
 
 var (
@@ -101,7 +101,7 @@ func Open(path string, o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{path: abs, opt: o, known: map[snapshot.ID]snapshot.Snapshot{}}
+	s := &Store{path: abs, opt: o, known: map[snapshot.ID]*snapshot.Snapshot{}}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening %s: %w", abs, err), s.Close())
 	}
@@ -174,7 +174,8 @@ func (s *Store) Choose(id snapshot.ID, path string) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if snap, ok := s.known[id]; ok {
-		if s.known[id], ok = snap.Preferring(path); ok {
+		if chosen, ok := snap.Preferring(path); ok {
+			s.known[id] = &chosen
 			return nil
 		}
 	}
@@ -189,7 +190,7 @@ func (s *Store) lookup(id snapshot.ID) (snapshot.Snapshot, error) {
 	if !ok {
 		return snapshot.Snapshot{}, fmt.Errorf("%s: %w: %s", s, store.ErrNotFound, id)
 	}
-	return snap, nil
+	return *snap, nil
 }
 
 // openSnapshot opens the subvolume of a snapshot, and makes sure that it is
@@ -205,7 +206,7 @@ func (s *Store) openSnapshot(snap snapshot.Snapshot) (*os.File, error) {
 	now, err := btrfs.Info(f)
 	switch {
 	case err != nil:
-	case identity(now) != snap.ID || snapshot.ID(now.UUID) != snap.UUID:
+	case identity(&now) != snap.ID || snapshot.ID(now.UUID) != snap.UUID:
 		err = fmt.Errorf("%w: it has been replaced since it was listed", store.ErrNotFound)
 	case !now.ReadOnly:
 		err = errors.New("it has been made writable since it was listed")

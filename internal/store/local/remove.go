@@ -24,7 +24,7 @@ func (s *Store) Remove(ctx context.Context, snap snapshot.Snapshot) error {
 		return fmt.Errorf("removing %s: it is outside of %s", snap.Path, s.path)
 	}
 	err := s.remove(snap.Path, func(sub btrfs.Subvolume) error {
-		if snapshot.ID(sub.UUID) != snap.UUID || identity(sub) != snap.ID {
+		if snapshot.ID(sub.UUID) != snap.UUID || identity(&sub) != snap.ID {
 			return fmt.Errorf("%w: another one is there now", store.ErrNotFound)
 		}
 		if !sub.ReadOnly {

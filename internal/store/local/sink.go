@@ -245,11 +245,11 @@ func (s *Store) remember(dir *os.File, p string) {
 		s.opt.Log.Warn("what has just been made cannot be looked at", "snapshot", p, "error", err)
 		return
 	}
-	snap := values(sub)
+	snap := values(&sub)
 	snap.Path = p
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.known[snap.ID] = snap
+	s.known[snap.ID] = &snap
 }
 
 // Copy snapshots the snapshot, and gives the copy the same identity.

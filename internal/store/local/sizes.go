@@ -26,7 +26,7 @@ func (s *Store) KnownSizes(ctx context.Context) (map[snapshot.Edge]int64, error)
 	beside := map[string]map[string]bool{} // by directory, the names of the files
 	s.mu.Lock()
 	for _, snap := range s.known {
-		for _, c := range append([]snapshot.Snapshot{snap}, snap.Copies...) {
+		for _, c := range append([]snapshot.Snapshot{*snap}, snap.Copies...) {
 			if c.Outside {
 				continue
 			}

@@ -71,13 +71,13 @@ func (s *Store) Open(ctx context.Context, r store.Request) (io.ReadCloser, error
 	if err != nil {
 		return nil, err
 	}
-	if s.composes(r) {
-		raw, err := compose.Send(ctx, x.toFile, s.composition())
-		return s.identified(x, raw, err)
-	}
 	o, err := s.kernelSend(x, r)
 	if err != nil {
 		return nil, errors.Join(err, x.Close())
+	}
+	if s.composes(r) {
+		raw, err := compose.Send(ctx, x.toFile, s.composition())
+		return s.identified(x, raw, err)
 	}
 	raw, err := btrfs.Send(ctx, x.toFile, o)
 	if err == nil && x.fromFile != nil {
@@ -222,6 +222,9 @@ func (s *Store) Estimate(ctx context.Context, r store.Request) (snapshot.Size, e
 // the byte. (In protocol 1 the kernel decides otherwise about a few TRUNCATE
 // commands then, each less than a path and 30 bytes.)
 func (s *Store) Measure(ctx context.Context, req store.Request) (snapshot.Size, error) {
+	if err := ctx.Err(); err != nil {
+		return snapshot.Size{}, err
+	}
 	x, err := s.ends(req.Edge)
 	if err != nil {
 		return snapshot.Size{}, err

@@ -115,7 +115,7 @@ func whatIs(dir *os.File, name string, st unix.Stat_t) string {
 	if err != nil {
 		return "a directory that is no subvolume"
 	}
-	return describe(sub)
+	return describe(&sub)
 }
 
 // subvolumeAt examines the subvolume that has the given name in a directory.
