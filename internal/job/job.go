@@ -108,6 +108,22 @@ func (s Selection) pick(st store.Store, inv *snapshot.Inventory) (picked []snaps
 	return picked, excluded, nil
 }
 
+// never returns the snapshots that an exclusion leaves out at every path that
+// they have.
+func (s Selection) never(inv *snapshot.Inventory, wanted map[snapshot.ID]bool) map[snapshot.ID]bool {
+	if len(s.Exclude) == 0 {
+		return nil
+	}
+	all := map[snapshot.ID]bool{}
+	for _, snap := range inv.Inside() {
+		out := slices.IndexFunc(copies(snap), func(c snapshot.Snapshot) bool { return !s.excludes(c.Path) }) < 0
+		if out && !wanted[snap.ID] {
+			all[snap.ID] = true
+		}
+	}
+	return all
+}
+
 // nothing is the error for a selection that is empty.
 func (s Selection) nothing(st store.Store, inv *snapshot.Inventory) error {
 	return &NoSnapshotsError{Store: st.String(), Named: s.Name != "", There: inv.Occupied[s.Name]}

@@ -81,9 +81,12 @@ func (e *Engine) world(ctx context.Context, src, dst store.Store, o SyncOptions,
 		return nil, err
 	}
 	wish := plan.Wish{Delete: o.Delete, Known: without, MaxChain: o.MaxChain}
+	wanting := map[snapshot.ID]bool{}
 	for _, s := range wanted {
 		wish.Want = append(wish.Want, s.ID)
+		wanting[s.ID] = true
 	}
+	wish.Never = o.never(holds, wanting)
 	if err := e.inspect(ctx, dst, has, wanted); err != nil {
 		return nil, err
 	}

@@ -176,6 +176,10 @@ func TestHub(t *testing.T) {
 	if c := Candidates(src, inventory(), w); !slices.Contains(c, snapshot.Edge{To: base.ID}) || !slices.Contains(c, snapshot.Edge{To: id("w3"), From: base.ID}) {
 		t.Errorf("its edges are not asked for: %v", c)
 	}
+	never := Wish{Want: w.Want, Never: map[snapshot.ID]bool{base.ID: true}}
+	if p := Sync(src, inventory(), never, sizes(10_000)); strings.Contains(shape(p), "base") || len(p.Steps) != 4 {
+		t.Errorf("where it is left out on purpose: %q", shape(p))
+	}
 	taken := inventory()
 	taken.Occupied["base"] = "a file"
 	if p := Sync(src, taken, w, sizes(10_000)); strings.Contains(shape(p), "base") || len(p.Steps) != 4 {

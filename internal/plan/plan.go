@@ -198,6 +198,9 @@ type Wish struct {
 	// Delete asks for the removal of every snapshot in the destination's
 	// directory that the source's directory does not hold, wanted or not.
 	Delete bool
+	// Never are snapshots that are not sent even where others could start from
+	// them.
+	Never map[snapshot.ID]bool
 	// MaxChain is how many streams a chain at the destination may have, where it
 	// is an archive; 0 is no limit.
 	MaxChain int

@@ -162,7 +162,7 @@ func (s *sync) above(want snapshot.Snapshot) (string, bool) {
 // passable reports whether a snapshot that is not wanted may be sent all the
 // same, because others start from it. It goes to its own relative path.
 func (s *sync) passable(snap snapshot.Snapshot) bool {
-	if _, failed := s.w.Known[snap.ID]; failed || snap.Outside || snap.Trust == snapshot.Touched || s.wants[snap.ID] {
+	if _, failed := s.w.Known[snap.ID]; failed || snap.Outside || snap.Trust == snapshot.Touched || s.wants[snap.ID] || s.w.Never[snap.ID] {
 		return false
 	}
 	if _, held := s.dst.Find(snap.ID); held && s.whole(snap.ID) || s.dst.Occupied[snap.Path] != "" {
