@@ -228,12 +228,22 @@ func (r *Receiver) Commit(ctx context.Context) (Result, error) {
 	result, err := r.commit(ctx)
 	r.closeFiles()
 	if err != nil {
+		err = r.orRemoved(err)
 		r.err = err
 		return Result{}, err
 	}
 	r.tree.close()
 	r.state = committed
 	return result, nil
+}
+
+// orRemoved is err, or what is behind it if somebody has deleted Name.part: the
+// kernel only says then that something does not exist.
+func (r *Receiver) orRemoved(err error) error {
+	if !r.made || !errors.Is(err, os.ErrNotExist) || vacant(r.o.Dir, r.part) != nil {
+		return err
+	}
+	return fmt.Errorf("receiving %s: it has been removed while it was being received (%s)", r.o.Name, r.part)
 }
 
 func (r *Receiver) commit(ctx context.Context) (Result, error) {

@@ -112,6 +112,20 @@ func TestNames(t *testing.T) {
 			t.Errorf("%q, %v", got, err)
 		}
 	})
+	t.Run("part removed", func(t *testing.T) {
+		r := b.receiver("removed")
+		if err := r.Receive(context.Background(), stream.NewReader(bytes.NewReader(in))); err != nil {
+			t.Fatal(err)
+		}
+		fs.Delete(b.path("removed.part"))
+		if _, err := r.Commit(context.Background()); err == nil || !strings.Contains(err.Error(), "it has been removed while it was being received (removed.part)") {
+			t.Errorf("committing: %v", err)
+		}
+		if err := r.Abandon(); err != nil {
+			t.Error(err)
+		}
+		b.absent("removed")
+	})
 	t.Run("part taken", func(t *testing.T) {
 		for name, occupy := range occupants(t, fs) {
 			if strings.Contains(name, "subvolume") {

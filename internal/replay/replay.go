@@ -272,6 +272,9 @@ func (r *Receiver) blame(p place, err error) error {
 	if _, ok := errors.AsType[*ParentError](err); ok || errors.Is(err, ErrExists) {
 		return fmt.Errorf("receiving %s: %w", r.o.Name, err)
 	}
+	if removed := r.orRemoved(err); removed != err {
+		return removed
+	}
 	if len(p.path) == 0 {
 		return fmt.Errorf("receiving %s: command %d, %s: %w", r.o.Name, p.number, p.kind, err)
 	}
