@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/replay"
 	"github.com/buttersink/buttersink/internal/store/local"
 )
 
@@ -23,6 +24,7 @@ type syncOptions struct {
 	exclude            []string
 	partSize           int
 	maxFull            sizeFlag
+	checkpoint         sizeFlag
 	maxChain, parallel int
 }
 
@@ -50,7 +52,9 @@ After: every snapshot that is reported as transferred is whole, read-only and on
 the disk, with the identity of its source. Nothing is ever overwritten. A snapshot
 that is on its way is called NAME.part. An interrupted run leaves nothing else
 behind but the last checkpoint of each stream, NAME.checkpoint-OFFSET.part, and
-the next run carries on from there.
+the next run carries on from there: what comes before it is read and compared
+again, and not written again. One is made after every GiB of a stream, or what
+--checkpoint says, and after every minute; 0 makes none.
 
 With --max-full, a full stream that is longer ends a run that nobody looks at
 (standard input or standard error is no terminal) with exit code 6 before
@@ -95,6 +99,7 @@ Sending cannot be stopped with Ctrl-Z: a stopped send has to start again.`,
 	f.Var(&o.maxFull, "max-full", "without a terminal, stop before a full stream longer than `SIZE` (10GiB, 500M)")
 	f.IntVar(&o.maxChain, "max-chain", 0, "let no snapshot depend on more than `N` streams; between btrfs directories it has no effect")
 	f.IntVar(&o.parallel, "parallel", 0, "send up to `N` short streams at a time; 0 leaves it to the program")
+	f.Var(&o.checkpoint, "checkpoint", "after every `SIZE` of a stream, make a place to carry on from (default 1GiB; 0: none)")
 	f.BoolVar(&o.kernelSend, "kernel-send", false, "have full streams made by the kernel too; slower, for comparison")
 	f.BoolVar(&o.decompress, "decompress", false, "send plain data, also where the source stores them compressed")
 	return cmd
@@ -119,7 +124,7 @@ func runSync(ctx context.Context, env *Env, command string, o *syncOptions, sour
 		return err
 	}
 	defer src.Close()
-	dst, err := openPlace(env, command, destination, true)
+	dst, err := openStore(env, command, destination, true, o.destination())
 	if err != nil {
 		return err
 	}
@@ -157,6 +162,18 @@ func (o *syncOptions) check(command string) error {
 // source is how the source makes its streams.
 func (o *syncOptions) source() local.Options {
 	return local.Options{KernelSend: o.kernelSend, Plain: o.decompress}
+}
+
+// destination is how the destination keeps what an interrupted run can be carried
+// on from.
+func (o *syncOptions) destination() local.Options {
+	switch {
+	case o.checkpoint.given == "":
+		return local.Options{}
+	case o.checkpoint.bytes == 0:
+		return local.Options{Checkpoints: replay.Checkpoints{Bytes: -1, Every: -1}}
+	}
+	return local.Options{Checkpoints: replay.Checkpoints{Bytes: o.checkpoint.bytes}}
 }
 
 // fullLimit is the length of a full stream at which the run stops, 0 for none. A
