@@ -18,7 +18,7 @@ func (e *Engine) Explain(ctx context.Context, src, dst store.Store, path string,
 	if err := differ(src, dst); err != nil {
 		return nil, err
 	}
-	w, err := e.world(ctx, src, dst, o, nil)
+	w, err := e.world(ctx, src, dst, o, failures{})
 	if err != nil {
 		return nil, err
 	}

@@ -111,10 +111,10 @@ func (s Selection) pick(st store.Store, inv *snapshot.Inventory) (picked []snaps
 // never returns the snapshots that an exclusion leaves out at every path that
 // they have.
 func (s Selection) never(inv *snapshot.Inventory, wanted map[snapshot.ID]bool) map[snapshot.ID]bool {
-	if len(s.Exclude) == 0 {
-		return nil
-	}
 	all := map[snapshot.ID]bool{}
+	if len(s.Exclude) == 0 {
+		return all
+	}
 	for _, snap := range inv.Inside() {
 		out := slices.IndexFunc(copies(snap), func(c snapshot.Snapshot) bool { return !s.excludes(c.Path) }) < 0
 		if out && !wanted[snap.ID] {

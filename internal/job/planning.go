@@ -62,9 +62,9 @@ type world struct {
 	excluded   int
 }
 
-// world lists both stores, and finds out what is wanted: not those for which a
-// problem is known already.
-func (e *Engine) world(ctx context.Context, src, dst store.Store, o SyncOptions, without map[snapshot.ID]plan.Problem) (*world, error) {
+// world lists both stores, and finds out what is wanted: not what has failed
+// already.
+func (e *Engine) world(ctx context.Context, src, dst store.Store, o SyncOptions, without failures) (*world, error) {
 	holds, err := e.list(ctx, src)
 	if err != nil {
 		return nil, err
@@ -73,28 +73,31 @@ func (e *Engine) world(ctx context.Context, src, dst store.Store, o SyncOptions,
 	if err != nil {
 		return nil, err
 	}
-	if len(wanted)+excluded+len(without) == 0 {
+	if len(wanted)+excluded+len(without.wanted) == 0 {
 		return nil, o.nothing(src, holds)
 	}
 	has, err := e.list(ctx, dst)
 	if err != nil {
 		return nil, err
 	}
-	wish := plan.Wish{Delete: o.Delete, Known: without, MaxChain: o.MaxChain}
+	wish := plan.Wish{Delete: o.Delete, Known: without.wanted, MaxChain: o.MaxChain}
 	wanting := map[snapshot.ID]bool{}
 	for _, s := range wanted {
 		wish.Want = append(wish.Want, s.ID)
 		wanting[s.ID] = true
 	}
 	wish.Never = o.never(holds, wanting)
+	for id := range without.between {
+		wish.Never[id] = true
+	}
 	if err := e.inspect(ctx, dst, has, wanted); err != nil {
 		return nil, err
 	}
 	return &world{holds: holds, has: has, wish: wish, excluded: excluded}, nil
 }
 
-// outlook plans, without those for which a problem is known already.
-func (e *Engine) outlook(ctx context.Context, src, dst store.Store, o SyncOptions, without map[snapshot.ID]plan.Problem) (*Outlook, error) {
+// outlook plans, without what has failed already.
+func (e *Engine) outlook(ctx context.Context, src, dst store.Store, o SyncOptions, without failures) (*Outlook, error) {
 	w, err := e.world(ctx, src, dst, o, without)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"syscall"
 	"time"
 
@@ -105,8 +107,8 @@ func (e *IncompleteError) Unwrap() []error {
 	return e.Failures
 }
 
-// RemovalError says that everything was transferred, but not everything that
-// was to go has been removed.
+// RemovalError says that everything that was wanted is at the destination, but
+// not everything that was to go has been removed.
 type RemovalError struct{ Failures []error }
 
 func (e *RemovalError) Error() string {
@@ -125,7 +127,7 @@ func (e *Engine) Sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 		return nil, err
 	}
 	if o.DryRun {
-		outlook, err := e.outlook(ctx, src, dst, o, nil)
+		outlook, err := e.outlook(ctx, src, dst, o, failures{})
 		if err != nil {
 			return nil, err
 		}
@@ -197,7 +199,7 @@ func (e *Engine) begin(dst store.Store, who string) (end func(context.Context, e
 // itself has failed.
 func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) (*SyncReport, error) {
 	report := &SyncReport{}
-	without := map[snapshot.ID]plan.Problem{}
+	without := failures{wanted: map[snapshot.ID]plan.Problem{}, between: map[snapshot.ID]error{}}
 	var planning error
 	for fruitless := 0; fruitless < 2; {
 		outlook, err := e.outlook(ctx, src, dst, o, without)
@@ -222,7 +224,7 @@ func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 		if committed == 0 {
 			fruitless++
 		}
-		if ctx.Err() != nil || skipped == 0 || !remember(without, report.Transfer) {
+		if ctx.Err() != nil || skipped == 0 || !without.remember(report.Transfer) {
 			break
 		}
 		e.log().Warn(fmt.Sprintf("%d snapshots were to start from one that failed; they are planned anew without it", skipped))
@@ -230,7 +232,12 @@ func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 	if o.Event != nil {
 		o.Event(transfer.Event{Kind: transfer.Done, Time: time.Now(), Steps: report.Transferred, Bytes: report.Bytes})
 	}
-	if err := incomplete(ctx, report.Outlook, report.Transfer, planning); err != nil {
+	err := incomplete(ctx, report.Outlook, report.Transfer, planning)
+	if err == nil && len(without.between) > 0 && len(report.Outlook.Remove) > 0 {
+		// What was wanted has come without them, but something is wrong.
+		err = &RemovalError{Failures: slices.Collect(maps.Values(without.between))}
+	}
+	if err != nil {
 		if len(report.Outlook.Remove) > 0 {
 			e.log().Warn("Nothing is removed from the destination, since not everything has succeeded")
 		}
@@ -239,15 +246,26 @@ func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 	return report, e.remove(ctx, src, dst, report, o)
 }
 
+// failures are the snapshots that have failed in a run: those that are wanted,
+// and those that were sent only for others to start from.
+type failures struct {
+	wanted  map[snapshot.ID]plan.Problem
+	between map[snapshot.ID]error
+}
+
 // remember notes what has failed, and reports whether the rest may fare better.
-func remember(without map[snapshot.ID]plan.Problem, r *transfer.Report) bool {
+func (f failures) remember(r *transfer.Report) bool {
 	hope := true
 	for _, result := range r.Results {
 		if result.Outcome != transfer.Failed {
 			continue
 		}
 		_, conflict := errors.AsType[*store.ExistsError](result.Err)
-		without[result.Step.Edge.To] = plan.Problem{Snapshot: result.Step.Snapshot, Path: result.Step.Path, Why: result.Err.Error(), Conflict: conflict}
+		if id := result.Step.Edge.To; result.Step.Intermediate {
+			f.between[id] = fmt.Errorf("%s: %w", result.Step.Path, result.Err)
+		} else {
+			f.wanted[id] = plan.Problem{Snapshot: result.Step.Snapshot, Path: result.Step.Path, Why: result.Err.Error(), Conflict: conflict}
+		}
 		for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS} {
 			hope = hope && !errors.Is(result.Err, full)
 		}
@@ -319,9 +337,18 @@ func (e *Engine) remove(ctx context.Context, src, dst store.Store, report *SyncR
 
 // incomplete says what of a plan has not been done. Without a report, as after
 // a dry run, only what cannot be planned counts. Planning is why no other plan
-// could be made for the rest, if that is so.
+// could be made for the rest, if that is so. Intermediates are not wanted.
 func incomplete(ctx context.Context, o *Outlook, r *transfer.Report, planning error) error {
-	x := &IncompleteError{Wanted: len(o.Keep) + len(o.Steps) + len(o.Problems), Done: len(o.Keep), DryRun: r == nil}
+	x := &IncompleteError{Wanted: len(o.Keep) + len(o.Problems), Done: len(o.Keep), DryRun: r == nil}
+	for i, step := range o.Steps {
+		if step.Intermediate {
+			continue
+		}
+		x.Wanted++
+		if r == nil || r.Results[i].Outcome == transfer.Committed {
+			x.Done++
+		}
+	}
 	conflicts := 0
 	for _, p := range o.Problems {
 		x.Failures = append(x.Failures, fmt.Errorf("%s: %s", p.Path, p.Why))
@@ -329,10 +356,7 @@ func incomplete(ctx context.Context, o *Outlook, r *transfer.Report, planning er
 			conflicts++
 		}
 	}
-	if r == nil {
-		x.Done += len(o.Steps)
-	} else {
-		x.Done += r.Count(transfer.Committed)
+	if r != nil {
 		for _, result := range r.Results {
 			if result.Outcome != transfer.Failed {
 				continue
