@@ -25,9 +25,12 @@ import (
 // NAME.part after it: so tree and record reach the disk together, or neither
 // does. The kernel writes out the data of a subvolume before it makes a snapshot
 // of it, and ends the transaction that the snapshot is made in before it returns.
-// Only then the checkpoint before it goes.
+// But it makes the snapshot even where data did not get to the disk, and the files
+// in it have holes there: so they are synchronised before, which says so. Only
+// when the snapshot is there the checkpoint before it goes.
 
-// Checkpoints says how often a receive makes one. One costs about 50 ms.
+// Checkpoints says how often a receive makes one. One costs about 50 ms, and
+// writing out what waits to be written to the file system.
 type Checkpoints struct {
 	// Bytes of the stream and Every span of time after the last one, whichever
 	// comes first, another is made. Zero stands for 1 GiB and one minute; what is
@@ -119,6 +122,9 @@ func (r *Receiver) checkpoint(in *stream.Reader) error {
 	if err := r.checkSources(); err != nil {
 		return err
 	}
+	if err := btrfs.Sync(r.tree.root); err != nil {
+		return fmt.Errorf("writing out what a checkpoint is to hold: %w", err)
+	}
 	mark := in.Mark()
 	made, err := r.snapshotPart(mark.Offset, &record{name: r.o.Name, rootTime: r.rootTime, state: in.State()})
 	switch {
@@ -159,7 +165,8 @@ func (r *Receiver) snapshotPart(offset int64, c *record) (*os.File, error) {
 		}
 		f.Close()
 	}
-	return without(err)
+	// Nobody holds it, so nobody would delete it after success.
+	return without(errors.Join(err, remove(r.o.Dir, name)))
 }
 
 // dropCheckpoint deletes the last checkpoint.
