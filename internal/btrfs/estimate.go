@@ -1,6 +1,7 @@
 package btrfs
 
 import (
+	"context"
 	"fmt"
 	"os"
 )
@@ -58,8 +59,8 @@ const estimateExtents = 2 << 20
 //
 // It holds up to 2 million extents in mind (some 50 MiB), beyond which extents
 // that files share are counted each time; and as many of the parent's, with its
-// inodes, where it reads all of both.
-func EstimateSend(subvol, parent *os.File) (Estimate, error) {
+// inodes, where it reads all of both. It ends with ctx.
+func EstimateSend(ctx context.Context, subvol, parent *os.File) (Estimate, error) {
 	info, err := Info(subvol)
 	if err != nil {
 		return Estimate{}, err
@@ -76,7 +77,7 @@ func EstimateSend(subvol, parent *os.File) (Estimate, error) {
 		}
 		if !ok {
 			if e.bound = 0; err == nil {
-				e.old, err = read(parent)
+				e.old, err = read(ctx, parent)
 			}
 		}
 		if err != nil {
@@ -88,6 +89,9 @@ func EstimateSend(subvol, parent *os.File) (Estimate, error) {
 		since = e.bound + 1
 	}
 	for it, err := range search(subvol, wholeSubvolume(since)) {
+		if err == nil {
+			err = ctx.Err()
+		}
 		if err == nil {
 			err = e.add(it)
 		}
@@ -108,9 +112,12 @@ type content struct {
 }
 
 // read reads the content of a subvolume, as much of it as EstimateSend may hold.
-func read(subvol *os.File) (*content, error) {
+func read(ctx context.Context, subvol *os.File) (*content, error) {
 	c := &content{inodes: map[uint64]uint64{}, extents: map[uint64]struct{}{}}
 	for it, err := range search(subvol, wholeSubvolume(0)) {
+		if err == nil {
+			err = ctx.Err()
+		}
 		if err != nil {
 			return nil, searching(fmt.Sprintf("what %s holds", subvol.Name()), err)
 		}

@@ -1,6 +1,8 @@
 package btrfs
 
 import (
+	"context"
+	"errors"
 	"math"
 	"math/rand/v2"
 	"os"
@@ -58,7 +60,7 @@ func TestEstimateSend(t *testing.T) {
 		for _, c := range []struct {
 			name, path, parent string
 		}{{"full", one, ""}, {"increment", two, one}} {
-			e, err := EstimateSend(opened(t, c.path), from(c.parent))
+			e, err := EstimateSend(t.Context(), opened(t, c.path), from(c.parent))
 			must(t, err)
 			var o SendOptions
 			if c.parent != "" {
@@ -85,7 +87,7 @@ func TestEstimateSend(t *testing.T) {
 
 	// Nothing changed.
 	three := bench.Snapshot("live", "three", true)
-	e, err := EstimateSend(opened(t, three), opened(t, two))
+	e, err := EstimateSend(t.Context(), opened(t, three), opened(t, two))
 	must(t, err)
 	if e.Plain > 1000 || e.Inodes != 0 {
 		t.Errorf("nothing changed, but %+v", e)
@@ -155,12 +157,12 @@ func TestEstimateBackwards(t *testing.T) {
 	bench.Snapshot("live", "old", true)
 	must(t, os.Remove(filepath.Join(live, "goes")))
 	bench.Snapshot("live", "new", true)
-	e, err := EstimateSend(opened(t, bench.Path("old")), opened(t, bench.Path("new")))
+	e, err := EstimateSend(t.Context(), opened(t, bench.Path("old")), opened(t, bench.Path("new")))
 	must(t, err)
 	if e.Plain < 2<<20 || e.Plain > 2<<20+64<<10 || e.Inodes > 2 {
 		t.Errorf("old from new: %+v", e)
 	}
-	if e, err = EstimateSend(opened(t, bench.Path("new")), opened(t, bench.Path("old"))); err != nil || e.Plain > 1000 {
+	if e, err = EstimateSend(t.Context(), opened(t, bench.Path("new")), opened(t, bench.Path("old"))); err != nil || e.Plain > 1000 {
 		t.Errorf("new from old: %+v, %v", e, err)
 	}
 }
@@ -194,9 +196,26 @@ func TestLargestItem(t *testing.T) {
 		t.Logf("xattr of %d bytes", size)
 	}
 	bench.Sync()
-	e, err := EstimateSend(opened(t, live), nil)
+	e, err := EstimateSend(t.Context(), opened(t, live), nil)
 	must(t, err)
 	if e.Plain < 2*65_000 || e.Inodes != 3 {
 		t.Errorf("got %+v", e)
+	}
+}
+
+// TestEstimateEnds: nobody waits for an estimate that is not wanted any more,
+// in full or on top of something that has to be read too.
+func TestEstimateEnds(t *testing.T) {
+	bench := btrfstest.New(t)
+	live := bench.Subvolume("live")
+	write(t, live+"/file", "content")
+	other := bench.Subvolume("other")
+	bench.Sync()
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	for _, parent := range []*os.File{nil, opened(t, other)} {
+		if _, err := EstimateSend(ctx, opened(t, live), parent); !errors.Is(err, context.Canceled) {
+			t.Errorf("%v", err)
+		}
 	}
 }

@@ -173,7 +173,7 @@ func TestMissingCapabilities(t *testing.T) {
 			{"ByUUID", "CAP_SYS_ADMIN", func() error { _, err := f.ByUUID(UUID{1}); return err }},
 			{"Quota", "CAP_SYS_ADMIN", func() error { _, _, err := f.Quota(); return err }},
 			{"Locate", "CAP_SYS_ADMIN", func() error { _, _, err := Locate(one); return err }},
-			{"EstimateSend", "CAP_SYS_ADMIN", func() error { _, err := EstimateSend(one, nil); return err }},
+			{"EstimateSend", "CAP_SYS_ADMIN", func() error { _, err := EstimateSend(t.Context(), one, nil); return err }},
 			{"EncodedWrite", "CAP_SYS_ADMIN", func() error { return EncodedWrite(int(file.Fd()), []byte("x"), EncodedExtent{}) }},
 			{"Send", "CAP_SYS_ADMIN", func() error { _, err := Send(t.Context(), one, SendOptions{}); return err }},
 			{"OpenSubvolume", "CAP_DAC_READ_SEARCH", func() error { _, err := f.OpenSubvolume(id); return err }},

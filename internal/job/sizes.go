@@ -16,8 +16,12 @@ import (
 
 const (
 	// searching is how long estimates of the candidates for a plan may take. What
-	// is not looked at by then, the plan guesses from the listing.
+	// is not known by then, the plan guesses from the listing.
 	searching = 5 * time.Second
+	// settling is how long estimates may take altogether, with those of the steps
+	// of the plan: a step of unknown length is not sent beside others, and has no
+	// end that can be foretold.
+	settling = 20 * time.Second
 	// replans bounds how often measuring makes the plan anew.
 	replans = 5
 )
@@ -29,7 +33,7 @@ type sizes struct {
 	engine   *Engine
 	measurer store.Measurer // nil if the source is none
 	o        SyncOptions
-	until    time.Time // when estimating ends
+	begun    time.Time // when estimating did
 
 	mu    sync.Mutex
 	edges map[snapshot.Edge]snapshot.Size // without clone sources
@@ -40,7 +44,7 @@ type sizes struct {
 
 func (e *Engine) newSizes(ctx context.Context, src store.Store, holds *snapshot.Inventory, o SyncOptions) *sizes {
 	z := &sizes{
-		engine: e, o: o, until: time.Now().Add(searching),
+		engine: e, o: o, begun: time.Now(),
 		edges: map[snapshot.Edge]snapshot.Size{}, tried: map[snapshot.Edge]bool{},
 	}
 	z.measurer, _ = src.(store.Measurer)
@@ -68,34 +72,31 @@ func (z *sizes) of(e snapshot.Edge) snapshot.Size {
 	return z.edges[e]
 }
 
-// look finds the sizes of edges, the first ones first, as long as time allows.
-func (z *sizes) look(ctx context.Context, edges []snapshot.Edge) error {
+// look finds the sizes of edges, the first ones first, as long as time allows:
+// until so long after estimating began.
+func (z *sizes) look(ctx context.Context, edges []snapshot.Edge, allowed time.Duration) error {
 	if z.measurer == nil {
 		return nil
 	}
-	var todo []snapshot.Edge
-	for _, e := range edges {
-		if !z.tried[e] {
-			z.tried[e] = true
-			todo = append(todo, e)
-		}
-	}
+	todo := slices.DeleteFunc(slices.Clone(edges), func(e snapshot.Edge) bool { return z.tried[e] || z.edges[e].Exact })
 	z.recall(todo)
 	todo = slices.DeleteFunc(todo, func(e snapshot.Edge) bool { return z.edges[e].Known })
+	limited, stop := context.WithDeadline(ctx, z.begun.Add(allowed))
+	defer stop()
 	next := make(chan snapshot.Edge)
 	var workers sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), len(todo)) {
 		workers.Go(func() {
 			for e := range next {
-				z.estimate(ctx, e)
+				z.estimate(limited, e)
 			}
 		})
 	}
 	for _, e := range todo {
-		if ctx.Err() != nil || time.Now().After(z.until) {
+		if limited.Err() != nil {
 			break
 		}
-		next <- e
+		next <- e // they end with limited
 	}
 	close(next)
 	workers.Wait()
@@ -127,14 +128,16 @@ func (z *sizes) recall(edges []snapshot.Edge) {
 
 func (z *sizes) estimate(ctx context.Context, e snapshot.Edge) {
 	size, err := z.measurer.Estimate(ctx, store.Request{Edge: e})
-	if err != nil {
-		if ctx.Err() == nil {
-			z.engine.log().Debug("the size of a stream cannot be estimated", "to", e.To, "from", e.From, "error", err)
-		}
+	if err != nil && ctx.Err() != nil {
 		return
 	}
 	z.mu.Lock()
 	defer z.mu.Unlock()
+	z.tried[e] = true
+	if err != nil {
+		z.engine.log().Debug("the size of a stream cannot be estimated", "to", e.To, "from", e.From, "error", err)
+		return
+	}
 	z.edges[e] = size
 }
 
@@ -160,7 +163,7 @@ func (z *sizes) settle(ctx context.Context, p *plan.Plan, measuring bool) (surpr
 			planned = append(planned, step.Edge)
 		}
 	}
-	if err := z.look(ctx, planned); err != nil {
+	if err := z.look(ctx, planned, settling); err != nil {
 		return false, err
 	}
 	if z.o.MaxFull > 0 {

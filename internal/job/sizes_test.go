@@ -5,7 +5,10 @@ import (
 	"errors"
 	"maps"
 	"sync"
+	"sync/atomic"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -120,4 +123,54 @@ func TestSizesAreRemembered(t *testing.T) {
 	if n := f.Calls(storetest.Measure); n != 0 {
 		t.Errorf("measured %d times", n)
 	}
+}
+
+// TestEstimatesTakeSeconds: a source that is slow at estimating delays a run by
+// some seconds, and no more; unless it is asked how long the full streams are.
+func TestEstimatesTakeSeconds(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		src := storetest.NewMemory("src")
+		for g := range uint64(9) {
+			src.Add("f", g+1, string('a'+rune(g)))
+		}
+		f := storetest.NewFault(src)
+		f.On(storetest.Estimate).Always().Do(func(ctx context.Context) error {
+			select {
+			case <-ctx.Done():
+				return ctx.Err()
+			case <-time.After(time.Hour):
+				return nil
+			}
+		})
+		begun := time.Now()
+		if _, err := (&Engine{}).Sync(t.Context(), f, storetest.NewMemory("dst"), SyncOptions{DryRun: true, Estimate: true}); err != nil {
+			t.Fatal(err)
+		}
+		if d := time.Since(begun); d > time.Minute {
+			t.Errorf("it took %v", d)
+		}
+		r, err := (&Engine{}).Sync(t.Context(), f, storetest.NewMemory("dst"), SyncOptions{DryRun: true, Estimate: true, MaxFull: 1 << 20})
+		if err != nil || !r.Outlook.Steps[0].Size.Known {
+			t.Errorf("the length of the full stream is not known: %v", err)
+		}
+
+		// What there was no time for before is looked at once it is to be sent.
+		var quick atomic.Bool
+		f = storetest.NewFault(src)
+		f.On(storetest.Estimate).Always().Do(func(ctx context.Context) error {
+			if !quick.Load() {
+				<-ctx.Done()
+				quick.Store(true)
+			}
+			return ctx.Err()
+		})
+		if r, err = (&Engine{}).Sync(t.Context(), f, storetest.NewMemory("dst"), SyncOptions{DryRun: true, Estimate: true}); err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range r.Outlook.Steps {
+			if !s.Size.Known {
+				t.Errorf("the length of %s is not known", s.Path)
+			}
+		}
+	})
 }

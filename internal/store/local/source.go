@@ -208,7 +208,7 @@ func (s *Store) Estimate(ctx context.Context, r store.Request) (snapshot.Size, e
 	if err != nil {
 		return snapshot.Size{}, err
 	}
-	estimate, err := btrfs.EstimateSend(x.toFile, x.fromFile)
+	estimate, err := btrfs.EstimateSend(ctx, x.toFile, x.fromFile)
 	if err = errors.Join(err, x.Close()); err != nil {
 		return snapshot.Size{}, fmt.Errorf("estimating %s: %w", x.to.Path, err)
 	}
