@@ -17,7 +17,6 @@ type Inode struct {
 	UID, GID     uint32
 	Mode         uint32
 	Rdev         uint64 // major<<20 | minor
-	Flags        uint64
 	Atime, Ctime Timespec
 	Mtime, Otime Timespec
 }
@@ -36,7 +35,6 @@ func ParseInode(data []byte) (Inode, error) {
 		GID:        disk.Uint32(data[48:]),
 		Mode:       disk.Uint32(data[52:]),
 		Rdev:       disk.Uint64(data[56:]),
-		Flags:      disk.Uint64(data[64:]),
 		Atime:      at(112), Ctime: at(124), Mtime: at(136), Otime: at(148),
 	}, nil
 }

@@ -19,8 +19,8 @@ type Contents struct {
 	fd     int // of root
 	info   Subvolume
 	sector uint64
-	// cached is set when the kernel turns out not to read past the page cache.
-	cached atomic.Bool
+	// noDirect is set when the kernel turns out not to read past the page cache.
+	noDirect atomic.Bool
 }
 
 // OpenContents prepares to read the subvolume subvol, of which it keeps its own

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -12,7 +13,8 @@ import (
 // FileData reads the data of regular files of a subvolume, one after the other.
 // It is for one goroutine at a time.
 //
-// What was not in the page cache before does not stay there.
+// What was not in the page cache before does not stay there. That is looked at
+// piece by piece: where a piece was there in part, that part goes too.
 type FileData struct {
 	of         *Contents
 	fd         int // -1: none is open
@@ -23,6 +25,12 @@ type FileData struct {
 	handle  fileHandle
 	pieces  []unix.Iovec
 	encoded encodedArgs
+	span    unix.CachestatRange
+	stat    unix.Cachestat_t
+	aligned []byte // for reading past the page cache
+
+	direct bool // the open file is read past the page cache
+	exact  bool // and without reading ahead
 }
 
 // fileHandle is struct file_handle with what btrfs puts into it.
@@ -33,6 +41,8 @@ type fileHandle struct {
 	subvol     uint64
 	generation uint32
 }
+
+const openFlags = unix.O_RDONLY | unix.O_NOATIME | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC | unix.O_LARGEFILE
 
 // Data returns a FileData without an open file.
 func (c *Contents) Data() *FileData { return &FileData{of: c, fd: -1} }
@@ -48,12 +58,12 @@ func (d *FileData) Open(ino, generation uint64) error {
 		bytes: handleSize, kind: handleWithoutParent,
 		ino: ino, subvol: d.of.info.ID, generation: uint32(generation),
 	}
-	const flags = unix.O_RDONLY | unix.O_NOATIME | unix.O_NONBLOCK | unix.O_NOCTTY | unix.O_CLOEXEC | unix.O_LARGEFILE
 	for {
-		fd, _, errno := unix.Syscall(unix.SYS_OPEN_BY_HANDLE_AT, uintptr(d.of.fd), uintptr(unsafe.Pointer(&d.handle)), flags)
+		fd, _, errno := unix.Syscall(unix.SYS_OPEN_BY_HANDLE_AT, uintptr(d.of.fd), uintptr(unsafe.Pointer(&d.handle)), openFlags)
 		switch errno {
 		case 0:
 			d.fd, d.ino, d.generation = int(fd), ino, generation
+			d.direct, d.exact = false, false
 			return nil
 		case unix.EINTR:
 			continue
@@ -79,54 +89,144 @@ func (d *FileData) Close() {
 
 // ReadAt fills all pieces, one after the other, with the data at offset off of
 // the open file. If they end before that, the error is io.ErrUnexpectedEOF.
-func (d *FileData) ReadAt(pieces [][]byte, off int64) error {
-	d.pieces = d.pieces[:0]
+//
+// With direct they come past the page cache, unless they are in it. That is for
+// data that begin at a sector and lie on disk as they read, uncompressed; of
+// others it costs time.
+func (d *FileData) ReadAt(pieces [][]byte, off int64, direct bool) error {
 	total := 0
+	for _, p := range pieces {
+		total += len(p)
+	}
+	if total == 0 {
+		return nil
+	}
+	cached, known := d.cachedPages(off, total)
+	drop := known && cached < (uint64(total)+pageSize-1)/pageSize
+	if direct && drop && off%int64(d.of.sector) == 0 && !d.of.noDirect.Load() {
+		err := d.readDirect(pieces, off, total)
+		if !errors.Is(err, errNoDirect) {
+			if now, _ := d.cachedPages(off, total); now > cached {
+				// The kernel falls back to the page cache for reasons of its own, and
+				// then reads ahead as well.
+				_ = unix.Fadvise(d.fd, off, 0, unix.FADV_DONTNEED)
+			}
+			return err
+		}
+		d.of.noDirect.Store(true)
+	}
+	if drop && !d.exact {
+		// No more than is asked for: what is read ahead would look as if it had been
+		// there before.
+		_ = unix.Fadvise(d.fd, 0, 0, unix.FADV_RANDOM)
+		d.exact = true
+	}
+	d.setPieces(pieces)
+	if err := d.read(d.pieces, off, total); err != nil {
+		return err
+	}
+	if drop {
+		// The kernel decompresses whole extents into the cache.
+		begin := off &^ (largestCompressed - 1)
+		end := (off + int64(total) + largestCompressed - 1) &^ (largestCompressed - 1)
+		_ = unix.Fadvise(d.fd, begin, end-begin, unix.FADV_DONTNEED)
+	}
+	return nil
+}
+
+// largestCompressed is what a compressed extent has at most when decoded
+// (BTRFS_MAX_UNCOMPRESSED).
+const largestCompressed = 128 << 10
+
+// cachedPages returns how many pages of a range are in the page cache, and false
+// if the kernel does not tell.
+func (d *FileData) cachedPages(off int64, length int) (uint64, bool) {
+	// cachestat(2), Linux 6.5.
+	d.span = unix.CachestatRange{Off: uint64(off), Len: uint64(length)}
+	if unix.Cachestat(uint(d.fd), &d.span, &d.stat, 0) != nil {
+		return 0, false
+	}
+	return d.stat.Cache, true
+}
+
+func (d *FileData) setPieces(pieces [][]byte) {
+	d.pieces = d.pieces[:0]
 	for _, p := range pieces {
 		if len(p) > 0 {
 			iov := unix.Iovec{Base: unsafe.SliceData(p)}
 			iov.SetLen(len(p))
 			d.pieces = append(d.pieces, iov)
-			total += len(p)
 		}
 	}
-	if total == 0 {
-		return nil
-	}
-	if !d.of.cached.Load() {
-		err := d.read(d.pieces, off, total, readUncached)
-		if !errors.Is(err, unix.EOPNOTSUPP) && !errors.Is(err, unix.EINVAL) {
-			return err
-		}
-		d.of.cached.Store(true)
-	}
-	var stat unix.Cachestat_t
-	span := unix.CachestatRange{Off: uint64(off), Len: uint64(total)}
-	drop := unix.Cachestat(uint(d.fd), &span, &stat, 0) == nil && stat.Cache == 0
-	err := d.read(d.pieces, off, total, 0)
-	if drop {
-		// Only whole pages go: what the next read begins with stays.
-		_ = unix.Fadvise(d.fd, off, int64(total), unix.FADV_DONTNEED)
-	}
-	return err
 }
 
-// readUncached is RWF_DONTCACHE (Linux 6.14, and later for btrfs): what was not
-// in the page cache leaves it again.
-const readUncached = 0x80
+// errNoDirect says that files cannot be read past the page cache.
+var errNoDirect = errors.New("no reading past the page cache")
 
-// read fills the pieces, total bytes. It is refused before anything is read or
-// not at all.
-func (d *FileData) read(pieces []unix.Iovec, off int64, total int, flags uintptr) error {
+// directSize is how much is read past the page cache at a time.
+const directSize = 512 << 10
+
+// readDirect is ReadAt past the page cache, into a buffer of our own: the kernel
+// wants whole sectors at such addresses.
+func (d *FileData) readDirect(pieces [][]byte, off int64, total int) error {
+	if d.aligned == nil {
+		sector := uintptr(d.of.sector)
+		room := make([]byte, directSize+sector)
+		skip := -uintptr(unsafe.Pointer(unsafe.SliceData(room))) & (sector - 1)
+		d.aligned = room[skip : skip+directSize]
+		// Memory that was never touched can make the first read one through the cache.
+		for at := 0; at < len(d.aligned); at += os.Getpagesize() {
+			d.aligned[at] = 1
+		}
+	}
+	if !d.direct {
+		if _, err := unix.FcntlInt(uintptr(d.fd), unix.F_SETFL, openFlags|unix.O_DIRECT); err != nil {
+			return errNoDirect
+		}
+		d.direct = true
+	}
+	for done := 0; done < total; {
+		want := min(total-done, directSize)
+		whole := (want + int(d.of.sector) - 1) &^ (int(d.of.sector) - 1)
+		n, err := unix.Pread(d.fd, d.aligned[:whole], off+int64(done))
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err != nil:
+			return fmt.Errorf("reading %d bytes at offset %d: %w", want, off+int64(done), err)
+		case n == 0:
+			return fmt.Errorf("reading %d bytes at offset %d: %w", want, off+int64(done), io.ErrUnexpectedEOF)
+		}
+		n = min(n, want)
+		pieces = spread(pieces, d.aligned[:n])
+		done += n
+	}
+	return nil
+}
+
+// spread copies data into the first pieces, and returns what is left of them.
+func spread(pieces [][]byte, data []byte) [][]byte {
+	for len(data) > 0 {
+		n := copy(pieces[0], data)
+		data = data[n:]
+		if n == len(pieces[0]) {
+			pieces = pieces[1:]
+		} else {
+			pieces[0] = pieces[0][n:]
+		}
+	}
+	return pieces
+}
+
+// read fills the pieces, total bytes.
+func (d *FileData) read(pieces []unix.Iovec, off int64, total int) error {
 	for {
-		r, _, errno := unix.Syscall6(unix.SYS_PREADV2, uintptr(d.fd), uintptr(unsafe.Pointer(unsafe.SliceData(pieces))),
-			uintptr(len(pieces)), uintptr(off), 0, flags)
+		r, _, errno := unix.Syscall6(unix.SYS_PREADV, uintptr(d.fd), uintptr(unsafe.Pointer(unsafe.SliceData(pieces))),
+			uintptr(len(pieces)), uintptr(off), 0, 0)
 		n := int(r)
 		switch {
 		case errno == unix.EINTR:
 			continue
-		case errno == unix.EOPNOTSUPP || errno == unix.EINVAL:
-			return errno
 		case errno != 0:
 			return fmt.Errorf("reading %d bytes at offset %d: %w", total, off, errno)
 		case n == 0:

@@ -32,6 +32,8 @@ type fill struct {
 	ino, generation uint64
 	offset, length  uint64 // of the data in the file
 
+	direct bool // they lie on disk as they read
+
 	// For what is sent as it is stored; else stored is 0.
 	stored                 uint64
 	decoded, decodedOffset uint64
@@ -85,7 +87,7 @@ func (c *composer) overhead(kind stream.Kind, path []byte) (int, error) {
 }
 
 // plain orders data of the file at hand as they read.
-func (c *composer) plain(offset, length uint64) error {
+func (c *composer) plain(offset, length uint64, direct bool) error {
 	f := &c.file
 	if f.writeHead == 0 {
 		n, err := c.overhead(stream.Write, f.path)
@@ -98,7 +100,7 @@ func (c *composer) plain(offset, length uint64) error {
 	for length > 0 {
 		chunks := max(1, uint64(max(0, batchSize-c.batch.size))/chunk)
 		n := min(length, chunks*chunk)
-		c.batch.order(f, fill{offset: offset, length: n})
+		c.batch.order(f, fill{offset: offset, length: n, direct: direct})
 		c.batch.size += int(n) + int((n+chunk-1)/chunk)*f.writeHead
 		offset, length = offset+n, length-n
 		if err := c.full(); err != nil {

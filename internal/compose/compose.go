@@ -125,6 +125,9 @@ func Measure(ctx context.Context, subvol *os.File, o Options) (int64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", op, err)
 	}
+	if ctx.Err() != nil {
+		return 0, fmt.Errorf("%s: %w", op, context.Cause(ctx))
+	}
 	tree, err := btrfs.OpenContents(subvol)
 	if err != nil {
 		return 0, fmt.Errorf("%s: %w", op, err)
@@ -136,7 +139,7 @@ func Measure(ctx context.Context, subvol *os.File, o Options) (int64, error) {
 		b.reset()
 		return b, nil
 	}
-	if err := newComposer(ctx, tree, o, count).compose(&batch{}); err != nil {
+	if err := newComposer(ctx, treeOf(tree), o, count).compose(&batch{}); err != nil {
 		return 0, fmt.Errorf("%s: %w", op, err)
 	}
 	if err := tree.Unchanged(); err != nil {

@@ -3,6 +3,7 @@ package compose
 import (
 	"context"
 	"fmt"
+	"iter"
 	"path/filepath"
 
 	"github.com/buttersink/buttersink/internal/btrfs"
@@ -12,16 +13,13 @@ import (
 // A composer goes through the items of a tree and says what is in the stream.
 type composer struct {
 	ctx   context.Context
-	tree  *btrfs.Contents
+	tree  tree
 	o     Options
 	chunk int // of data in one WRITE
 
 	// deliver takes a batch and returns the next, an empty one.
 	deliver func(*batch) (*batch, error)
 	batch   *batch
-
-	all    *btrfs.Search // for the whole tree
-	single *btrfs.Search // for single inodes, meanwhile
 
 	uuid    stream.UUID
 	transid uint64
@@ -39,15 +37,28 @@ type composer struct {
 	scratch []byte
 }
 
+// A tree is what is known of the subvolume.
+type tree struct {
+	name   string
+	info   btrfs.Subvolume
+	sector uint64
+	// all gives all items, and single those of one inode, also meanwhile.
+	all    func() iter.Seq2[btrfs.Item, error]
+	single func(ino uint64, first, last btrfs.ItemKind) iter.Seq2[btrfs.Item, error]
+}
+
 // searchSize is the buffer for searching the whole tree.
 const searchSize = 512 << 10
 
-func newComposer(ctx context.Context, tree *btrfs.Contents, o Options, deliver func(*batch) (*batch, error)) *composer {
-	return &composer{
-		ctx: ctx, tree: tree, o: o, deliver: deliver,
-		chunk: stream.MaxWrite(o.Protocol),
-		all:   tree.Search(searchSize), single: tree.Search(0),
+func treeOf(c *btrfs.Contents) tree {
+	return tree{
+		name: c.Name(), info: c.Info(), sector: c.SectorSize(),
+		all: c.Search(searchSize).All, single: c.Search(0).Inode,
 	}
+}
+
+func newComposer(ctx context.Context, t tree, o Options, deliver func(*batch) (*batch, error)) *composer {
+	return &composer{ctx: ctx, tree: t, o: o, deliver: deliver, chunk: stream.MaxWrite(o.Protocol)}
 }
 
 // compose makes the whole stream, beginning in an empty batch.
@@ -84,14 +95,14 @@ func (c *composer) compose(first *batch) error {
 // begin puts in the stream's header and its first command. The identity is the
 // kernel's choice: what the subvolume was received as, or else its own.
 func (c *composer) begin() error {
-	info := c.tree.Info()
+	info := c.tree.info
 	c.uuid, c.transid = stream.UUID(info.UUID), info.Ctransid
 	if !info.ReceivedUUID.IsZero() {
 		c.uuid = stream.UUID(info.ReceivedUUID)
 	}
 	name := info.Name
 	if name == "" {
-		name = filepath.Base(c.tree.Name())
+		name = filepath.Base(c.tree.name)
 	}
 	c.batch.script = stream.AppendHeader(c.batch.script, c.o.Protocol)
 	c.batch.size = len(c.batch.script)
@@ -104,7 +115,7 @@ func (c *composer) begin() error {
 func (c *composer) survey() error {
 	var at btrfs.Inode
 	ino, items := uint64(0), 0
-	for it, err := range c.all.All() {
+	for it, err := range c.tree.all() {
 		if err != nil {
 			return err
 		}
@@ -160,7 +171,7 @@ func (c *composer) finishDir(at int) error {
 	c.file.begin(c.dirs.inos[at], path)
 	f := &c.file
 	f.named = true
-	for it, err := range c.single.Inode(f.ino, btrfs.InodeItem, btrfs.XattrItem) {
+	for it, err := range c.tree.single(f.ino, btrfs.InodeItem, btrfs.XattrItem) {
 		if err != nil {
 			return f.wrap(err)
 		}

@@ -14,6 +14,7 @@ type run struct {
 	offset, length uint64
 	from           uint64 // inode to clone from; 0: the data are to be read
 	fromOffset     uint64
+	direct         bool // they lie on disk as they read
 }
 
 // maxClone bounds what one CLONE covers.
@@ -60,15 +61,12 @@ func (c *composer) inline(x *btrfs.Extent, size uint64) error {
 	if length == 0 {
 		return nil
 	}
-	if length > uint64(c.chunk) {
-		return errors.New("its inline extent makes no sense")
-	}
 	f.end = length
-	if x.Compression == btrfs.Uncompressed {
+	if x.Compression == btrfs.Uncompressed && length <= uint64(c.chunk) {
 		c.command = stream.Command{Kind: stream.Write, Path: f.path, Data: x.Inline[:length]}
 		return c.put(&c.command)
 	}
-	number, ok := x.Compression.Encoded(c.tree.SectorSize())
+	number, ok := x.Compression.Encoded(c.tree.sector)
 	if !c.o.Compressed || !ok || uint64(len(x.Inline)) > length {
 		return c.data(x, 0, length)
 	}
@@ -86,7 +84,7 @@ func (c *composer) inline(x *btrfs.Extent, size uint64) error {
 // files end there.
 func (c *composer) regular(x *btrfs.Extent, offset, length uint64) error {
 	f := &c.file
-	sector := c.tree.SectorSize()
+	sector := c.tree.sector
 	e := c.shared.of(x)
 	if e == nil || (x.Offset|offset)%sector != 0 {
 		return c.data(x, offset, length)
@@ -126,7 +124,7 @@ func (c *composer) regular(x *btrfs.Extent, offset, length uint64) error {
 func (c *composer) data(x *btrfs.Extent, offset, length uint64) error {
 	f := &c.file
 	f.end = offset + length
-	number, ok := x.Compression.Encoded(c.tree.SectorSize())
+	number, ok := x.Compression.Encoded(c.tree.sector)
 	if x.Kind == btrfs.ExtentRegular && c.o.Compressed && x.Compression != btrfs.Uncompressed && ok && x.Stored <= length {
 		if err := c.flush(); err != nil {
 			return err
@@ -136,7 +134,8 @@ func (c *composer) data(x *btrfs.Extent, offset, length uint64) error {
 			stored: x.Stored, decoded: x.Decoded, decodedOffset: x.Offset, compression: number,
 		})
 	}
-	return c.extend(run{offset: offset, length: length})
+	direct := x.Kind == btrfs.ExtentRegular && x.Compression == btrfs.Uncompressed
+	return c.extend(run{offset: offset, length: length, direct: direct})
 }
 
 // clone puts in data that the receiver has already.
@@ -148,7 +147,7 @@ func (c *composer) clone(offset, length, from, fromOffset uint64) error {
 // extend continues the run, or begins another.
 func (c *composer) extend(r run) error {
 	last := &c.file.run
-	follows := last.length > 0 && last.offset+last.length == r.offset && last.from == r.from
+	follows := last.length > 0 && last.offset+last.length == r.offset && last.from == r.from && last.direct == r.direct
 	if r.from != 0 {
 		follows = follows && last.fromOffset+last.length == r.fromOffset && last.length+r.length <= maxClone
 	}
@@ -162,7 +161,7 @@ func (c *composer) extend(r run) error {
 	}
 	// What makes whole batches need not wait for more.
 	if whole := last.length - last.length%uint64(c.chunk); last.from == 0 && whole >= batchSize {
-		if err := c.plain(last.offset, whole); err != nil {
+		if err := c.plain(last.offset, whole, last.direct); err != nil {
 			return err
 		}
 		last.offset, last.length = last.offset+whole, last.length-whole
@@ -178,7 +177,7 @@ func (c *composer) flush() error {
 	case r.length == 0:
 		return nil
 	case r.from == 0:
-		return c.plain(r.offset, r.length)
+		return c.plain(r.offset, r.length, r.direct)
 	}
 	path, err := c.pathOf(r.from)
 	if err != nil {
@@ -199,7 +198,7 @@ func (c *composer) pathOf(ino uint64) ([]byte, error) {
 	if ino == c.cloneIno {
 		return c.clonePath, nil
 	}
-	for it, err := range c.single.Inode(ino, btrfs.InodeRef, btrfs.InodeExtref) {
+	for it, err := range c.tree.single(ino, btrfs.InodeRef, btrfs.InodeExtref) {
 		if err != nil {
 			return nil, err
 		}

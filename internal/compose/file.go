@@ -62,7 +62,7 @@ func (c *composer) files() error {
 	c.file.begin(0, c.file.path[:0])
 	skip := true // this inode
 	items := 0
-	for it, err := range c.all.All() {
+	for it, err := range c.tree.all() {
 		if err != nil {
 			return err
 		}
@@ -173,7 +173,7 @@ func (c *composer) name(dir uint64, name []byte) (err error) {
 // target returns what a symbolic link says. Its item comes behind those that
 // need the link to exist.
 func (c *composer) target() ([]byte, error) {
-	for it, err := range c.single.Inode(c.file.ino, btrfs.ExtentData, btrfs.ExtentData) {
+	for it, err := range c.tree.single(c.file.ino, btrfs.ExtentData, btrfs.ExtentData) {
 		if err != nil {
 			return nil, err
 		}

@@ -84,7 +84,7 @@ func start(ctx context.Context, op string, tree *btrfs.Contents, o Options) *sen
 		defer close(s.finished)
 		first, err := next()
 		if err == nil {
-			err = newComposer(s.ctx, tree, o, deliver).compose(first)
+			err = newComposer(s.ctx, treeOf(tree), o, deliver).compose(first)
 		}
 		if err != nil {
 			failed := &batch{err: err, done: make(chan struct{}, 1)}

@@ -85,7 +85,7 @@ func (w *worker) readPlain(out, path []byte, f *fill) ([]byte, error) {
 		w.pieces = append(w.pieces, out[len(out)-int(n):])
 		offset, rest = offset+n, rest-n
 	}
-	if err := w.data.ReadAt(w.pieces, int64(f.offset)); err != nil {
+	if err := w.data.ReadAt(w.pieces, int64(f.offset), f.direct); err != nil {
 		return nil, err
 	}
 	for i, begin := range w.frames {
