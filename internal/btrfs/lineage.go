@@ -1,7 +1,10 @@
 package btrfs
 
 import (
+	"errors"
 	"os"
+
+	"golang.org/x/sys/unix"
 )
 
 // generationsBack bounds how far a lineage is followed.
@@ -36,10 +39,14 @@ func commonUntil(f *os.File, child, parent Subvolume) (bound uint64, ok bool, er
 	return 0, false, nil
 }
 
-// subvolumeByUUID returns what the root tree says of the subvolume with a UUID.
+// subvolumeByUUID returns what the root tree says of the subvolume with a UUID, if
+// it can be found.
 func subvolumeByUUID(f *os.File, u UUID) (s Subvolume, ok bool, err error) {
 	where := key{object: disk.Uint64(u[:]), kind: uuidOwnType, offset: disk.Uint64(u[8:])}
 	for it, err := range search(f, span{tree: uuidTree, first: where, last: where}) {
+		if errors.Is(err, unix.ENOENT) {
+			break // a file system from before Linux 3.12 may have no such tree
+		}
 		if err != nil {
 			return Subvolume{}, false, searching("for UUID "+u.String(), err)
 		}

@@ -27,9 +27,6 @@ type Regrown struct {
 	From, To uint64 // the bytes that may be missing
 }
 
-// blockMask is that of the largest block that a btrfs can have.
-const blockMask = 64<<10 - 1
-
 // RegrownFiles finds the files that an increment from parent to subvol leaves
 // incomplete. It searches the metadata that is younger than the parent; all of
 // it where it cannot be told what that is.
@@ -43,73 +40,108 @@ func RegrownFiles(ctx context.Context, subvol, parent *os.File) ([]Regrown, erro
 	if err != nil {
 		return nil, err
 	}
-	since, _, err := commonUntil(subvol, info, old)
+	fs, err := fsInfo(subvol)
 	if err != nil {
 		return nil, err
 	}
-	var all []Regrown
-	tails := map[uint64][]tail{}
-	for it, err := range search(subvol, wholeSubvolume(since)) {
+	r := regrowth{
+		subvol: subvol, parent: parent, newest: old.Generation, block: uint64(fs.sectorSize),
+		buffer: make([]byte, searchArgsSize+searchBuffer),
+		tails:  map[uint64][]tail{}, known: map[place]struct{}{},
+	}
+	if r.block == 0 {
+		r.block = 64 << 10 // the largest there is
+	}
+	if r.since, _, err = commonUntil(subvol, info, old); err != nil {
+		return nil, err
+	}
+	if err = r.find(ctx); err == nil && len(r.tails) > 0 {
+		err = r.findSharers(ctx)
+	}
+	if err != nil {
+		return nil, searching(op, err)
+	}
+	return r.all, nil
+}
+
+// regrowth is a search for files that have grown again.
+type regrowth struct {
+	subvol, parent *os.File
+
+	since  uint64 // no earlier transaction's changes matter
+	newest uint64 // transaction that last wrote the parent: what is newer is not in it
+	block  uint64 // bytes
+	buffer []byte // of lookups
+
+	all   []Regrown
+	known map[place]struct{} // of all
+	tails map[uint64][]tail  // by the extent
+}
+
+// place is a place in a file.
+type place struct{ ino, at uint64 }
+
+// tail is where a file ended in the parent: a place in the file, and in the
+// extent that holds it.
+type tail struct {
+	place
+	start, offset uint64
+}
+
+// find looks at all files that have changed.
+func (r *regrowth) find(ctx context.Context) error {
+	for it, err := range search(r.subvol, wholeSubvolume(r.since)) {
 		if err != nil {
-			return nil, searching(op, err)
+			return err
 		}
 		if it.kind != inodeItemType {
 			continue
 		}
 		if err := ctx.Err(); err != nil {
-			return nil, searching(op, context.Cause(ctx))
+			return context.Cause(ctx)
 		}
 		now, err := inodeItem(it.data)
 		if err != nil {
-			return nil, searching(op, err)
+			return err
 		}
-		if now.mode&unix.S_IFMT != unix.S_IFREG || now.transid < since || now.size == 0 {
+		if now.mode&unix.S_IFMT != unix.S_IFREG || now.transid < r.since || now.generation > r.newest || now.size == 0 {
 			continue
 		}
-		end, ok, err := regrown(subvol, parent, it.object, now)
+		end, ok, err := r.regrown(it.object, now)
 		if err == nil && ok {
-			err = add(&all, subvol, end, now.size)
+			err = r.add(end.place, now.size)
 			if end.start != 0 {
-				tails[end.start] = append(tails[end.start], end)
+				r.tails[end.start] = append(r.tails[end.start], end)
 			}
 		}
 		if err != nil {
-			return nil, searching(op, err)
+			return err
 		}
 	}
-	if len(tails) > 0 {
-		if err := addSharers(ctx, &all, subvol, since, tails); err != nil {
-			return nil, searching(op, err)
-		}
-	}
-	return all, nil
-}
-
-// tail is where a file ended in the parent: a place in the file, and in the
-// extent that holds it.
-type tail struct {
-	ino, at       uint64
-	start, offset uint64
-}
-
-// length is how much behind a tail may be missing at most.
-func (t tail) length() uint64 { return blockMask + 1 - t.at&blockMask }
-
-// add notes what may be missing of a file.
-func add(all *[]Regrown, subvol *os.File, t tail, size uint64) error {
-	path, err := filePath(subvol, t.ino)
-	if err != nil {
-		return fmt.Errorf("inode %d: %w", t.ino, err)
-	}
-	*all = append(*all, Regrown{Path: path, Ino: t.ino, From: t.at, To: min(size, t.at+t.length())})
 	return nil
 }
 
-// addSharers finds the other places that share a block with a file that has
+// add notes what may be missing of a file.
+func (r *regrowth) add(from place, size uint64) error {
+	if _, ok := r.known[from]; ok {
+		return nil
+	}
+	r.known[from] = struct{}{}
+	path, err := filePath(r.subvol, from.ino)
+	if err != nil {
+		return fmt.Errorf("inode %d: %w", from.ino, err)
+	}
+	to := min(size, from.at-from.at%r.block+r.block)
+	r.all = append(r.all, Regrown{Path: path, Ino: from.ino, From: from.at, To: to})
+	return nil
+}
+
+// findSharers finds the other places that share a block with a file that has
 // grown again.
-func addSharers(ctx context.Context, all *[]Regrown, subvol *os.File, since uint64, tails map[uint64][]tail) error {
+func (r *regrowth) findSharers(ctx context.Context) error {
+	var ino uint64 // of the last inode item
 	var now inode
-	for it, err := range search(subvol, wholeSubvolume(since)) {
+	for it, err := range search(r.subvol, wholeSubvolume(r.since)) {
 		if err != nil {
 			return err
 		}
@@ -117,11 +149,13 @@ func addSharers(ctx context.Context, all *[]Regrown, subvol *os.File, since uint
 			return context.Cause(ctx)
 		}
 		if it.kind == inodeItemType {
+			ino = it.object
 			if now, err = inodeItem(it.data); err != nil {
 				return err
 			}
 		}
-		if it.kind != extentDataType || now.transid < since {
+		// Extents can come without their inode, which has not changed then.
+		if it.kind != extentDataType || it.object != ino || now.transid < r.since {
 			continue
 		}
 		x, err := extentItem(it.data)
@@ -131,16 +165,14 @@ func addSharers(ctx context.Context, all *[]Regrown, subvol *os.File, since uint
 		if x.kind != extentRegular {
 			continue
 		}
-		for _, t := range tails[x.start] {
+		for _, t := range r.tails[x.start] {
 			if t.offset < x.offset || t.offset >= x.offset+x.length {
 				continue
 			}
-			here := tail{ino: it.object, at: it.offset + t.offset - x.offset}
-			if here.ino == t.ino && here.at == t.at || here.at >= now.size {
-				continue
-			}
-			if err := add(all, subvol, here, min(now.size, here.at+t.length())); err != nil {
-				return err
+			if at := it.offset + t.offset - x.offset; at < now.size {
+				if err := r.add(place{ino, at}, now.size); err != nil {
+					return err
+				}
 			}
 		}
 	}
@@ -149,19 +181,19 @@ func addSharers(ctx context.Context, all *[]Regrown, subvol *os.File, since uint
 
 // regrown looks at one file, and says where it ended in the parent if it has
 // grown again.
-func regrown(subvol, parent *os.File, ino uint64, now inode) (t tail, ok bool, err error) {
-	before, ok, err := findInode(parent, ino)
+func (r *regrowth) regrown(ino uint64, now inode) (t tail, ok bool, err error) {
+	before, ok, err := r.inode(r.parent, ino)
 	if err != nil || !ok {
 		return t, false, err
 	}
-	if before.generation != now.generation || before.size >= now.size || before.size&blockMask == 0 {
+	if before.generation != now.generation || before.size >= now.size || before.size%r.block == 0 {
 		return t, false, nil
 	}
-	a, found, err := extentAt(parent, ino, before.size)
+	a, found, err := r.extentAt(r.parent, ino, before.size)
 	if err != nil || !found {
 		return t, false, err
 	}
-	b, found, err := extentAt(subvol, ino, before.size)
+	b, found, err := r.extentAt(r.subvol, ino, before.size)
 	if err != nil || !found {
 		return t, false, err
 	}
@@ -171,11 +203,11 @@ func regrown(subvol, parent *os.File, ino uint64, now inode) (t tail, ok bool, e
 	case a.kind == extentRegular && (a.start == 0 || a.at-a.offset != b.at-b.offset):
 		return t, false, nil
 	}
-	return tail{ino: ino, at: before.size, start: b.start, offset: b.offset + before.size - b.at}, true, nil
+	return tail{place{ino, before.size}, b.start, b.offset + before.size - b.at}, true, nil
 }
 
-func findInode(f *os.File, ino uint64) (inode, bool, error) {
-	for it, err := range search(f, ofKind(currentTree, ino, inodeItemType)) {
+func (r *regrowth) inode(f *os.File, ino uint64) (inode, bool, error) {
+	for it, err := range searchIn(f, ofKind(currentTree, ino, inodeItemType), r.buffer) {
 		if err != nil {
 			return inode{}, false, err
 		}
@@ -195,10 +227,10 @@ type placed struct {
 const largestExtent = 128 << 20
 
 // extentAt finds the extent that has the byte before a place in a file.
-func extentAt(f *os.File, ino, end uint64) (last placed, ok bool, err error) {
+func (r *regrowth) extentAt(f *os.File, ino, end uint64) (last placed, ok bool, err error) {
 	span := ofKind(currentTree, ino, extentDataType)
 	span.first.offset, span.last.offset = end-min(end, largestExtent), end-1
-	for it, err := range search(f, span) {
+	for it, err := range searchIn(f, span, r.buffer) {
 		if err != nil {
 			return placed{}, false, err
 		}
