@@ -1,6 +1,7 @@
 #!/bin/sh
-# Shows the main job on two scratch file systems: a dozen snapshots, a plan, a
-# sync, an incremental sync, a listing, equal trees. Cleans up after itself.
+# Shows the main job on two scratch file systems: a dozen snapshots, a plan with
+# sizes and reasons, a sync, an incremental sync, a killed run that is carried on,
+# equal trees. Cleans up after itself.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -9,13 +10,19 @@ if [ "$(id -u)" != 0 ]; then
 	exit 1
 fi
 here=$(mktemp -d "${TMPDIR:-/tmp}/buttersink-demo.XXXXXX")
+run=
 cleanup() {
 	status=$?
 	trap - EXIT
+	[ -z "$run" ] || kill -9 "$run" 2>/dev/null || true
+	[ -z "$run" ] || wait "$run" 2>/dev/null || true
 	for fs in a b; do
-		mountpoint -q "$here/$fs" && umount "$here/$fs"
+		if mountpoint -q "$here/$fs" && ! umount "$here/$fs"; then
+			echo "still mounted, and left alone: $here/$fs" >&2
+			exit 1
+		fi
 	done
-	rm -rf "$here"
+	rm -rf --one-file-system "$here"
 	exit $status
 }
 trap cleanup EXIT
@@ -26,8 +33,9 @@ BUTTERSINK_STATE="$here/state"
 export PATH BUTTERSINK_STATE
 
 say() { printf '\n\033[1m# %s\033[0m\n' "$*"; }
+show() { printf '$ %s\n' "$(echo "$*" | sed "s|$here||g")"; }
 run() {
-	printf '$ %s\n' "$(echo "$*" | sed "s|$here||g")"
+	show "$@"
 	status=0
 	"$@" >"$here/output" 2>&1 || status=$?
 	sed "s|$here||g" "$here/output"
@@ -59,7 +67,7 @@ change() {
 for day in 1 2 3 4 5 6 7 8 9 10; do change "$day"; done
 run buttersink list "$a/snaps/"
 
-say "What a sync would do, and what it would cost: nothing is written"
+say "What a sync would do, with exact sizes and reasons: nothing is written"
 run buttersink -n "$a/snaps/" "$b/snaps/"
 
 say "The sync"
@@ -68,7 +76,35 @@ run buttersink "$a/snaps/" "$b/snaps/"
 say "Two days later only the increments go over"
 change 11
 change 12
+run buttersink explain "$a/snaps/day12" "$b/snaps/"
 run buttersink "$a/snaps/" "$b/snaps/"
+
+say "A run that is killed in the middle of a long stream"
+btrfs subvolume create "$a/films" >/dev/null
+head -c 120000000 /dev/urandom >"$a/films/film"
+btrfs subvolume snapshot -r "$a/films" "$a/snaps/films" >/dev/null
+show buttersink --checkpoint 8MiB "$a/snaps/" "$b/snaps/"
+buttersink --checkpoint 8MiB "$a/snaps/" "$b/snaps/" >"$here/killed" 2>&1 &
+run=$!
+points=0 last=
+while [ $points -lt 4 ] && kill -0 "$run" 2>/dev/null; do
+	for point in "$b"/snaps/films.checkpoint-*.part; do
+		if [ -e "$point" ] && [ "$point" != "$last" ]; then
+			last=$point
+			points=$((points + 1))
+		fi
+	done
+	sleep 0.01
+done
+kill -9 "$run" 2>/dev/null || true
+wait "$run" 2>/dev/null || true
+run=
+echo "(kill -9)"
+
+say "What it leaves is not taken for a snapshot, and the next run carries on from there"
+run buttersink -e "$b/snaps/" | grep -e '^[$]' -e films
+run buttersink "$a/snaps/" "$b/snaps/"
+grep -q 'films: carried on' "$here/output" || { echo "it was not carried on" >&2; exit 1; }
 
 say "The destination has the same snapshots, with the same identities"
 run buttersink list "$b/snaps/"
@@ -76,12 +112,12 @@ run buttersink list "$b/snaps/"
 say "And the same content: every file, its owner, mode, time and links"
 mkdir "$here/sums.a" "$here/sums.b"
 for fs in a b; do
-	(cd "$here/sums.$fs" && buttersink checksumdir "$here/$fs"/snaps/day* >/dev/null 2>&1)
+	(cd "$here/sums.$fs" && buttersink checksumdir "$here/$fs"/snaps/* >/dev/null 2>&1)
 done
 if ! diff -r "$here/sums.a" "$here/sums.b"; then
 	echo "the trees differ" >&2
 	exit 1
 fi
 equal=$(find "$here/sums.b" -name '*.sha256sum' | wc -l)
-[ "$equal" = 12 ] || { echo "$equal snapshots instead of 12" >&2; exit 1; }
+[ "$equal" = 13 ] || { echo "$equal snapshots instead of 13" >&2; exit 1; }
 echo "$equal snapshots have equal digests"
