@@ -12,6 +12,7 @@ import (
 	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
+	"github.com/buttersink/buttersink/internal/transfer"
 )
 
 const (
@@ -37,7 +38,9 @@ type sizes struct {
 
 	mu    sync.Mutex
 	edges map[snapshot.Edge]snapshot.Size // without clone sources
-	tried map[snapshot.Edge]bool          // estimated, with success or not
+	// cloned has the sizes of streams with clone sources.
+	cloned map[formed]snapshot.Size
+	tried  map[snapshot.Edge]bool // estimated, with success or not
 	// kept is what the source has noted beside its snapshots.
 	kept map[snapshot.Edge]int64
 }
@@ -45,7 +48,7 @@ type sizes struct {
 func (e *Engine) newSizes(ctx context.Context, src store.Store, holds *snapshot.Inventory, o SyncOptions) *sizes {
 	z := &sizes{
 		engine: e, o: o, begun: time.Now(),
-		edges: map[snapshot.Edge]snapshot.Size{}, tried: map[snapshot.Edge]bool{},
+		edges: map[snapshot.Edge]snapshot.Size{}, cloned: map[formed]snapshot.Size{}, tried: map[snapshot.Edge]bool{},
 	}
 	z.measurer, _ = src.(store.Measurer)
 	if keeper, ok := src.(store.SizeKeeper); ok {
@@ -141,9 +144,13 @@ func (z *sizes) estimate(ctx context.Context, e snapshot.Edge) {
 	z.edges[e] = size
 }
 
-// remembered asks the ledger.
+// remembered tells of a request with clone sources what was learned before, in
+// this run or according to the ledger.
 func (z *sizes) remembered(r store.Request) snapshot.Size {
-	if z.engine.Ledger == nil || z.measurer == nil {
+	if size := z.cloned[formed{r.Edge, z.measurer.Form(r)}]; size.Known {
+		return size
+	}
+	if z.engine.Ledger == nil {
 		return snapshot.Size{}
 	}
 	size, err := z.engine.Ledger.Size(r.Edge, z.measurer.Form(r))
@@ -203,14 +210,12 @@ func (z *sizes) step(ctx context.Context, step plan.Step, measuring bool) snapsh
 	}
 	if len(r.Clones) > 0 {
 		if known := z.remembered(r); known.Known && (known.Exact || !measuring) {
+			z.learn(r, known)
 			return known
 		}
+		size.Exact = false // it is less, or the same
 	}
-	if !measuring || len(r.Clones) == 0 && size.Exact {
-		if size.Known {
-			// With clone sources it is less, or the same.
-			size.Exact = size.Exact && len(r.Clones) == 0
-		}
+	if !measuring || size.Exact {
 		return size
 	}
 	if z.o.Measuring != nil {
@@ -223,13 +228,32 @@ func (z *sizes) step(ctx context.Context, step plan.Step, measuring bool) snapsh
 		}
 		return size
 	}
-	z.mu.Lock()
-	z.edges[step.Edge] = measured
-	z.mu.Unlock()
+	z.learn(r, measured)
 	if !z.o.DryRun {
 		z.engine.remember(step.Edge, z.measurer.Form(r), measured)
 	}
 	return measured
+}
+
+// learn notes what is known now of the stream of a request. For the planner,
+// which knows nothing of clone sources, that is about what it is without them.
+func (z *sizes) learn(r store.Request, size snapshot.Size) {
+	z.mu.Lock()
+	defer z.mu.Unlock()
+	if len(r.Clones) == 0 {
+		z.edges[r.Edge] = size
+		return
+	}
+	z.cloned[formed{r.Edge, z.measurer.Form(r)}] = size
+	if !z.edges[r.Edge].Exact {
+		z.edges[r.Edge] = snapshot.AboutSize(size.Bytes)
+	}
+}
+
+// formed is an edge whose stream is made in a certain way (store.Measurer.Form).
+type formed struct {
+	snapshot.Edge
+	form string
 }
 
 // request is what a step asks of the source.
@@ -263,9 +287,9 @@ func (z *sizes) passOn(ctx context.Context, dst store.Store, step plan.Step) {
 }
 
 // carried remembers the length of a stream that has been carried as a whole.
-func (z *sizes) carried(step plan.Step, n int64) {
+func (z *sizes) carried(r transfer.Result) {
 	if z.measurer != nil {
-		z.engine.remember(step.Edge, z.measurer.Form(request(step)), snapshot.ExactSize(n))
+		z.engine.remember(r.Step.Edge, z.measurer.Form(r.Request), snapshot.ExactSize(r.Bytes))
 	}
 }
 

@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"errors"
+	"fmt"
 	"maps"
 	"sync"
 	"sync/atomic"
@@ -12,8 +13,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/store/storetest"
+	"github.com/buttersink/buttersink/internal/transfer"
 )
 
 // keeper is a store that keeps sizes.
@@ -173,4 +177,53 @@ func TestEstimatesTakeSeconds(t *testing.T) {
 			}
 		}
 	})
+}
+
+// referring is a source whose streams are shorter with clone sources.
+type referring struct {
+	*storetest.Memory
+	measured int
+}
+
+func (*referring) Form(r store.Request) string { return fmt.Sprintf("with %d", len(r.Clones)) }
+
+func (m *referring) Measure(_ context.Context, r store.Request) (snapshot.Size, error) {
+	m.measured++
+	return snapshot.ExactSize(100 - 90*int64(min(len(r.Clones), 1))), nil
+}
+
+// TestSizesHaveForms: what has been measured or carried with clone sources is no
+// exact size of the stream without them, nor of that with others.
+func TestSizesHaveForms(t *testing.T) {
+	src := &referring{Memory: storetest.NewMemory("src")}
+	with := plan.Step{Action: plan.Send, Edge: snapshot.Edge{To: storetest.IDOf("f", 2), From: storetest.IDOf("f", 1)}, Clones: []snapshot.Snapshot{{ID: storetest.IDOf("f", 3)}}}
+	without := with
+	without.Clones = nil
+	e := &Engine{Ledger: mustLedger(t)}
+	z := e.newSizes(t.Context(), src, &snapshot.Inventory{}, SyncOptions{DryRun: true})
+	for range 2 { // plans are made again
+		for _, tt := range []struct {
+			step plan.Step
+			want int64
+		}{{with, 10}, {without, 100}} {
+			if size := z.step(t.Context(), tt.step, true); size != snapshot.ExactSize(tt.want) {
+				t.Errorf("with %d clone sources %+v, want %d", len(tt.step.Clones), size, tt.want)
+			}
+		}
+	}
+	if src.measured != 2 {
+		t.Errorf("measured %d times", src.measured)
+	}
+	if size := z.of(with.Edge); size != snapshot.ExactSize(100) {
+		t.Errorf("the planner is told %+v", size)
+	}
+
+	// A clone source that was not there any more was left out of the request.
+	z.carried(transfer.Result{Step: with, Request: store.Request{Edge: with.Edge}, Bytes: 77})
+	for clones, want := range map[int]snapshot.Size{0: snapshot.ExactSize(77), 1: {}} {
+		r := store.Request{Edge: with.Edge, Clones: make([]snapshot.ID, clones)}
+		if size, err := e.Ledger.Size(with.Edge, src.Form(r)); err != nil || size != want {
+			t.Errorf("with %d clone sources %+v is remembered, want %+v; %v", clones, size, want, err)
+		}
+	}
 }

@@ -290,7 +290,7 @@ func (e *Engine) transfer(ctx context.Context, src, dst store.Store, outlook *Ou
 	report := transfer.Run(ctx, outlook.Steps, t)
 	for _, r := range report.Results {
 		if r.Outcome == transfer.Committed && r.Step.Action == plan.Send {
-			outlook.sizes.carried(r.Step, r.Bytes)
+			outlook.sizes.carried(r)
 		}
 	}
 	return report

@@ -42,8 +42,7 @@ func (r *run) lookAhead(p *position) {
 
 // open opens the stream of a step.
 func (r *run) open(i int, from store.Source) {
-	a := &ahead{position: r.position(i), stream: make(chan *opened)}
-	a.request = store.Request{Edge: a.step.Edge, Clones: r.clones(i)}
+	a := &ahead{position: r.position(i), request: r.request(i), stream: make(chan *opened)}
 	a.ctx, a.drop = context.WithCancel(r.ctx)
 	r.ahead = a
 	r.alive.Go(func() {

@@ -76,11 +76,10 @@ func (p *position) open(ctx context.Context, from store.Source, request store.Re
 // carry carries one stream. Damaged is that of opened.
 func (p *position) carry(ctx context.Context, from store.Source, to store.Sink) (damaged bool, err error) {
 	p.await(source)
-	request := store.Request{Edge: p.step.Edge, Clones: p.clones}
-	in, drop := p.take(request)
+	in, drop := p.take(p.result.Request)
 	defer drop()
 	if in == nil {
-		in = p.open(ctx, from, request)
+		in = p.open(ctx, from, p.result.Request)
 	}
 	defer in.close()
 	if in.err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"reflect"
 	"slices"
 	"sync"
 	"testing"
@@ -217,6 +218,9 @@ func TestCloneSources(t *testing.T) {
 			}
 			if !slices.Equal(q.Clones, c.want) {
 				t.Errorf("asked for clones from %v, want %v", q.Clones, c.want)
+			}
+			if said := r.Results[len(steps)-1].Request; !reflect.DeepEqual(said, q) {
+				t.Errorf("reported that it asked for %v, not %v", said, q)
 			}
 		})
 	}

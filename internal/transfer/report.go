@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/buttersink/buttersink/internal/plan"
+	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/stream"
 )
 
@@ -18,6 +19,10 @@ type Result struct {
 	// Err is nil exactly when Outcome is Committed. For a step that was skipped
 	// because of another it is a *DependencyError.
 	Err error
+	// Request is what the source was asked for: the edge, with those of the step's
+	// clone sources that were there. It is zero for a step that was not tried, or
+	// does not send.
+	Request store.Request
 	// Tries counts how often the step was begun.
 	Tries int
 	// Bytes is how far the last try has brought the stream, from its start: for a

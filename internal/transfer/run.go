@@ -8,6 +8,7 @@ import (
 
 	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
 )
 
 // run is what the steps of one Run share. Only the goroutine that called Run
@@ -151,21 +152,24 @@ func (r *run) position(i int) *position {
 	return &position{run: r, index: i, step: r.steps[i], result: &r.report.Results[i]}
 }
 
-// clones are those of a step's clone sources that are there.
-func (r *run) clones(i int) []snapshot.ID {
-	var ids []snapshot.ID
+// request is what a step asks of the source: its edge, with those of the clone
+// sources that are there.
+func (r *run) request(i int) store.Request {
+	q := store.Request{Edge: r.steps[i].Edge}
 	for _, c := range r.steps[i].Clones {
 		if !slices.ContainsFunc(r.needs[i], func(j int) bool { return r.steps[j].Edge.To == c.ID && r.missing(j) }) {
-			ids = append(ids, c.ID)
+			q.Clones = append(q.Clones, c.ID)
 		}
 	}
-	return ids
+	return q
 }
 
 // begin sets a step going.
 func (r *run) begin(i int) {
 	p := r.position(i)
-	p.clones = r.clones(i)
+	if p.step.Action == plan.Send {
+		p.result.Request = r.request(i)
+	}
 	p.result.Begun = time.Now()
 	p.begin()
 	p.tell(Event{Kind: StepBegun, Reason: p.step.Reason})

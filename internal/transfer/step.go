@@ -10,7 +10,6 @@ import (
 
 	"github.com/buttersink/buttersink/internal/ledger"
 	"github.com/buttersink/buttersink/internal/plan"
-	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/stream"
 )
@@ -22,7 +21,6 @@ type position struct {
 	index  int
 	step   plan.Step
 	result *Result
-	clones []snapshot.ID
 	ahead  *ahead // its stream, if that was opened ahead
 	fresh  bool   // what an interrupted transfer has left is of no use
 	shown  time.Time
