@@ -86,7 +86,7 @@ func (p *progress) event(e transfer.Event) {
 	case transfer.Stalled:
 		line = fmt.Sprintf("%s: nothing has moved for %s: %s", e.Path, spanText(e.Wait), e.Error)
 	case transfer.Committed:
-		line = fmt.Sprintf("%s: %s in %s", e.Path, humanSize(e.Bytes), durationText(took))
+		line = fmt.Sprintf("%s: %s in %s", e.Path, humanSize(e.Bytes), tookText(took))
 		if rate := rateText(carried, took); rate != "" {
 			line += ", " + rate
 		}

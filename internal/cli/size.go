@@ -106,6 +106,15 @@ func durationText(d time.Duration) string {
 	return fmt.Sprintf("%s%d:%02d:%02d", sign, s/3600, s/60%60, s%60)
 }
 
+// tookText writes how long something took: "0:01:30", or "0.25 s" where seconds
+// alone would say little.
+func tookText(d time.Duration) string {
+	if d < 10*time.Second {
+		return strconv.FormatFloat(max(d.Seconds(), 0.01), 'g', 2, 64) + " s"
+	}
+	return durationText(d)
+}
+
 // spanText writes a duration as people say it, in one unit: "40 s", "5 min",
 // "3 h".
 func spanText(d time.Duration) string {

@@ -88,6 +88,17 @@ func TestDurationText(t *testing.T) {
 	}
 }
 
+func TestTookText(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0.01 s", 254 * time.Millisecond: "0.25 s", 3 * time.Second: "3 s", 9960 * time.Millisecond: "10 s",
+		10 * time.Second: "0:00:10", 90 * time.Second: "0:01:30",
+	} {
+		if got := tookText(d); got != want {
+			t.Errorf("tookText(%v) = %q, want %q", d, got, want)
+		}
+	}
+}
+
 func TestSpanText(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0 s", 59999 * time.Millisecond: "59 s", time.Minute: "1 min", 119 * time.Minute: "119 min", 150 * time.Minute: "2 h",
