@@ -12,9 +12,10 @@ import (
 const tailBuffer = 256 << 10
 
 // BeforeEnd returns the stream r, of the given version, with further commands
-// in front of its END. More is asked for them when all before END has been read;
-// its error becomes that of the stream. What is handed on is not checked, and a
-// stream that does not end in END stays as it is.
+// in front of its END. More is asked for some of them when all before END has
+// been handed out, and again until it has none; its error becomes that of the
+// stream. What is handed on is not checked, and a stream that does not end in END
+// stays as it is.
 func BeforeEnd(r io.Reader, version uint32, more func() ([]*Command, error)) io.Reader {
 	return &beforeEnd{r: r, version: version, more: more, buf: make([]byte, tailBuffer)}
 }
@@ -24,17 +25,18 @@ type beforeEnd struct {
 	version uint32
 	more    func() ([]*Command, error)
 
-	// buf[start:end] was read and not handed out yet. As long as err is nil, its
+	// buf[start:end] was read and not handed out yet. While r is being read, its
 	// last bytes may turn out to be END, and are kept back.
 	buf        []byte
 	start, end int
+	adding     bool // END has been read, and taken away
 	err        error
 }
 
 func (b *beforeEnd) Read(p []byte) (int, error) {
 	for {
 		ready := b.end - b.start
-		if b.err == nil {
+		if b.err == nil && !b.adding {
 			ready -= headSize
 		}
 		if ready > 0 {
@@ -45,59 +47,44 @@ func (b *beforeEnd) Read(p []byte) (int, error) {
 		if b.err != nil || len(p) == 0 {
 			return 0, b.err
 		}
-		b.end = copy(b.buf, b.buf[b.start:b.end])
-		b.start = 0
-		n, err := b.r.Read(b.buf[b.end:])
-		b.end += n
-		if err == io.EOF {
-			err = b.extend()
+		if b.adding {
+			b.err = b.add()
+		} else {
+			b.err = b.read()
 		}
-		b.err = err
 	}
 }
 
-// extend adds the commands to what is left, and returns the end of the stream.
-func (b *beforeEnd) extend() error {
-	end := endFrame()
-	rest := b.buf[b.start:b.end]
-	if !bytes.HasSuffix(rest, end) {
-		return io.EOF
-	}
-	added, err := b.frames()
-	if err != nil {
+// read reads on in the stream.
+func (b *beforeEnd) read() error {
+	b.end = copy(b.buf, b.buf[b.start:b.end])
+	b.start = 0
+	n, err := b.r.Read(b.buf[b.end:])
+	b.end += n
+	if end := endFrame(); err == io.EOF && bytes.HasSuffix(b.buf[:b.end], end) {
 		b.end -= len(end)
+		b.adding, err = true, nil
+	}
+	return err
+}
+
+// add puts the next commands into the empty buffer, or END.
+func (b *beforeEnd) add() error {
+	commands, err := b.more()
+	if err != nil {
 		return err
 	}
-	rest = append(append(rest[:len(rest)-len(end):len(rest)-len(end)], added...), end...)
-	b.buf, b.start, b.end = rest, 0, len(rest)
-	return io.EOF
-}
-
-// frames encodes the commands that are added.
-func (b *beforeEnd) frames() ([]byte, error) {
-	commands, err := b.more()
-	if err != nil || len(commands) == 0 {
-		return nil, err
-	}
-	// A Writer begins with a first command, which the stream has already.
-	var out bytes.Buffer
-	w := NewWriter(&out, b.version)
-	if err := w.Write(&Command{Kind: Subvol, Path: []byte("x"), UUID: UUID{1}, Transid: 1}); err != nil {
-		return nil, err
-	}
-	if err := w.w.Flush(); err != nil {
-		return nil, err
-	}
-	head := out.Len()
+	b.buf, b.start, b.end = b.buf[:0], 0, 0
 	for _, c := range commands {
-		if err := w.Write(c); err != nil {
-			return nil, fmt.Errorf("adding to a stream: %w", err)
+		if b.buf, err = Append(b.buf, b.version, c); err != nil {
+			return fmt.Errorf("adding to a stream: %w", err)
 		}
 	}
-	if err := w.Close(); err != nil {
-		return nil, err
+	if len(commands) == 0 {
+		b.buf, err = append(b.buf, endFrame()...), io.EOF
 	}
-	return out.Bytes()[head:], nil
+	b.end = len(b.buf)
+	return err
 }
 
 // endFrame is an END command as it stands in a stream.

@@ -30,6 +30,15 @@ func TestBeforeEnd(t *testing.T) {
 		}
 		return out.Bytes()
 	}
+	// inTurn hands out one command at a time.
+	inTurn := func(commands []*Command) func() ([]*Command, error) {
+		return func() ([]*Command, error) {
+			n := min(1, len(commands))
+			now := commands[:n]
+			commands = commands[n:]
+			return now, nil
+		}
+	}
 	end := &Command{Kind: End}
 	for _, version := range []uint32{1, 2} {
 		plain := write(version, first, file, data, end)
@@ -38,7 +47,7 @@ func TestBeforeEnd(t *testing.T) {
 			"as it is": func(r io.Reader) io.Reader { return r }, "byte by byte": iotest.OneByteReader,
 			"in halves": iotest.HalfReader, "with its error": iotest.DataErrReader,
 		} {
-			r := BeforeEnd(wrap(bytes.NewReader(plain)), version, func() ([]*Command, error) { return more, nil })
+			r := BeforeEnd(wrap(bytes.NewReader(plain)), version, inTurn(more))
 			got, err := io.ReadAll(r)
 			if err != nil || !bytes.Equal(got, want) {
 				t.Errorf("version %d, %s: %d bytes for %d, %v", version, name, len(got), len(want), err)
@@ -52,6 +61,16 @@ func TestBeforeEnd(t *testing.T) {
 		got, err := io.ReadAll(BeforeEnd(bytes.NewReader(plain), version, func() ([]*Command, error) { return nil, no }))
 		if !errors.Is(err, no) || !bytes.Equal(got, plain[:len(plain)-headSize]) {
 			t.Errorf("an error: %d bytes, %v", len(got), err)
+		}
+		once := inTurn(more[:1])
+		got, err = io.ReadAll(BeforeEnd(bytes.NewReader(plain), version, func() ([]*Command, error) {
+			if commands, _ := once(); len(commands) > 0 {
+				return commands, nil
+			}
+			return nil, no
+		}))
+		if one := write(version, first, file, data, more[0], end); !errors.Is(err, no) || !bytes.Equal(got, one[:len(one)-headSize]) {
+			t.Errorf("an error after a command: %d bytes, %v", len(got), err)
 		}
 		for _, cut := range []int{0, 5, headSize, len(plain) - 1, len(plain) - headSize} {
 			asked := false

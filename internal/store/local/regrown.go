@@ -35,12 +35,19 @@ func completed(ctx context.Context, x *ends, raw io.ReadCloser, version uint32, 
 		defer close(c.searched)
 		c.files, c.err = btrfs.RegrownFiles(ctx, x.toFile, x.fromFile)
 	}()
+	next := 0 // of files, which can be many: one is held at a time
 	c.stream = stream.BeforeEnd(raw, version, func() ([]*stream.Command, error) {
 		<-c.searched
-		if c.err != nil {
+		if c.err != nil || next == len(c.files) {
 			return nil, c.err
 		}
-		return restOf(x.toFile, c.files, version, metadata)
+		file := c.files[next]
+		next++
+		commands, err := restOf(x.toFile, file, version, metadata)
+		if err != nil {
+			return nil, fmt.Errorf("completing %q: %w", file.Path, err)
+		}
+		return commands, nil
 	})
 	return c
 }
@@ -55,24 +62,12 @@ func (c *completing) Close() error {
 	return err
 }
 
-// restOf returns the commands that give files the rest of the block in which
-// they ended in the parent.
-func restOf(snapshot *os.File, files []btrfs.Regrown, version uint32, metadata bool) ([]*stream.Command, error) {
-	var all []*stream.Command
-	for _, file := range files {
-		commands, err := restOfFile(snapshot, file, version, metadata)
-		if err != nil {
-			return nil, fmt.Errorf("completing %q: %w", file.Path, err)
-		}
-		all = append(all, commands...)
-	}
-	return all, nil
-}
-
 // fileCapability is an attribute that writing to a file takes away.
 const fileCapability = "security.capability"
 
-func restOfFile(snapshot *os.File, file btrfs.Regrown, version uint32, metadata bool) ([]*stream.Command, error) {
+// restOf returns the commands that give a file the rest of the block in which it
+// ended in the parent.
+func restOf(snapshot *os.File, file btrfs.Regrown, version uint32, metadata bool) ([]*stream.Command, error) {
 	f, err := openFileIn(snapshot, file.Path)
 	if err != nil {
 		return nil, err
