@@ -99,7 +99,8 @@ func readSizes(dir *os.File, name string) (map[snapshot.Edge]int64, []string, er
 }
 
 // KeepSizes adds to the ".bs" file beside the snapshot at p. The file is
-// replaced as a whole, and what stands in it about other edges stays.
+// replaced as a whole, and what stands in it about other edges stays. One that
+// holds anything else is left alone, which is an error.
 func (s *Store) KeepSizes(ctx context.Context, p string, sizes map[snapshot.Edge]int64) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -121,7 +122,10 @@ func (s *Store) keepSizes(p string, sizes map[snapshot.Edge]int64) error {
 	}
 	defer dir.Close()
 	name += store.SizesSuffix
-	all, _, err := readSizes(dir, name)
+	all, complaints, err := readSizes(dir, name)
+	if err == nil && len(complaints) > 0 {
+		err = fmt.Errorf("there is something else in %s: %s", name, strings.Join(complaints, ", "))
+	}
 	if err != nil {
 		return err // not ours to replace
 	}

@@ -74,7 +74,14 @@ func TestSizesBeside(t *testing.T) {
 		t.Errorf("%q, %v", text, err)
 	}
 	// One who is named like it stays.
-	mustWrite(t, fs.Path("snaps/a.bs"), "my notes\n")
+	notes := a.String() + "\t" + b.String() + "\t5\nmy notes\n"
+	mustWrite(t, fs.Path("snaps/a.bs"), notes)
+	if err := s.KeepSizes(t.Context(), "a", map[snapshot.Edge]int64{ba: 11}); err == nil {
+		t.Error("it is added to")
+	}
+	if text, err := os.ReadFile(fs.Path("snaps/a.bs")); err != nil || string(text) != notes {
+		t.Errorf("%q, %v", text, err)
+	}
 	for _, p := range []string{"a", "sub/b"} {
 		if err := s.Remove(t.Context(), at(t, inv, p)); err != nil {
 			t.Fatal(err)
