@@ -2,6 +2,7 @@ package job
 
 import (
 	"context"
+	"slices"
 
 	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -27,10 +28,22 @@ func (e *Engine) Explain(ctx context.Context, src, dst store.Store, path string,
 		return nil, err
 	}
 	z := e.newSizes(ctx, src, w.holds, o)
-	if _, err := e.plan(ctx, src, dst, w.holds, w.has, w.wish, z); err != nil {
+	p, err := e.plan(ctx, src, dst, w.holds, w.has, w.wish, z)
+	if err != nil {
 		return nil, err
 	}
-	return plan.Explain(w.holds, w.has, w.wish, z.of, id), nil
+	// The steps may have been measured since; what is explained is their plan.
+	edges := func(p *plan.Plan) (all []snapshot.Edge) {
+		for _, s := range p.Steps {
+			all = append(all, s.Edge)
+		}
+		return all
+	}
+	sizes := plan.Sizes(z.of)
+	if !slices.Equal(edges(plan.Sync(w.holds, w.has, w.wish, sizes)), edges(p)) {
+		sizes = z.decided
+	}
+	return plan.Explain(w.holds, w.has, w.wish, sizes, id), nil
 }
 
 // at finds the snapshot at a path of an inventory, by its last element if

@@ -152,7 +152,8 @@ func (e *Engine) plan(ctx context.Context, src, dst store.Store, holds, has *sna
 		if err := z.look(ctx, plan.Candidates(holds, has, wish), searching); err != nil {
 			return nil, err
 		}
-		p := plan.Sync(holds, has, wish, z.of)
+		z.decide()
+		p := plan.Sync(holds, has, wish, z.decided)
 		if changed, err := e.proveAll(ctx, src, dst, holds, has, p); err != nil {
 			return nil, err
 		} else if changed {

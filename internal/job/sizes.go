@@ -41,6 +41,9 @@ type sizes struct {
 	// cloned has the sizes of streams with clone sources.
 	cloned map[formed]snapshot.Size
 	tried  map[snapshot.Edge]bool // estimated, with success or not
+	// decided tells the sizes with which the last plan was made: what is learned of
+	// its steps afterwards belongs to the next one.
+	decided plan.Sizes
 	// kept is what the source has noted beside its snapshots.
 	kept map[snapshot.Edge]int64
 }
@@ -68,7 +71,13 @@ func (e *Engine) newSizes(ctx context.Context, src store.Store, holds *snapshot.
 	return z
 }
 
-// of answers the planner.
+// decide makes what is known now what a plan is made with.
+func (z *sizes) decide() {
+	known := maps.Clone(z.edges)
+	z.decided = func(e snapshot.Edge) snapshot.Size { return known[e] }
+}
+
+// of tells what is known now.
 func (z *sizes) of(e snapshot.Edge) snapshot.Size {
 	z.mu.Lock()
 	defer z.mu.Unlock()
