@@ -68,6 +68,7 @@ type lane struct {
 	work chan *batch // nil: not running
 	over chan struct{}
 	err  atomic.Pointer[laneError] // the first
+	left atomic.Int32              // batches handed over and not done
 }
 
 // failed returns the error that has come up, or nil.
@@ -143,6 +144,7 @@ func (l *lane) run(work <-chan *batch, over chan<- struct{}) {
 		clear(b.ops)
 		done := b.done
 		b.ops, b.buf, b.files, b.done = b.ops[:0], b.buf[:0], 0, nil
+		l.left.Add(-1) // after err, for who sees this has to see that
 		l.free <- b
 		if done != nil {
 			close(done)
@@ -169,6 +171,7 @@ func (l *lane) do(o *op) {
 // flush hands over what has been gathered.
 func (l *lane) flush() {
 	if l.fill != nil {
+		l.left.Add(1)
 		l.work <- l.fill
 		l.fill = nil
 	}
@@ -176,7 +179,7 @@ func (l *lane) flush() {
 
 // drain waits until all that was added is done, and returns what went wrong.
 func (l *lane) drain() error {
-	if l.work != nil && (l.fill != nil || len(l.free) < l.made) {
+	if l.work != nil && (l.fill != nil || l.left.Load() > 0) {
 		done := make(chan struct{})
 		if l.fill == nil {
 			l.fill = l.take()
