@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the tests, the demo and the benchmarks use, if it is missing:
-# on a fresh Debian machine only Go has to be there. "race" and "bench" add what
-# these take besides.
+# on a fresh Debian machine only Go has to be there. "race" adds what
+# that takes besides.
 set -eu
 
 want=""
@@ -21,7 +21,6 @@ need git git
 for extra in "$@"; do
 	case $extra in
 	race) need gcc "gcc libc6-dev" ;; # the race detector is linked with it
-	bench) need python3 python3 ;;
 	esac
 done
 
