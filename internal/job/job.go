@@ -13,7 +13,9 @@
 //   - Nothing is removed in a run in which anything has failed.
 //   - A verb returns nil only if all that was asked for is done.
 //
-// Memory is that of two inventories, their plan, and one transfer.
+// Memory is that of two inventories, of their plan with the sizes of the edges
+// considered, and of the streams on their way (package transfer), eight of them
+// unless told otherwise.
 //
 //	report, err := engine.Sync(ctx, src, dst, job.SyncOptions{Delete: true})
 package job

@@ -274,8 +274,8 @@ func request(step plan.Step) store.Request {
 	return r
 }
 
-// passOn notes at the destination what is known exactly, or noted at the source,
-// about the streams that make a snapshot that has just come there.
+// passOn notes at the destination what the source has noted about the streams
+// that make a snapshot that has just come there.
 func (z *sizes) passOn(ctx context.Context, dst store.Store, step plan.Step) {
 	keeper, ok := dst.(store.SizeKeeper)
 	if !ok {

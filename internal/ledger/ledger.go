@@ -77,8 +77,9 @@ type Outcome struct {
 	Result Result
 	// Message says why, for people, where Result is not Done.
 	Message string
-	// Bytes and Commands count what the stream's last try carried. Runs have
-	// none.
+	// Bytes and Commands are how far the last try came in the stream, counted from
+	// its start, with what an earlier one had left at the destination: for a
+	// transfer that is Done, the whole stream. Runs have none.
 	Bytes, Commands int64
 	Ended           time.Time
 }

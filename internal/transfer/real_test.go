@@ -116,7 +116,7 @@ func TestRealCarriesOn(t *testing.T) {
 					t.Fatalf("step %d: %s", i, outcomes(r))
 				}
 				r := Run(t.Context(), p.plan(t)[:1], Options{Source: f, Destination: p.to})
-				if x := r.Results[0]; x.Outcome != Committed || x.Resumed < 1<<20 || x.Resumed > at || x.Carried() != x.Bytes-x.Resumed {
+				if x := r.Results[0]; x.Outcome != Committed || x.Resumed < 1<<20 || x.Resumed > at {
 					t.Errorf("step %d: %s (%v), resumed at byte %d of %d", i, x.Outcome, x.Err, x.Resumed, x.Bytes)
 				}
 			}

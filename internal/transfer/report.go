@@ -25,9 +25,10 @@ type Result struct {
 	Request store.Request
 	// Tries counts how often the step was begun.
 	Tries int
-	// Bytes is how far the last try has brought the stream, from its start: for a
+	// Bytes is how far the last try has come in the stream, from its start: for a
 	// step that is Committed, the stream's length. Resumed is how much of that an
-	// earlier try or run had left at the destination, and was not carried again.
+	// earlier try or run had left at the destination, so that the last one did not
+	// carry it.
 	Bytes, Resumed int64
 	// Stats is what the stream held as far as it was read.
 	Stats stream.Stats
@@ -35,24 +36,9 @@ type Result struct {
 	Begun, Ended time.Time
 }
 
-// Carried is how much the last try has carried to the destination itself.
-func (r *Result) Carried() int64 { return r.Bytes - r.Resumed }
-
 // Report is what became of all steps, in their order.
 type Report struct {
 	Results []Result
-}
-
-// Carried sums up what the last tries of the steps that were committed have
-// carried to the destination.
-func (r *Report) Carried() int64 {
-	var n int64
-	for _, s := range r.Results {
-		if s.Outcome == Committed {
-			n += s.Carried()
-		}
-	}
-	return n
 }
 
 // Bytes sums up the streams of the steps that were committed, with what was at

@@ -34,10 +34,11 @@ func (w party) String() string {
 	return "pausing"
 }
 
-// await notes whom the step waits for from now on.
+// await notes whom the step waits for from now on. The time comes first: who is
+// waited for has not been silent since before.
 func (p *position) await(w party) {
-	p.party.Store(int32(w))
 	p.touch()
+	p.party.Store(int32(w))
 }
 
 // touch notes that something has moved.
