@@ -96,6 +96,7 @@ type inode struct {
 	generation uint64 // transaction that made it
 	transid    uint64 // transaction that last changed it
 	size       uint64
+	links      uint32
 	mode       uint32
 	ctime      time.Time
 }
@@ -108,6 +109,7 @@ func inodeItem(data []byte) (inode, error) {
 		generation: disk.Uint64(data),
 		transid:    disk.Uint64(data[8:]),
 		size:       disk.Uint64(data[16:]),
+		links:      disk.Uint32(data[40:]),
 		mode:       disk.Uint32(data[52:]),
 		ctime:      time.Unix(int64(disk.Uint64(data[124:])), int64(disk.Uint32(data[132:]))),
 	}, nil

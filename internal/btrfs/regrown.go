@@ -104,7 +104,7 @@ func (r *regrowth) find(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if now.mode&unix.S_IFMT != unix.S_IFREG || now.transid < r.since || now.generation > r.newest || now.size == 0 {
+		if !r.sent(now) || now.generation > r.newest || now.size == 0 {
 			continue
 		}
 		end, ok, err := r.regrown(it.object, now)
@@ -119,6 +119,13 @@ func (r *regrowth) find(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// sent reports whether an inode is a file that a stream may have something of: one
+// that has changed, and has a name. Files that are removed while they are open can
+// be there without.
+func (r *regrowth) sent(now inode) bool {
+	return now.mode&unix.S_IFMT == unix.S_IFREG && now.transid >= r.since && now.links > 0
 }
 
 // add notes what may be missing of a file.
@@ -155,7 +162,7 @@ func (r *regrowth) findSharers(ctx context.Context) error {
 			}
 		}
 		// Extents can come without their inode, which has not changed then.
-		if it.kind != extentDataType || it.object != ino || now.transid < r.since {
+		if it.kind != extentDataType || it.object != ino || !r.sent(now) {
 			continue
 		}
 		x, err := extentItem(it.data)

@@ -89,3 +89,38 @@ func TestRegrownLeavesTheUnchanged(t *testing.T) {
 		t.Errorf("not found: %v", want)
 	}
 }
+
+// A file that has been removed while it is open stands in a subvolume that is made
+// read-only then, without a name. No stream has it.
+func TestRegrownWithoutName(t *testing.T) {
+	fs := btrfstest.New(t)
+	fs.Subvolume("live")
+	const size, cut = 20_000, 9_000
+	if err := os.WriteFile(fs.Path("live/whole"), make([]byte, size), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	fs.Sync()
+	f, err := os.OpenFile(fs.Path("live/whole"), os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	fs.Snapshot("live", "before", true)
+	if err := f.Truncate(cut); err != nil {
+		t.Fatal(err)
+	}
+	fs.Snapshot("live", "short", true)
+	before := opened(t, fs.Path("before/whole"))
+	err = unix.IoctlFileCloneRange(int(f.Fd()), &unix.FileCloneRange{Src_fd: int64(before.Fd())})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(fs.Path("live/whole")); err != nil {
+		t.Fatal(err)
+	}
+	fs.SetReadOnly("live", true)
+	found, err := RegrownFiles(t.Context(), opened(t, fs.Path("live")), opened(t, fs.Path("short")))
+	if err != nil || len(found) > 0 {
+		t.Errorf("%v, %v", found, err)
+	}
+}
