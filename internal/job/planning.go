@@ -149,7 +149,7 @@ func (e *Engine) inspect(ctx context.Context, dst store.Store, has *snapshot.Inv
 func (e *Engine) plan(ctx context.Context, src, dst store.Store, holds, has *snapshot.Inventory, wish plan.Wish, z *sizes) (*plan.Plan, error) {
 	measuring := !z.o.Estimate && (z.o.DryRun || has.Archive)
 	for again := 0; ; {
-		if err := z.look(ctx, plan.Candidates(holds, has, wish), searching); err != nil {
+		if err := z.consider(ctx, plan.Candidates(holds, has, wish), has.Archive); err != nil {
 			return nil, err
 		}
 		z.decide()

@@ -118,6 +118,44 @@ func (z *sizes) look(ctx context.Context, edges []snapshot.Edge, allowed time.Du
 	return nil
 }
 
+const (
+	// glance is how long estimates of second guesses may take in any case.
+	glance = 300 * time.Millisecond
+	// pace is how fast streams go between two directories of one machine, in
+	// bytes a second, when things are well.
+	pace = 200 << 20
+)
+
+// consider finds the sizes of the candidates for a plan: of the best guess for
+// each snapshot, and of the others as long as it is likely to pay. What is kept
+// at an archive costs for years; elsewhere the search may take a tenth of the
+// time that the sending is expected to take.
+func (z *sizes) consider(ctx context.Context, candidates []snapshot.Edge, archive bool) error {
+	var first, others []snapshot.Edge
+	guessed := map[snapshot.ID]bool{}
+	for _, e := range candidates {
+		if guessed[e.To] {
+			others = append(others, e)
+			continue
+		}
+		guessed[e.To] = true
+		first = append(first, e)
+	}
+	if err := z.look(ctx, first, searching); err != nil {
+		return err
+	}
+	allowed := searching
+	if !archive {
+		var expected int64
+		for _, e := range first {
+			expected += z.of(e).Bytes
+		}
+		worth := time.Duration(expected/pace) * time.Second / 10
+		allowed = min(searching, time.Since(z.begun)+max(glance, worth))
+	}
+	return z.look(ctx, others, allowed)
+}
+
 // recall asks the ledger for edges without clone sources.
 func (z *sizes) recall(edges []snapshot.Edge) {
 	if z.engine.Ledger == nil || len(edges) == 0 {

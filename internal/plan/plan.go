@@ -223,10 +223,10 @@ func Sync(src, dst *snapshot.Inventory, w Wish, sizes Sizes) *Plan {
 // Sync decides, and the only candidate for a snapshot where there is but one, so
 // that the length of its stream is known. The useful ones come first: the best
 // guess for every snapshot and the full streams with which families begin, then
-// the second best, and so on; then those from parents out of which the snapshot
-// has not developed, of which no estimate is believed; then those of
-// intermediates; last, for an archive, the other full streams, with which chains
-// may be begun anew. Of a source that is an archive all sizes are known, so there
+// the second best, and so on; then those of intermediates; last, for an archive,
+// the other full streams, with which chains may be begun anew. Those from parents
+// out of which the snapshot has not developed are left out, since no estimate of
+// them is believed. Of a source that is an archive all sizes are known, so there
 // are none.
 func Candidates(src, dst *snapshot.Inventory, w Wish) []snapshot.Edge {
 	if src.Archive {
@@ -237,7 +237,7 @@ func Candidates(src, dst *snapshot.Inventory, w Wish) []snapshot.Edge {
 	g := s.graph(missing)
 	order := make([]int, 0, len(g.arcs))
 	for i, a := range g.arcs {
-		if a.round >= 0 {
+		if a.round >= 0 && (a.from == 0 || s.kin.follows(g.nodes[a.to].relative, g.nodes[a.from].relative)) {
 			order = append(order, i)
 		}
 	}
