@@ -125,7 +125,7 @@ func (c *composer) survey() error {
 		switch {
 		case it.Kind == btrfs.InodeItem:
 			ino = it.Inode
-			if at, err = btrfs.ParseInode(it.Data); err == nil && ino == btrfs.RootInode {
+			if at, err = btrfs.ParseInode(it.Data); err == nil && ino == btrfs.RootInode && at.Mode&typeMask == typeDir {
 				err = c.dirs.add(ino, ino, nil)
 			}
 		case it.Inode != ino || at.Links == 0:
@@ -177,7 +177,9 @@ func (c *composer) finishDir(at int) error {
 		}
 		switch it.Kind {
 		case btrfs.InodeItem:
-			f.inode, err = btrfs.ParseInode(it.Data)
+			if f.inode, err = btrfs.ParseInode(it.Data); err == nil && f.inode.Mode&typeMask != typeDir {
+				err = fmt.Errorf("it was a directory, and is of mode %o now", f.inode.Mode)
+			}
 		case btrfs.XattrItem:
 			err = c.xattrs(it.Data)
 		}

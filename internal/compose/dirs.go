@@ -117,6 +117,11 @@ func (d *dirs) each(do func(at int) error) error {
 
 // usable reports whether a name can be one of a file.
 func usable(name []byte) bool {
-	return len(name) > 0 && bytes.IndexByte(name, '/') < 0 && bytes.IndexByte(name, 0) < 0 &&
-		string(name) != "." && string(name) != ".."
+	return text(name, 255) && bytes.IndexByte(name, '/') < 0 && string(name) != "." && string(name) != ".."
+}
+
+// text reports whether b can be an argument of a system call: not empty, not too
+// long, and without NUL.
+func text(b []byte, most int) bool {
+	return len(b) > 0 && len(b) <= most && bytes.IndexByte(b, 0) < 0
 }

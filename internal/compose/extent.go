@@ -28,9 +28,6 @@ func (c *composer) extent(it btrfs.Item) error {
 	}
 	f := &c.file
 	size := f.inode.Size
-	if size > math.MaxInt64 {
-		return fmt.Errorf("its size of %d makes no sense", size)
-	}
 	if it.Offset < f.next {
 		return fmt.Errorf("its extents at %d overlap", it.Offset)
 	}
@@ -67,7 +64,7 @@ func (c *composer) inline(x *btrfs.Extent, size uint64) error {
 		return c.put(&c.command)
 	}
 	number, ok := x.Compression.Encoded(c.tree.sector)
-	if !c.o.Compressed || !ok || uint64(len(x.Inline)) > length {
+	if !c.o.Compressed || !ok || uint64(len(x.Inline)) > length || !sane(x, length) {
 		return c.data(x, 0, length)
 	}
 	c.command = stream.Command{
@@ -125,7 +122,8 @@ func (c *composer) data(x *btrfs.Extent, offset, length uint64) error {
 	f := &c.file
 	f.end = offset + length
 	number, ok := x.Compression.Encoded(c.tree.sector)
-	if x.Kind == btrfs.ExtentRegular && c.o.Compressed && x.Compression != btrfs.Uncompressed && ok && x.Stored <= length {
+	encoded := x.Kind == btrfs.ExtentRegular && x.Compression != btrfs.Uncompressed && ok && c.o.Compressed
+	if encoded && x.Stored <= length && sane(x, length) {
 		if err := c.flush(); err != nil {
 			return err
 		}
@@ -136,6 +134,16 @@ func (c *composer) data(x *btrfs.Extent, offset, length uint64) error {
 	}
 	direct := x.Kind == btrfs.ExtentRegular && x.Compression == btrfs.Uncompressed
 	return c.extend(run{offset: offset, length: length, direct: direct})
+}
+
+// largestCompressed is what a compressed extent has at most, decoded or not
+// (BTRFS_MAX_UNCOMPRESSED, BTRFS_MAX_COMPRESSED).
+const largestCompressed = 128 << 10
+
+// sane reports whether the numbers of a compressed extent are such as can be.
+func sane(x *btrfs.Extent, length uint64) bool {
+	return x.Decoded <= largestCompressed && x.Stored <= largestCompressed &&
+		x.Offset <= x.Decoded && length <= x.Decoded-x.Offset
 }
 
 // clone puts in data that the receiver has already.

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"math"
 
 	"github.com/buttersink/buttersink/internal/btrfs"
 	"github.com/buttersink/buttersink/internal/stream"
@@ -79,6 +80,9 @@ func (c *composer) files() error {
 			f.begin(it.Inode, f.path[:0])
 			if f.inode, err = btrfs.ParseInode(it.Data); err != nil {
 				return f.wrap(err)
+			}
+			if f.inode.Size > math.MaxInt64 {
+				return f.wrap(fmt.Errorf("its size of %d makes no sense", f.inode.Size))
 			}
 			skip = f.inode.Links == 0 || f.inode.Mode&typeMask == typeDir
 			continue
@@ -181,13 +185,13 @@ func (c *composer) target() ([]byte, error) {
 		if err != nil {
 			return nil, err
 		}
-		if x.Kind != btrfs.ExtentInline || x.Compression != btrfs.Uncompressed || len(x.Inline) == 0 {
+		if x.Kind != btrfs.ExtentInline || x.Compression != btrfs.Uncompressed || !text(x.Inline, maxPath) {
 			break
 		}
 		c.scratch = append(c.scratch[:0], x.Inline...)
 		return c.scratch, nil
 	}
-	return nil, errors.New("the symbolic link has no target")
+	return nil, errors.New("the symbolic link has no target that makes sense")
 }
 
 // encodeDev makes of a device number as the kernel has it in memory, and btrfs
@@ -219,6 +223,9 @@ func (c *composer) xattrs(data []byte) error {
 			return err
 		}
 		rest = next
+		if !text(name, 255) {
+			return fmt.Errorf("%q is no name of an attribute", name)
+		}
 		switch string(name) {
 		case capability:
 			f.capability, f.hasCapability = append(f.capability[:0], value...), true
