@@ -76,12 +76,9 @@ func EstimateSend(ctx context.Context, subvol, parent *os.File) (Estimate, error
 			return Estimate{}, err
 		}
 		if !ok {
-			if e.bound = 0; err == nil {
-				e.old, err = read(ctx, parent)
+			if e.old, err = read(ctx, parent); err != nil {
+				return Estimate{}, err
 			}
-		}
-		if err != nil {
-			return Estimate{}, err
 		}
 	}
 	since := uint64(0)
