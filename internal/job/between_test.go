@@ -1,8 +1,10 @@
 package job
 
 import (
+	"context"
 	"errors"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -73,6 +75,51 @@ func TestIntermediateFails(t *testing.T) {
 		}
 		if diff := cmp.Diff([]string{"old", "x/n", "y/n"}, held(t, dst)); diff != "" {
 			t.Error(diff)
+		}
+	}
+}
+
+// archive is a destination that has the streams by which x/n and y/n are made
+// from h, and not h.
+type archive struct{ *storetest.Fault }
+
+func (archive) List(context.Context) (*snapshot.Inventory, error) {
+	inv := &snapshot.Inventory{Archive: true}
+	for g, path := range []string{"x/n", "y/n"} {
+		id := storetest.IDOf("f", uint64(g)+2)
+		inv.Snapshots = append(inv.Snapshots, snapshot.Snapshot{ID: id, Path: path, Received: true, Transid: uint64(g) + 2})
+		inv.Edges = append(inv.Edges, snapshot.Stored{Edge: snapshot.Edge{To: id, From: storetest.IDOf("f", 1)}, Size: snapshot.ExactSize(10)})
+	}
+	return inv, nil
+}
+
+// TestIntermediateOfArchiveFails: what an archive holds is of no use without
+// what it starts from. It is sent in another way, or is missing.
+func TestIntermediateOfArchiveFails(t *testing.T) {
+	for name, fault := range map[string]error{"full": syscall.ENOSPC, "broken": errors.New("no"), "ended": context.Canceled} {
+		src, h := between()
+		dst := storetest.NewMemory("dst")
+		f := storetest.NewFault(dst)
+		ctx, cancel := context.WithCancel(t.Context())
+		f.On(storetest.Create).For(h).Always().Do(func(context.Context) error {
+			if name == "ended" {
+				cancel()
+			}
+			return fault
+		})
+		r, err := (&Engine{}).Sync(ctx, src, archive{f}, SyncOptions{Selection: Selection{Name: "n"}})
+		cancel()
+		if f.Calls(storetest.Create) == 0 {
+			t.Fatalf("%s: h is not sent: %+v", name, r.Outlook.Steps)
+		}
+		if name == "broken" {
+			if diff := cmp.Diff([]string{"x/n", "y/n"}, held(t, dst)); err != nil || diff != "" {
+				t.Errorf("%s: %v\n%s", name, err, diff)
+			}
+			continue
+		}
+		if e, ok := errors.AsType[*IncompleteError](err); !ok || e.Wanted != 2 || e.Done >= 2 || (e.Interrupted == nil) != (len(e.Failures) > 0) {
+			t.Errorf("%s: %v, %+v", name, err, e)
 		}
 	}
 }

@@ -218,16 +218,16 @@ func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 			return report, err
 		}
 		report.Transfer = e.transfer(ctx, src, dst, outlook, o)
-		committed, skipped := report.Transfer.Count(transfer.Committed), report.Transfer.Count(transfer.Skipped)
+		committed := report.Transfer.Count(transfer.Committed)
 		report.Transferred += committed
 		report.Bytes += report.Transfer.Bytes()
 		if committed == 0 {
 			fruitless++
 		}
-		if ctx.Err() != nil || skipped == 0 || !without.remember(report.Transfer) {
+		if ctx.Err() != nil || !needed(report.Transfer) || !without.remember(report.Transfer) {
 			break
 		}
-		e.log().Warn(fmt.Sprintf("%d snapshots were to start from one that failed; they are planned anew without it", skipped))
+		e.log().Warn("What was to start from a snapshot that failed is planned anew without it")
 	}
 	if o.Event != nil {
 		o.Event(transfer.Event{Kind: transfer.Done, Time: time.Now(), Steps: report.Transferred, Bytes: report.Bytes})
@@ -244,6 +244,15 @@ func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 		return report, err
 	}
 	return report, e.remove(ctx, src, dst, report, o)
+}
+
+// needed reports whether something rests on a step that was not carried out:
+// another step, or, as intermediates are there for nothing else, what an archive
+// holds.
+func needed(r *transfer.Report) bool {
+	return slices.ContainsFunc(r.Results, func(x transfer.Result) bool {
+		return x.Outcome == transfer.Skipped || x.Outcome == transfer.Failed && x.Step.Intermediate
+	})
 }
 
 // failures are the snapshots that have failed in a run: those that are wanted,
@@ -369,6 +378,9 @@ func incomplete(ctx context.Context, o *Outlook, r *transfer.Report, planning er
 	}
 	if planning != nil {
 		x.Failures = append(x.Failures, planning)
+	}
+	if r != nil && x.Done == x.Wanted && r.Count(transfer.Committed) < len(r.Results) {
+		x.Done-- // an archive cannot give back what it keeps without its intermediates: one at least
 	}
 	if x.Done == x.Wanted {
 		return planning
