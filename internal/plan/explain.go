@@ -53,7 +53,8 @@ type Considered struct {
 	Steps       int    `json:"steps,omitzero"`
 	Generations uint64 `json:"generations,omitzero"`
 	// Bytes is the length of the stream that was reckoned with; Exact and Guessed
-	// say how well it is known. It is zero for one that was not a candidate.
+	// say how well it is known. It is zero for one that was not a candidate,
+	// and for a full stream of which nothing is known.
 	Bytes   int64 `json:"bytes,omitzero"`
 	Exact   bool  `json:"exact,omitzero"`
 	Guessed bool  `json:"guessed,omitzero"`
@@ -184,7 +185,11 @@ func (d *decision) candidate(n, i int) Considered {
 		c.Chain = d.sol.chains[a.from].streams + 1
 	}
 	size := amount(a.bytes, a.size)
-	if c.Guessed {
+	blind := c.Full && c.Guessed && d.graph.unfounded[n]
+	switch {
+	case blind:
+		c.Bytes, size = 0, "of a length that was not looked up"
+	case c.Guessed:
 		size += " by a guess"
 	}
 	if i == d.sol.choice[n] {
@@ -214,6 +219,9 @@ func (d *decision) candidate(n, i int) Considered {
 			why = "it would cost the same"
 		case d.dst.Archive && extra < dearer/2:
 			why = fmt.Sprintf("its chain would be longer, which costs as much as %s more", words(dearer))
+		case blind:
+			c.More, c.Why = 0, "its length was not looked up"
+			return c
 		default:
 			why = words(dearer) + " more"
 		}

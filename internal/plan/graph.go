@@ -54,11 +54,12 @@ const (
 
 // graph is all that can be done.
 type graph struct {
-	s      *sync
-	nodes  []node
-	number map[snapshot.ID]int
-	arcs   []arc
-	in     [][]int // arcs by target
+	s         *sync
+	nodes     []node
+	number    map[snapshot.ID]int
+	arcs      []arc
+	in        [][]int // arcs by target
+	unfounded []bool  // nodes whose length in full is a number out of the air
 }
 
 // of returns the relative that a node stands for.

@@ -135,6 +135,10 @@ func (g *graph) fulls() []float64 {
 		}
 	}
 	spread()
+	g.unfounded = make([]bool, len(g.nodes))
+	for n := 1; n < len(g.nodes); n++ {
+		g.unfounded[n] = !settled[n]
+	}
 	// Families of which no full stream is known: their oldest has the nominal
 	// length, or that of the longest increment.
 	longest := map[int]float64{}
