@@ -247,12 +247,9 @@ func considered(c plan.Considered) string {
 }
 
 // consideredSize is the length of a stream: with a tilde if it is an estimate, in
-// brackets if it is a guess, and a dash if nobody asked. A guess of a full stream
-// is good for a plan, but no number to show: it may be a thousand times too high.
+// brackets if it is a guess, and a dash if nobody asked.
 func consideredSize(c plan.Considered) string {
 	switch size := (snapshot.Size{Bytes: c.Bytes, Known: true, Exact: c.Exact}); {
-	case c.Guessed && c.Full:
-		return "?"
 	case c.Guessed && c.Bytes > 0:
 		return "(" + sizeText(size) + ")"
 	case c.Bytes == 0:
@@ -265,9 +262,6 @@ func consideredSize(c plan.Considered) string {
 // consideredWhy is the reason without the length that it begins with, since that
 // has a column of its own.
 func consideredWhy(c plan.Considered) string {
-	if c.Guessed && c.Full && c.Verdict == plan.Dearer {
-		return "its length was not looked up: increments are short enough"
-	}
 	if c.Bytes == 0 {
 		return c.Why
 	}

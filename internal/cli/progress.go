@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/transfer"
 )
 
@@ -86,6 +87,10 @@ func (p *progress) event(e transfer.Event) {
 	case transfer.Stalled:
 		line = fmt.Sprintf("%s: nothing has moved for %s: %s", e.Path, spanText(e.Wait), e.Error)
 	case transfer.Committed:
+		if e.Action == plan.Copy {
+			line = fmt.Sprintf("%s: copied in %s", e.Path, tookText(took))
+			break
+		}
 		line = fmt.Sprintf("%s: %s in %s", e.Path, humanSize(e.Bytes), tookText(took))
 		if rate := rateText(carried, took); rate != "" {
 			line += ", " + rate

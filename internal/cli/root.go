@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -118,6 +119,10 @@ func asProgram(env *Env, cmd *cobra.Command) {
 	cmd.SilenceErrors, cmd.SilenceUsage = true, true
 	cmd.CompletionOptions.DisableDefaultCmd = !cmd.HasSubCommands()
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		if e, ok := errors.AsType[*strconv.NumError](err); ok {
+			// Whose parser it was is of no interest.
+			err = errors.New(strings.Replace(err.Error(), e.Error(), "want a whole number", 1))
+		}
 		return &usageError{command: cmd.CommandPath(), err: err}
 	})
 

@@ -88,9 +88,10 @@ func sizeText(s snapshot.Size) string {
 }
 
 // rateText writes the pace of n bytes in d: "117.7 MiB/s"; "" where there is
-// none yet.
+// none: what is shorter than a MiB takes the time of the commit, however long it
+// is.
 func rateText(n int64, d time.Duration) string {
-	if n <= 0 || d < time.Millisecond {
+	if n < 1<<20 || d < time.Millisecond {
 		return ""
 	}
 	return humanSize(float64(n)/d.Seconds()) + "/s"

@@ -60,7 +60,8 @@ func TestRateText(t *testing.T) {
 		want string
 	}{
 		{0, time.Second, ""},
-		{1, 0, ""},
+		{1 << 20, 0, ""},
+		{1<<20 - 1, time.Second, ""},
 		{1 << 20, 2 * time.Second, "512 KiB/s"},
 		{123456789, time.Second, "117.7 MiB/s"},
 	} {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os/signal"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -217,7 +218,7 @@ func explainSync(err error, command string, src *opened, destination, maxFull st
 		return explainFull(e, src, destination, maxFull)
 	}
 	if e, ok := errors.AsType[*job.IncompleteError](err); ok {
-		return explainIncomplete(e)
+		return explainIncomplete(e, destination)
 	}
 	if e, ok := errors.AsType[*job.NoSnapshotsError](err); ok {
 		return &exitError{code: exitFailed, err: err, hint: src.noSnapshots(e.There)}
@@ -235,7 +236,7 @@ func explainSync(err error, command string, src *opened, destination, maxFull st
 	return err
 }
 
-func explainIncomplete(e *job.IncompleteError) error {
+func explainIncomplete(e *job.IncompleteError, destination string) error {
 	x := &exitError{code: exitFailed}
 	var head error = e
 	cut, interrupted := errors.AsType[*interruptedError](e.Interrupted)
@@ -249,6 +250,9 @@ func explainIncomplete(e *job.IncompleteError) error {
 		x.code = exitPartly
 	case e.Done > 0:
 		x.code, x.hint = exitPartly, "What is done stays done; the next run carries on with the rest."
+	}
+	if full := func(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }; !interrupted && slices.ContainsFunc(e.Failures, full) {
+		x.hint = fmt.Sprintf("The destination is full: make room there, and the next run carries on.  'buttersink list -d %s' gives back what interrupted transfers hold, which begin again then.", shellWord(destination))
 	}
 	x.err = errors.Join(append([]error{head}, e.Failures...)...)
 	return x

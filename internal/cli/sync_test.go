@@ -32,6 +32,7 @@ func TestExplainSync(t *testing.T) {
 		{"nothing done", &job.IncompleteError{Wanted: 1, Failures: bad}, exitFailed, ""},
 		{"only conflicts", &job.IncompleteError{Wanted: 2, Done: 1, Conflicts: true, Failures: inTheWay}, exitConflict, "move what is in the way"},
 		{"nothing done, a conflict among it", &job.IncompleteError{Wanted: 2, Failures: append(inTheWay, bad...)}, exitFailed, ""},
+		{"full", &job.IncompleteError{Wanted: 2, Failures: []error{fmt.Errorf("a: writing: %w", syscall.ENOSPC)}}, exitFailed, "'buttersink list -d /b/' gives back"},
 		{"interrupted", &job.IncompleteError{Wanted: 2, Done: 1, Interrupted: &interruptedError{syscall.SIGTERM}, Failures: bad}, exitInterrupted, "carries on"},
 		{"not all removed", &job.RemovalError{Failures: bad}, exitPartly, "Everything was transferred"},
 		{"the same place", &job.SamePlaceError{Place: "x"}, exitUsage, ""},
