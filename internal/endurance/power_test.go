@@ -62,7 +62,7 @@ func TestPowerCutInTheMiddle(t *testing.T) {
 	s.finish()
 	undisturbed := time.Since(began)
 	cuts, reported := 0, 0
-	for seed := range uint64(times(t, 8)) {
+	for seed := range uint64(times(t, 6)) {
 		s.empty()
 		s.dst.Sync()
 		r := s.sync()

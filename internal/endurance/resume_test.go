@@ -61,7 +61,7 @@ func TestResumedKills(t *testing.T) {
 	s.complete()
 
 	kills, carried := 0, 0
-	for want := times(t, 30); kills < want; {
+	for want := times(t, 20); kills < want; {
 		s.empty()
 		for tries := 0; ; tries++ {
 			life := undisturbed/20 + rand.N(undisturbed/5+undisturbed*time.Duration(tries)/50)

@@ -19,7 +19,7 @@ func TestSignals(t *testing.T) {
 	s.finish()
 	undisturbed := time.Since(began)
 	caught := 0
-	for i := range times(t, 12) {
+	for i := range times(t, 9) {
 		s.empty()
 		r := s.sync()
 		r.await(`"event":"plan"`, 1) // before it has set itself up, a signal just ends it
