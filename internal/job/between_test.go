@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"syscall"
 	"testing"
@@ -76,6 +77,30 @@ func TestIntermediateFails(t *testing.T) {
 		if diff := cmp.Diff([]string{"old", "x/n", "y/n"}, held(t, dst)); diff != "" {
 			t.Error(diff)
 		}
+	}
+}
+
+// TestIntermediatesFail: however many intermediates fail, what is wanted is sent
+// without them.
+func TestIntermediatesFail(t *testing.T) {
+	src, dst := &keeper{Memory: storetest.NewMemory("src"), kept: map[snapshot.Edge]int64{}}, storetest.NewMemory("dst")
+	src.SetBulk(48 << 10)
+	x, y := src.Add("f", 6, "x/n").ID, src.Add("f", 7, "y/n").ID
+	src.kept[snapshot.Edge{To: y, From: x}], src.kept[snapshot.Edge{To: x, From: y}] = 1<<30, 1<<30
+	f := storetest.NewFault(src)
+	for g := range uint64(4) {
+		h := src.Add("f", g+1, fmt.Sprint("h", g)).ID
+		src.kept[snapshot.Edge{To: x, From: h}], src.kept[snapshot.Edge{To: y, From: h}] = 10, 10
+		f.On(storetest.Open).For(h).Always().Return(errors.New("input/output error"))
+	}
+	failed := 0
+	_, err := (&Engine{}).Sync(t.Context(), f, dst, SyncOptions{Selection: Selection{Name: "n"}, Event: func(e transfer.Event) {
+		if e.Kind == transfer.Failed {
+			failed++
+		}
+	}})
+	if diff := cmp.Diff([]string{"x/n", "y/n"}, held(t, dst)); err != nil || diff != "" || failed < 3 {
+		t.Errorf("%d steps failed: %v\n%s", failed, err, diff)
 	}
 }
 

@@ -221,7 +221,10 @@ func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 		committed := report.Transfer.Count(transfer.Committed)
 		report.Transferred += committed
 		report.Bytes += report.Transfer.Bytes()
-		if committed == 0 {
+		// Intermediates are few, and what is wanted can do without them.
+		if committed == 0 && slices.ContainsFunc(report.Transfer.Results, func(x transfer.Result) bool {
+			return x.Outcome == transfer.Failed && !x.Step.Intermediate
+		}) {
 			fruitless++
 		}
 		if ctx.Err() != nil || !needed(report.Transfer) || !without.remember(report.Transfer) {
