@@ -56,9 +56,9 @@ type Request struct {
 type Source interface {
 	// Open starts the stream of an edge between two snapshots of the store.
 	// Both, and the clone sources, have to be in its last List, or have been
-	// committed to the same Store since; ErrNotFound says which is not. Reading to the end includes
-	// the END command; closing earlier stops the sender, and so does the end of
-	// ctx. The same request gives the same stream again, as a rule.
+	// committed to the same Store since; ErrNotFound says which is not. Reading to
+	// the end includes the END command; closing earlier stops the sender, and so
+	// does the end of ctx. The same request gives the same stream again, as a rule.
 	Open(ctx context.Context, r Request) (io.ReadCloser, error)
 }
 
@@ -161,7 +161,8 @@ type Remover interface {
 // Measurer is a source that can tell how long a stream will be.
 type Measurer interface {
 	// Estimate answers from metadata, in a fraction of the time that the
-	// stream takes; the size is approximate.
+	// stream takes; the size is approximate. It gives up when ctx ends, however
+	// much there is to look at.
 	Estimate(ctx context.Context, r Request) (snapshot.Size, error)
 	// Measure answers exactly where it can, and says so in the size, at the
 	// cost of a stream without its data.
