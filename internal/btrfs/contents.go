@@ -99,6 +99,24 @@ func (c *Contents) Unchanged() error {
 	return nil
 }
 
+// Bound returns a number that is above all inode numbers of the subvolume, and
+// below four times the highest of them or [RootInode].
+func (c *Contents) Bound() (uint64, error) {
+	buffer := make([]byte, searchArgsSize+searchBuffer)
+	for bound := 2 * RootInode; bound < LastInode/2; bound *= 2 {
+		rest := wholeSubvolume(0)
+		rest.first.object = bound
+		count, err := searchFor(c.root, rest, rest.first, 1, buffer)
+		if err != nil {
+			return 0, searching(c.Name(), err)
+		}
+		if count == 0 {
+			return bound, nil
+		}
+	}
+	return LastInode, nil
+}
+
 // The first and last inode number that anything in a subvolume can have. The
 // first is that of its root directory.
 const (
@@ -142,8 +160,13 @@ func (c *Contents) Search(size int) *Search {
 	return &Search{of: c, buffer: make([]byte, searchArgsSize+max(size, searchBuffer))}
 }
 
-// All gives the items of all inodes in the order of the tree. An error ends it.
-func (s *Search) All() iter.Seq2[Item, error] { return s.items(wholeSubvolume(0)) }
+// Inodes gives the items of all inodes from number first to number last, in the
+// order of the tree. An error ends it.
+func (s *Search) Inodes(first, last uint64) iter.Seq2[Item, error] {
+	part := wholeSubvolume(0)
+	part.first.object, part.last.object = max(first, RootInode), min(last, LastInode)
+	return s.items(part)
+}
 
 // Inode gives the items of one inode from kind first to kind last.
 func (s *Search) Inode(ino uint64, first, last ItemKind) iter.Seq2[Item, error] {

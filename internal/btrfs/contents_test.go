@@ -194,7 +194,7 @@ func TestContentsItems(t *testing.T) {
 	var all, single []at
 	inodes := 0
 	search := c.Search(0)
-	for it, err := range c.Search(1 << 20).All() {
+	for it, err := range c.Search(1<<20).Inodes(0, LastInode) {
 		must(t, err)
 		if it.Kind <= XattrItem {
 			all = append(all, at{it.Inode, it.Kind, it.Offset})
@@ -209,6 +209,24 @@ func TestContentsItems(t *testing.T) {
 	}
 	if inodes != 2001 || !cmp.Equal(all, single, cmp.AllowUnexported(at{})) {
 		t.Errorf("%d inodes, %d items together, %d one by one", inodes, len(all), len(single))
+	}
+	bound, err := c.Bound()
+	must(t, err)
+	last := all[len(all)-1].ino
+	if bound <= last || bound >= 4*last {
+		t.Errorf("the bound is %d, the last inode has number %d", bound, last)
+	}
+	var parts []at
+	for first := uint64(0); first < bound; first += 300 {
+		for it, err := range search.Inodes(first, first+299) {
+			must(t, err)
+			if it.Kind <= XattrItem {
+				parts = append(parts, at{it.Inode, it.Kind, it.Offset})
+			}
+		}
+	}
+	if !cmp.Equal(all, parts, cmp.AllowUnexported(at{})) {
+		t.Errorf("%d items together, %d in parts", len(all), len(parts))
 	}
 	if !slices.IsSortedFunc(all, func(a, b at) int { return int(a.ino) - int(b.ino) }) {
 		t.Error("the items are not in order")

@@ -146,6 +146,11 @@ func searchIn(f *os.File, s span, buffer []byte) iter.Seq2[item, error] {
 // searchOnce fills buffer with what is found of s from first on, and returns
 // how many items that are.
 func searchOnce(f *os.File, s span, first key, buffer []byte) (uint32, error) {
+	return searchFor(f, s, first, math.MaxUint32, buffer)
+}
+
+// searchFor is searchOnce for so many items at most.
+func searchFor(f *os.File, s span, first key, most uint32, buffer []byte) (uint32, error) {
 	// The buffer comes from the heap and is larger than a page: it is aligned
 	// for the struct.
 	args := (*searchArgs)(unsafe.Pointer(unsafe.SliceData(buffer)))
@@ -156,7 +161,7 @@ func searchOnce(f *os.File, s span, first key, buffer []byte) (uint32, error) {
 			minType: uint32(first.kind), maxType: uint32(s.last.kind),
 			minOffset: first.offset, maxOffset: s.last.offset,
 			minTransid: s.since, maxTransid: math.MaxUint64,
-			items: math.MaxUint32,
+			items: most,
 		},
 		size: uint64(len(buffer) - searchArgsSize),
 	}

@@ -42,8 +42,12 @@ type tree struct {
 	name   string
 	info   btrfs.Subvolume
 	sector uint64
-	// all gives all items, and single those of one inode, also meanwhile.
-	all    func() iter.Seq2[btrfs.Item, error]
+	// bound is above all inode numbers.
+	bound func() (uint64, error)
+	// search returns a way to search for all items from one inode to another, which
+	// is for one goroutine and holds a buffer of the given size.
+	search func(size int) func(first, last uint64) iter.Seq2[btrfs.Item, error]
+	// single gives items of one inode, also while something else is searched for.
 	single func(ino uint64, first, last btrfs.ItemKind) iter.Seq2[btrfs.Item, error]
 }
 
@@ -53,7 +57,8 @@ const searchSize = 512 << 10
 func treeOf(c *btrfs.Contents) tree {
 	return tree{
 		name: c.Name(), info: c.Info(), sector: c.SectorSize(),
-		all: c.Search(searchSize).All, single: c.Search(0).Inode,
+		bound: c.Bound, single: c.Search(0).Inode,
+		search: func(size int) func(first, last uint64) iter.Seq2[btrfs.Item, error] { return c.Search(size).Inodes },
 	}
 }
 
@@ -108,47 +113,6 @@ func (c *composer) begin() error {
 	c.batch.size = len(c.batch.script)
 	c.command = stream.Command{Kind: stream.Subvol, Path: []byte(name), UUID: c.uuid, Transid: c.transid}
 	return c.put(&c.command)
-}
-
-// survey goes through the tree for the first time: for the directories, and for
-// extents that occur more than once.
-func (c *composer) survey() error {
-	var at btrfs.Inode
-	ino, items := uint64(0), 0
-	for it, err := range c.tree.all() {
-		if err != nil {
-			return err
-		}
-		if items++; items%4096 == 0 && c.ctx.Err() != nil {
-			return context.Cause(c.ctx)
-		}
-		switch {
-		case it.Kind == btrfs.InodeItem:
-			ino = it.Inode
-			if at, err = btrfs.ParseInode(it.Data); err == nil && ino == btrfs.RootInode && at.Mode&typeMask == typeDir {
-				err = c.dirs.add(ino, ino, nil)
-			}
-		case it.Inode != ino || at.Links == 0:
-		case it.Kind == btrfs.InodeRef && at.Mode&typeMask == typeDir && ino != btrfs.RootInode:
-			var name []byte
-			if name, _, err = btrfs.CutRef(it.Data); err == nil {
-				if !usable(name) {
-					err = fmt.Errorf("%q is no name", name)
-				} else {
-					err = c.dirs.add(ino, it.Offset, name)
-				}
-			}
-		case it.Kind == btrfs.ExtentData && at.Mode&typeMask == typeFile:
-			var x btrfs.Extent
-			if x, err = btrfs.ParseExtent(it.Data); err == nil && x.Kind == btrfs.ExtentRegular && x.Start != 0 {
-				c.shared.count(x.Start)
-			}
-		}
-		if err != nil {
-			return fmt.Errorf("inode %d: %w", it.Inode, err)
-		}
-	}
-	return c.dirs.link()
 }
 
 // makeDir puts in the command that makes a directory.

@@ -36,6 +36,18 @@ func (d *dirs) add(ino, parent uint64, name []byte) error {
 	return nil
 }
 
+// append takes up the directories of another part of the tree, whose inode
+// numbers are all larger.
+func (d *dirs) append(more *dirs) {
+	before := uint64(len(d.names))
+	d.inos = append(d.inos, more.inos...)
+	d.parents = append(d.parents, more.parents...)
+	d.names = append(d.names, more.names...)
+	for _, end := range more.ends {
+		d.ends = append(d.ends, before+end)
+	}
+}
+
 // find returns the place of a directory by its inode number.
 func (d *dirs) find(ino uint64) (int, bool) {
 	if d.last < len(d.inos) && d.inos[d.last] == ino {

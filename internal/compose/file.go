@@ -63,7 +63,7 @@ func (c *composer) files() error {
 	c.file.begin(0, c.file.path[:0])
 	skip := true // this inode
 	items := 0
-	for it, err := range c.tree.all() {
+	for it, err := range c.tree.search(searchSize)(btrfs.RootInode, btrfs.LastInode) {
 		if err != nil {
 			return err
 		}

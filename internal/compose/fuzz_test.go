@@ -45,7 +45,12 @@ func crafted(data []byte) tree {
 	}
 	return tree{
 		name: "crafted", info: btrfs.Subvolume{UUID: btrfs.UUID{1}, Ctransid: 7}, sector: 4096,
-		all: func() iter.Seq2[btrfs.Item, error] { return some(func(btrfs.Item) bool { return true }) },
+		bound: func() (uint64, error) { return 512, nil },
+		search: func(int) func(first, last uint64) iter.Seq2[btrfs.Item, error] {
+			return func(first, last uint64) iter.Seq2[btrfs.Item, error] {
+				return some(func(it btrfs.Item) bool { return first <= it.Inode && it.Inode <= last })
+			}
+		},
 		single: func(ino uint64, first, last btrfs.ItemKind) iter.Seq2[btrfs.Item, error] {
 			return some(func(it btrfs.Item) bool { return it.Inode == ino && it.Kind >= first && it.Kind <= last })
 		},

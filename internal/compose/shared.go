@@ -1,6 +1,7 @@
 package compose
 
 import (
+	"math/bits"
 	"slices"
 
 	"github.com/buttersink/buttersink/internal/btrfs"
@@ -13,12 +14,13 @@ import (
 // only those are kept whose place was hit more than once.
 type shared struct {
 	counts []uint64 // two bits each: 0, 1, more
+	bits   int      // there are two to the power of that many
 	extent map[uint64]*sent
 	parts  int // in all of extent
 }
 
 const (
-	countBits = 25 // 8 MiB
+	minCountBits, maxCountBits = 16, 25 // 16 KiB to 8 MiB
 	// maxParts bounds what is kept; one takes up to 120 bytes.
 	maxParts = 256 << 10
 )
@@ -38,16 +40,20 @@ type part struct {
 	offset     uint64 // in the file, of begin
 }
 
+// expect makes room for counting the extents of about so many files, which must
+// be done first.
+func (s *shared) expect(files uint64) {
+	s.bits = min(max(bits.Len64(files)+4, minCountBits), maxCountBits)
+	s.counts = make([]uint64, 1<<s.bits/32)
+}
+
 func (s *shared) place(start uint64) (word, shift uint64) {
-	h := (start >> 12) * 0x9e3779b97f4a7c15 >> (64 - countBits)
+	h := (start >> 12) * 0x9e3779b97f4a7c15 >> (64 - s.bits)
 	return h / 32, h % 32 * 2
 }
 
 // count takes note of an extent, by its address.
 func (s *shared) count(start uint64) {
-	if s.counts == nil {
-		s.counts = make([]uint64, 1<<countBits/32)
-	}
 	word, shift := s.place(start)
 	if s.counts[word]>>shift&3 < 2 {
 		s.counts[word] += 1 << shift
@@ -56,9 +62,6 @@ func (s *shared) count(start uint64) {
 
 // repeated reports whether an extent may have been counted more than once.
 func (s *shared) repeated(start uint64) bool {
-	if s.counts == nil {
-		return false
-	}
 	word, shift := s.place(start)
 	return s.counts[word]>>shift&3 > 1
 }
