@@ -63,6 +63,7 @@ func (p *progress) event(e transfer.Event) {
 		if e.Kind != transfer.Progress || !p.quiet {
 			p.emit(e)
 		}
+		p.note(e)
 		return
 	}
 	now := p.env.Now()
@@ -108,6 +109,19 @@ func (p *progress) event(e transfer.Event) {
 	}
 	if line != "" && !p.quiet {
 		p.env.Log.Info(line)
+	}
+}
+
+// note writes to the log file what became of a step, where it is told to a
+// program and not to people.
+func (p *progress) note(e transfer.Event) {
+	switch e.Kind {
+	case transfer.Resumed, transfer.Retry, transfer.Committed, transfer.Failed, transfer.Skipped, transfer.Warning:
+		about := []any{"snapshot", e.Path, "bytes", e.Bytes}
+		if e.Error != "" {
+			about = append(about, "because", e.Error)
+		}
+		p.env.Log.Debug(string(e.Kind), about...)
 	}
 }
 
