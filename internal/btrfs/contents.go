@@ -83,7 +83,8 @@ func (c *Contents) Info() Subvolume { return c.info }
 func (c *Contents) SectorSize() uint64 { return c.sector }
 
 // Unchanged returns nil if the subvolume has been there, and read-only, ever
-// since it was opened.
+// since it was opened. The error matches [ErrBusy] where it may be so the next
+// time: deduplication changes a subvolume, though not what it holds.
 func (c *Contents) Unchanged() error {
 	now, err := Info(c.root)
 	switch {
@@ -94,7 +95,7 @@ func (c *Contents) Unchanged() error {
 	case !now.ReadOnly:
 		return fmt.Errorf("reading %s: it has been made writable meanwhile: %w", c.Name(), unix.EPERM)
 	case now.Ctransid != c.info.Ctransid:
-		return fmt.Errorf("reading %s: it has changed meanwhile: %w", c.Name(), unix.EPERM)
+		return fmt.Errorf("reading %s: it has changed meanwhile: %w", c.Name(), ErrBusy)
 	}
 	return nil
 }

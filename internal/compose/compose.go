@@ -54,9 +54,11 @@ package compose
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
+	"syscall"
 
 	"github.com/buttersink/buttersink/internal/btrfs"
 )
@@ -85,9 +87,9 @@ func (o Options) checked() (Options, error) {
 	}
 	switch {
 	case o.Protocol > 2:
-		return o, fmt.Errorf("protocol %d is not known", o.Protocol)
+		return o, fmt.Errorf("protocol %d is not known: %w", o.Protocol, syscall.EPROTO)
 	case o.Compressed && o.Protocol < 2:
-		return o, fmt.Errorf("compressed data needs protocol 2")
+		return o, fmt.Errorf("compressed data needs protocol 2: %w", syscall.EINVAL)
 	}
 	return o, nil
 }
@@ -146,4 +148,12 @@ func Measure(ctx context.Context, subvol *os.File, o Options) (int64, error) {
 		return 0, fmt.Errorf("%s: %w", op, err)
 	}
 	return length, nil
+}
+
+// orBusy returns err, or that the tree has changed meanwhile if that may be why.
+func orBusy(tree *btrfs.Contents, err error) error {
+	if changed := tree.Unchanged(); errors.Is(changed, btrfs.ErrBusy) {
+		return fmt.Errorf("%w: %w", changed, err)
+	}
+	return err
 }

@@ -147,7 +147,7 @@ func (s *sending) next() error {
 	case s.ctx.Err() != nil:
 		return context.Cause(s.ctx)
 	case b.err != nil:
-		return b.err
+		return orBusy(s.tree, b.err)
 	case b.last:
 		// All data have been read: this is the time to look whether they were
 		// those of one snapshot.
