@@ -15,6 +15,12 @@ import (
 // they otherwise spend their time waiting for.
 const parallel = 8
 
+// hopeless is after how many plans in a row of which nothing succeeded no other
+// is made. Several old snapshots that cannot be read must not keep the newest from
+// being sent, every night; a destination that takes nothing need not refuse
+// everything one by one.
+const hopeless = 8
+
 // FullError says that full streams would be longer than is allowed.
 type FullError struct {
 	Limit int64 // bytes

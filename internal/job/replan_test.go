@@ -100,15 +100,15 @@ func TestNoHope(t *testing.T) {
 	for _, tt := range []struct {
 		err   error
 		tries int
-	}{{fmt.Errorf("writing: %w", syscall.ENOSPC), 1}, {errors.New("something"), 2}} {
+	}{{fmt.Errorf("writing: %w", syscall.ENOSPC), 1}, {errors.New("something"), hopeless}} {
 		src, dst := storetest.NewMemory("src"), storetest.NewMemory("dst")
-		for i := range 8 {
+		for i := range 2 * hopeless {
 			src.Add("f", uint64(i+1), fmt.Sprint(i))
 		}
 		f := storetest.NewFault(dst)
 		f.On(storetest.Create).Always().Return(tt.err)
 		_, err := (&Engine{}).Sync(t.Context(), src, f, SyncOptions{})
-		if e, ok := errors.AsType[*IncompleteError](err); !ok || e.Wanted != 8 || e.Done != 0 {
+		if e, ok := errors.AsType[*IncompleteError](err); !ok || e.Wanted != 2*hopeless || e.Done != 0 {
 			t.Errorf("%v: %v", tt.err, err)
 		}
 		if n := f.Calls(storetest.Create); n != tt.tries {

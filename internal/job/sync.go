@@ -201,7 +201,7 @@ func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 	report := &SyncReport{}
 	without := failures{wanted: map[snapshot.ID]plan.Problem{}, between: map[snapshot.ID]error{}}
 	var planning error
-	for fruitless := 0; fruitless < 2; {
+	for fruitless := 0; fruitless < hopeless; {
 		outlook, err := e.outlook(ctx, src, dst, o, without)
 		if err != nil && report.Outlook == nil {
 			return nil, err
