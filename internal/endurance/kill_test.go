@@ -27,7 +27,7 @@ func TestKills(t *testing.T) {
 	s.complete()
 
 	kills, rounds := 0, 0
-	for want := times(t, 200); kills < want; rounds++ {
+	for want := times(t, 180); kills < want; rounds++ {
 		s.empty()
 		for tries := 0; ; tries++ {
 			// At first most die young, and later ever fewer, so that it ends.
