@@ -82,7 +82,7 @@ func inodeOf(t *testing.T, c *Contents, path string) (ino, generation uint64) {
 		must(t, err)
 		inode, err := ParseInode(it.Data)
 		must(t, err)
-		if inode.Size != uint64(st.Size) || inode.Mode != st.Mode || uint64(inode.Links) != st.Nlink ||
+		if inode.Size != uint64(st.Size) || inode.Mode != st.Mode || uint64(inode.Links) != uint64(st.Nlink) ||
 			inode.UID != st.Uid || inode.Mtime != (Timespec{st.Mtim.Sec, uint32(st.Mtim.Nsec)}) {
 			t.Errorf("%s: %+v, but stat says %+v", path, inode, st)
 		}
