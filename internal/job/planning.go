@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/buttersink/buttersink/internal/plan"
@@ -172,10 +173,26 @@ func (e *Engine) plan(ctx context.Context, src, dst store.Store, holds, has *sna
 		if measuring {
 			z.note(ctx, src, holds)
 		}
+		if measuring {
+			reworded(p, plan.Sync(holds, has, wish, z.of))
+		}
 		if again++; !surprised || again > replans {
 			return p, nil
 		}
 	}
+}
+
+// reworded gives the steps of a plan the reasons of another one, made after they
+// were measured, if it is the same otherwise: reasons name sizes.
+func reworded(p, measured *plan.Plan) {
+	same := slices.EqualFunc(p.Steps, measured.Steps, func(a, b plan.Step) bool { return a.Edge == b.Edge && a.Action == b.Action })
+	if !same {
+		return
+	}
+	for i := range p.Steps {
+		p.Steps[i].Reason = measured.Steps[i].Reason
+	}
+	p.Cost, p.Bound, p.Guessed = measured.Cost, measured.Bound, measured.Guessed
 }
 
 // proveAll looks at what a plan rests on, and reports whether any of it turned
