@@ -101,12 +101,12 @@ func (d *FileData) ReadAt(pieces [][]byte, off int64, direct bool) error {
 	if total == 0 {
 		return nil
 	}
-	cached, known := d.cachedPages(off, total)
-	drop := known && cached < (uint64(total)+pageSize-1)/pageSize
+	cached := d.cachedPages(off, total)
+	drop := cached < (uint64(total)+pageSize-1)/pageSize
 	if direct && drop && off%int64(d.of.sector) == 0 && !d.of.noDirect.Load() {
 		err := d.readDirect(pieces, off, total)
 		if !errors.Is(err, errNoDirect) {
-			if now, _ := d.cachedPages(off, total); now > cached {
+			if d.cachedPages(off, total) > cached {
 				// The kernel falls back to the page cache for reasons of its own, and
 				// then reads ahead as well.
 				_ = unix.Fadvise(d.fd, off, 0, unix.FADV_DONTNEED)
@@ -138,15 +138,15 @@ func (d *FileData) ReadAt(pieces [][]byte, off int64, direct bool) error {
 // (BTRFS_MAX_UNCOMPRESSED).
 const largestCompressed = 128 << 10
 
-// cachedPages returns how many pages of a range are in the page cache, and false
-// if the kernel does not tell.
-func (d *FileData) cachedPages(off int64, length int) (uint64, bool) {
-	// cachestat(2), Linux 6.5.
+// cachedPages returns how many pages of a range are in the page cache. Before
+// Linux 6.5 (cachestat(2)) it says none: those who use the subvolume that a
+// snapshot was made of have pages of their own.
+func (d *FileData) cachedPages(off int64, length int) uint64 {
 	d.span = unix.CachestatRange{Off: uint64(off), Len: uint64(length)}
 	if unix.Cachestat(uint(d.fd), &d.span, &d.stat, 0) != nil {
-		return 0, false
+		return 0
 	}
-	return d.stat.Cache, true
+	return d.stat.Cache
 }
 
 func (d *FileData) setPieces(pieces [][]byte) {

@@ -42,14 +42,15 @@
 // # Memory
 //
 // Bounded but for the directories. Each takes 24 bytes and its name, in arrays
-// that can be twice as large as what is in them: some 80 bytes, so that a million
-// directories take 80 MB. Beyond that there are 8 MiB to recognise repeated
-// extents, at most 256 Ki of which are kept in mind (30 MB; only what is repeated
-// counts, and beyond that it is sent again), 1 MiB of tree items, and for each
-// worker up to three pieces of the stream of some 700 KiB.
+// that are copied as they grow: some 100 bytes at the worst, so that a million
+// directories take 100 MB. Beyond that there are up to 8 MiB to recognise
+// repeated extents, of which 256 Ki at most are kept in mind (30 MB; only what is
+// repeated counts, and what is beyond is sent again), 1 MiB of tree items, and
+// for each worker up to three pieces of the stream of some 700 KiB and a buffer of
+// 512 KiB.
 //
-// The page cache does not fill up: what was not in it before leaves it again when
-// it has been read.
+// The page cache does not fill up: data are read past it where it does not have
+// them, or leave it again.
 package compose
 
 import (
@@ -113,7 +114,7 @@ func Send(ctx context.Context, subvol *os.File, o Options) (io.ReadCloser, error
 	}
 	tree, err := btrfs.OpenContents(subvol)
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", op, err)
+		return nil, err
 	}
 	return start(ctx, op, tree, o), nil
 }
@@ -132,7 +133,7 @@ func Measure(ctx context.Context, subvol *os.File, o Options) (int64, error) {
 	}
 	tree, err := btrfs.OpenContents(subvol)
 	if err != nil {
-		return 0, fmt.Errorf("%s: %w", op, err)
+		return 0, err
 	}
 	defer tree.Close()
 	length := int64(0)

@@ -142,6 +142,8 @@ func TestRandomTrees(t *testing.T) {
 					same(t, form.name+" "+name+" by btrfs receive", snapshot, copies.MustReceive(dir, name, in))
 				}
 			}
+			increment := origin.Send(two, "-p", one)
+			same(t, "increment", two, received(t, copies, "increment", "two", increment))
 		})
 	}
 }

@@ -82,8 +82,11 @@ func (c *composer) inline(x *btrfs.Extent, size uint64) error {
 func (c *composer) regular(x *btrfs.Extent, offset, length uint64) error {
 	f := &c.file
 	sector := c.tree.sector
+	if (x.Offset|offset)%sector != 0 {
+		return c.data(x, offset, length)
+	}
 	e := c.shared.of(x)
-	if e == nil || (x.Offset|offset)%sector != 0 {
+	if e == nil {
 		return c.data(x, offset, length)
 	}
 	for length > 0 {
