@@ -150,46 +150,49 @@ func TestClonesOfCompressed(t *testing.T) {
 // TestSizes: files end where they end, whatever their extents do.
 func TestSizes(t *testing.T) {
 	for _, mount := range []string{"noatime", "compress-force=zstd", "compress-force=lzo", "compress-force=zlib"} {
-		src := btrfstest.New(t, btrfstest.MountOptions(mount))
-		live := src.Subvolume("live")
-		n := 0
-		file := func(data []byte, do func(f *os.File) error) {
-			n++
-			path := fmt.Sprintf("%s/%02d", live, n)
-			write(t, path, data)
-			src.Sync()
-			f, err := os.OpenFile(path, os.O_RDWR, 0)
-			must(t, err)
-			defer f.Close()
-			must(t, do(f))
-			src.Sync()
-		}
-		grow := func(mode uint32, offset, length int64) func(f *os.File) error {
-			return func(f *os.File) error { return unix.Fallocate(int(f.Fd()), mode, offset, length) }
-		}
-		text := []byte(strings.Repeat("text to compress ", 20_000))
-		file(text[:1360], grow(0, 0, 1614)) // beyond an inline extent, in its sector
-		file(text[:1360], grow(0, 0, 100_000))
-		file(text[:1360], grow(unix.FALLOC_FL_KEEP_SIZE, 0, 100_000))
-		file(text[:1360], func(f *os.File) error { return f.Truncate(1700) })
-		file(text[:1360], func(f *os.File) error { return f.Truncate(5000) })
-		file(text[:1360], func(f *os.File) error { return f.Truncate(700) })
-		file(text[:1360], func(f *os.File) error { _, err := f.WriteAt(text[:100], 4096); return err })
-		file(text[:1360], func(f *os.File) error { _, err := f.WriteAt(text[:10_000], 1<<20); return err })
-		file(text[:200_001], func(f *os.File) error { return f.Truncate(150_000) })
-		file(text[:200_001], func(f *os.File) error { return f.Truncate(250_000) })
-		file(text[:200_001], grow(unix.FALLOC_FL_KEEP_SIZE, 0, 1<<20))
-		file(text[:200_001], grow(0, 0, 1<<20))
-		file(text[:200_001], grow(unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 190_000, 100_000))
-		file(text[:200_001], grow(unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 1<<20))
-		file(nil, func(f *os.File) error { return f.Truncate(20 << 20) })
-		file(nil, func(f *os.File) error { return f.Truncate(1) })
-		file(nil, grow(0, 0, 123_456))
-		file(nil, func(f *os.File) error { return nil })
-		file(nil, func(f *os.File) error { _, err := f.WriteAt(noise(4096), 10<<20); return err })
-		file(noise(100), func(f *os.File) error { return f.Truncate(99) })
-		file(noise(5<<20+17), func(f *os.File) error { return nil })
-		arrives(t, src.Snapshot("live", "snapshot", true))
+		t.Run(mount, func(t *testing.T) {
+			t.Parallel()
+			src := btrfstest.New(t, btrfstest.MountOptions(mount))
+			live := src.Subvolume("live")
+			n := 0
+			file := func(data []byte, do func(f *os.File) error) {
+				n++
+				path := fmt.Sprintf("%s/%02d", live, n)
+				write(t, path, data)
+				src.Sync()
+				f, err := os.OpenFile(path, os.O_RDWR, 0)
+				must(t, err)
+				defer f.Close()
+				must(t, do(f))
+				src.Sync()
+			}
+			grow := func(mode uint32, offset, length int64) func(f *os.File) error {
+				return func(f *os.File) error { return unix.Fallocate(int(f.Fd()), mode, offset, length) }
+			}
+			text := []byte(strings.Repeat("text to compress ", 20_000))
+			file(text[:1360], grow(0, 0, 1614)) // beyond an inline extent, in its sector
+			file(text[:1360], grow(0, 0, 100_000))
+			file(text[:1360], grow(unix.FALLOC_FL_KEEP_SIZE, 0, 100_000))
+			file(text[:1360], func(f *os.File) error { return f.Truncate(1700) })
+			file(text[:1360], func(f *os.File) error { return f.Truncate(5000) })
+			file(text[:1360], func(f *os.File) error { return f.Truncate(700) })
+			file(text[:1360], func(f *os.File) error { _, err := f.WriteAt(text[:100], 4096); return err })
+			file(text[:1360], func(f *os.File) error { _, err := f.WriteAt(text[:10_000], 1<<20); return err })
+			file(text[:200_001], func(f *os.File) error { return f.Truncate(150_000) })
+			file(text[:200_001], func(f *os.File) error { return f.Truncate(250_000) })
+			file(text[:200_001], grow(unix.FALLOC_FL_KEEP_SIZE, 0, 1<<20))
+			file(text[:200_001], grow(0, 0, 1<<20))
+			file(text[:200_001], grow(unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 190_000, 100_000))
+			file(text[:200_001], grow(unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 1<<20))
+			file(nil, func(f *os.File) error { return f.Truncate(20 << 20) })
+			file(nil, func(f *os.File) error { return f.Truncate(1) })
+			file(nil, grow(0, 0, 123_456))
+			file(nil, func(f *os.File) error { return nil })
+			file(nil, func(f *os.File) error { _, err := f.WriteAt(noise(4096), 10<<20); return err })
+			file(noise(100), func(f *os.File) error { return f.Truncate(99) })
+			file(noise(5<<20+17), func(f *os.File) error { return nil })
+			arrives(t, src.Snapshot("live", "snapshot", true))
+		})
 	}
 }
 
