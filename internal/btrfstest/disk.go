@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -23,9 +24,11 @@ import (
 // already it need not ask for again. The zero state is a healthy disk that
 // stores every write at once.
 type Disk struct {
-	t       testing.TB
-	path    string // the file that a loop device is put over
-	cmd     *exec.Cmd
+	t    testing.TB
+	path string // the file that a loop device is put over
+	cmd  *exec.Cmd
+
+	asking  sync.Mutex // held from a command to its answer
 	stdin   io.WriteCloser
 	answers *bufio.Reader
 }
@@ -157,6 +160,8 @@ func (d *Disk) ask(command string, args ...int64) (string, error) {
 	for _, n := range args {
 		command += " " + strconv.FormatInt(n, 10)
 	}
+	d.asking.Lock()
+	defer d.asking.Unlock()
 	if _, err := io.WriteString(d.stdin, command+"\n"); err != nil {
 		return "", err
 	}
