@@ -32,8 +32,9 @@
 // # Invariants
 //
 // The stream is the same, byte for byte, whenever it is made and whatever the
-// number of workers, as long as nobody deduplicates the subvolume or moves its
-// extents; then it is another one of the same tree.
+// number of workers, until somebody deduplicates the subvolume; after that it is
+// another one of the same tree, and one that is under way ends in
+// [btrfs.ErrBusy].
 //
 // Reading ends in io.EOF only if everything has been read and the subvolume has
 // been there, unchanged and read-only, up to the end. No error is swallowed: what

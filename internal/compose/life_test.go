@@ -92,13 +92,15 @@ func TestCloseMeanwhile(t *testing.T) {
 		_, err := io.Copy(io.Discard, in)
 		read <- err
 	}()
-	time.AfterFunc(300*time.Millisecond, bench.Disks[0].Heal) // Close waits for the disk
 	time.Sleep(100 * time.Millisecond)
-	if err := in.Close(); err != nil {
-		t.Error(err)
-	}
+	closed := make(chan error, 1)
+	go func() { closed <- in.Close() }()
 	if err := <-read; !errors.Is(err, os.ErrClosed) {
 		t.Errorf("reading: %v", err)
+	}
+	bench.Disks[0].Heal() // Close waits for the disk
+	if err := <-closed; err != nil {
+		t.Error(err)
 	}
 }
 
