@@ -28,18 +28,8 @@ type Contents struct {
 // CAP_DAC_READ_SEARCH, and matches EPERM if subvol is not read-only.
 func OpenContents(subvol *os.File) (_ *Contents, err error) {
 	op := "reading " + subvol.Name()
-	if ok, err := IsSubvolume(subvol); err != nil {
-		return nil, fmt.Errorf("%s: %w", op, err)
-	} else if !ok {
-		return nil, fmt.Errorf("%s: not a subvolume: %w", op, unix.EINVAL)
-	}
-	if !capSysAdmin.held() {
-		return nil, refused(op, capSysAdmin, unix.EPERM)
-	}
-	if ro, err := ReadOnly(subvol); err != nil {
-		return nil, fmt.Errorf("%s: %w", op, err)
-	} else if !ro {
-		return nil, fmt.Errorf("%s: it is not read-only: %w", op, unix.EPERM)
+	if err := sendable(op, subvol); err != nil {
+		return nil, err
 	}
 	c := &Contents{}
 	if c.info, err = Info(subvol); err != nil {

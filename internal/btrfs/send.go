@@ -80,18 +80,8 @@ func Send(ctx context.Context, subvol *os.File, o SendOptions) (io.ReadCloser, e
 	if o.Compressed && o.Protocol < 2 {
 		return nil, fmt.Errorf("%s: compressed data needs protocol 2: %w", op, unix.EINVAL)
 	}
-	if ok, err := IsSubvolume(subvol); err != nil {
-		return nil, fmt.Errorf("%s: %w", op, err)
-	} else if !ok {
-		return nil, fmt.Errorf("%s: not a subvolume: %w", op, unix.EINVAL)
-	}
-	if !capSysAdmin.held() {
-		return nil, refused(op, capSysAdmin, unix.EPERM)
-	}
-	if ro, err := ReadOnly(subvol); err != nil {
-		return nil, fmt.Errorf("%s: %w", op, err)
-	} else if !ro {
-		return nil, fmt.Errorf("%s: it is not read-only: %w", op, unix.EPERM)
+	if err := sendable(op, subvol); err != nil {
+		return nil, err
 	}
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("%s: %w", op, context.Cause(ctx))
@@ -114,6 +104,25 @@ func Send(ctx context.Context, subvol *os.File, o SendOptions) (io.ReadCloser, e
 	go s.run(own, write, o)
 	s.forget = context.AfterFunc(ctx, func() { s.abort(context.Cause(ctx)) })
 	return s, nil
+}
+
+// sendable returns an error, for the operation op, unless subvol is a read-only
+// subvolume and this process may send it.
+func sendable(op string, subvol *os.File) error {
+	if ok, err := IsSubvolume(subvol); err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	} else if !ok {
+		return fmt.Errorf("%s: not a subvolume: %w", op, unix.EINVAL)
+	}
+	if !capSysAdmin.held() {
+		return refused(op, capSysAdmin, unix.EPERM)
+	}
+	if ro, err := ReadOnly(subvol); err != nil {
+		return fmt.Errorf("%s: %w", op, err)
+	} else if !ro {
+		return fmt.Errorf("%s: it is not read-only: %w", op, unix.EPERM)
+	}
+	return nil
 }
 
 func duplicate(f *os.File) (*os.File, error) {
