@@ -53,20 +53,22 @@ func TestPowerCutAfterSuccess(t *testing.T) {
 	}
 }
 
-// TestPowerCutInTheMiddle cuts the power of the whole machine at random moments.
-// What was reported as committed is there after the boot, everything that looks
+// TestPowerCutInTheMiddle cuts the power of the whole machine at random moments
+// after none, one, two and so on of the snapshots have been committed. What was reported as committed is there after the boot, everything that looks
 // whole is, and the next run completes it.
 func TestPowerCutInTheMiddle(t *testing.T) {
-	s := powered(t, 6, 2<<20)
+	const snapshots = 6
+	s := powered(t, snapshots, 2<<20)
 	began := time.Now()
 	s.finish()
-	undisturbed := time.Since(began)
+	each := time.Since(began) / snapshots
 	cuts, reported := 0, 0
 	for seed := range uint64(times(t, 6)) {
 		s.empty()
 		s.dst.Sync()
 		r := s.sync()
-		time.Sleep(rand.N(undisturbed))
+		r.await(`"event":"committed"`, int(seed)%snapshots)
+		time.Sleep(rand.N(each))
 		s.dst.PowerOff(seed)
 		r.signal(syscall.SIGKILL)
 		if code := r.wait(); code != done {
