@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS  = -s -w -X github.com/buttersink/buttersink/internal/cli.version=$(VERSION)
 TOOL     = $(GO) tool -modfile=tools/go.mod
 
-.PHONY: build demo test test-go race fuzz bench lint deps clean
+.PHONY: build demo test test-go race fuzz bench lint deps servers clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/buttersink ./cmd/buttersink
@@ -15,18 +15,23 @@ build:
 deps:
 	sh packaging/deps.sh
 
+# The servers that tests run against, built from pinned sources.
+servers:
+	cd tools/servers && $(GO) build -o ../../bin/servers/versitygw github.com/versity/versitygw/cmd/versitygw
+	cd tools/servers && $(GO) build -o ../../bin/servers/toxiproxy github.com/Shopify/toxiproxy/v2/cmd/server
+
 demo: deps build
 	sh packaging/demo.sh
 
 # BUTTERSINK_TEST_REAL makes a missing real part (root, loop devices, btrfs) a
 # failure instead of a skip; -count=1, because they are no part of the cache key.
-test: deps test-go
+test: deps servers test-go
 
 test-go:
 	BUTTERSINK_TEST_REAL=1 $(GO) test -count=1 -timeout 25m ./...
 
 # The rooms with goroutines, under the race detector.
-race:
+race: servers
 	sh packaging/deps.sh race
 	BUTTERSINK_TEST_REAL=1 $(GO) test -count=1 -race -timeout 20m ./internal/transfer ./internal/store/... ./internal/job ./internal/ledger ./internal/awake ./internal/compose
 
