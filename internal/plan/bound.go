@@ -238,7 +238,7 @@ func (x *relaxed) ascend(turns *int) float64 {
 // what relax made of the problem. It is often the cheapest of all; nil if they
 // do not reach everything.
 func (p *problem) paid(x *relaxed) tree {
-	q := &problem{n: p.n, must: p.must, risk: p.risk, limit: p.limit}
+	q := &problem{n: p.n, must: p.must, risk: p.risk, limit: p.limit, heaviest: p.heaviest}
 	var number []int32
 	for v, n := 0, 0; v < p.n; v++ {
 		for _, i := range p.in[v] {

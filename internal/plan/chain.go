@@ -2,6 +2,7 @@ package plan
 
 import (
 	"cmp"
+	"math"
 	"slices"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -60,13 +61,23 @@ func (g *graph) solve() *solution {
 		sol.chains[n] = g.nodes[n].chain
 	}
 	height := g.reach(0)
-	limit := 0
-	if g.s.dst.Archive && g.s.w.MaxChain > 0 {
-		limit = g.s.w.MaxChain
+	limit, heaviest := 0, 0.0
+	if g.s.dst.Archive {
+		limit, heaviest = g.s.w.MaxChain, float64(g.s.w.MaxRestore)
 	}
 	within := height
 	if limit > 0 {
 		within = g.reach(limit)
+	}
+	var weight []float64
+	if heaviest > 0 {
+		weight = g.weights(within)
+		within = slices.Clone(within)
+		for n := range within {
+			if weight[n] > heaviest && !g.nodes[n].there {
+				within[n] = -1
+			}
+		}
 	}
 	for n, node := range g.nodes {
 		switch {
@@ -80,6 +91,13 @@ func (g *graph) solve() *solution {
 	effort := newEffort()
 	for _, part := range g.parts(within) {
 		p := g.problem(part, within, limit)
+		if heaviest > 0 {
+			p.heaviest = heaviest
+			p.links = slices.DeleteFunc(p.links, func(l link) bool {
+				return weight[g.arcs[l.arc].from]+l.size > heaviest
+			})
+			p.index()
+		}
 		var t tree
 		var cost, bound float64
 		if g.blind(part) {
@@ -88,6 +106,18 @@ func (g *graph) solve() *solution {
 			_, _, bound = effort.solve(p)
 		} else {
 			t, cost, bound = effort.solve(p)
+		}
+		if math.IsInf(cost, 1) {
+			// The two limits together can keep from some what each by itself allows.
+			t = p.along(p.lightest())
+			cost, bound = 0, 0
+			for v, i := range t {
+				if p.must[v] && i < 0 {
+					sol.long = append(sol.long, part[v])
+					p.must[v] = false
+				}
+			}
+			cost = p.cost(t)
 		}
 		sol.cost += cost
 		sol.bound += bound
@@ -130,6 +160,35 @@ func (g *graph) reach(limit int) []int {
 		}
 	}
 	return height
+}
+
+// weights returns the fewest bytes with which a chain can lead to every node
+// over those within, and infinity where none does.
+func (g *graph) weights(within []int) []float64 {
+	out := make([][]int, len(g.nodes))
+	for i, a := range g.arcs {
+		out[a.from] = append(out[a.from], i)
+	}
+	weight := make([]float64, len(g.nodes))
+	var q queue
+	for n, node := range g.nodes {
+		if weight[n] = math.Inf(1); node.there {
+			q.put(item{node.chain.bytes, int32(n)})
+		}
+	}
+	for len(q) > 0 {
+		next := q.take()
+		if within[next.node] < 0 || !math.IsInf(weight[next.node], 1) {
+			continue
+		}
+		weight[next.node] = next.cost
+		for _, i := range out[next.node] {
+			if a := &g.arcs[i]; !g.nodes[a.to].there {
+				q.put(item{next.cost + a.bytes, int32(a.to)})
+			}
+		}
+	}
+	return weight
 }
 
 // parts splits the nodes that are not there into those that have nothing to do

@@ -202,7 +202,7 @@ func (s *search) node(v, h int, cost, rest float64, least []float64, placed bool
 			}
 			streams, bytes = s.streams[l.from], s.bytes[l.from]
 		}
-		if streams+1 != h {
+		if streams+1 != h || !p.fits(h, bytes+l.size) {
 			continue
 		}
 		s.tree[v], s.streams[v], s.bytes[v] = i, h, bytes+l.size

@@ -89,7 +89,7 @@ func (f *forest) attach(v, i int32) {
 func (f *forest) weigh(nodes []int32) float64 {
 	sum := 0.0
 	for _, x := range nodes {
-		if f.p.limit > 0 && f.streams[x] > f.p.limit {
+		if !f.p.fits(f.streams[x], f.bytes[x]) {
 			return math.Inf(1)
 		}
 		sum += f.p.price(&f.p.links[f.tree[x]], f.streams[x], f.bytes[x])
@@ -111,7 +111,7 @@ func (f *forest) change(v, i int32, below []int32) float64 {
 	grown := 0.0
 	for _, x := range below {
 		s, b := f.streams[x]+deeper, f.bytes[x]+more
-		if p.limit > 0 && s > p.limit {
+		if !p.fits(s, b) {
 			return math.Inf(1)
 		}
 		l := &p.links[f.tree[x]]

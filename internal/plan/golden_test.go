@@ -175,6 +175,39 @@ func TestUnreachable(t *testing.T) {
 	}
 }
 
+// TestMaxRestore: chains begin anew before they have too many bytes, and what
+// does not fit however it is sent is a problem that names the limit.
+func TestMaxRestore(t *testing.T) {
+	src := storingEdges("A 1000, B<A 100, B 1000, C<B 100, C 1000, D<C 100, D 1000")
+	wish := Wish{Want: []snapshot.ID{id("A"), id("B"), id("C"), id("D")}, MaxRestore: 1250}
+	p := Sync(src, archive(), wish, nil)
+	full := 0
+	for _, s := range p.Steps {
+		if s.Restore > 1250 {
+			t.Errorf("%s needs %d bytes", s.Path, s.Restore)
+		}
+		if s.Edge.IsFull() {
+			full++
+		}
+	}
+	if len(p.Steps) != 4 || full != 2 || len(p.Problems) > 0 {
+		t.Errorf("%s, %+v", shape(p), p.Problems)
+	}
+	wish.MaxRestore = 999
+	if p := Sync(src, archive(), wish, nil); len(p.Steps) != 0 || len(p.Problems) != 4 || !strings.Contains(p.Problems[0].Why, "999 bytes") {
+		t.Errorf("%s, %+v", shape(p), p.Problems)
+	}
+	// Each limit by itself leaves a way to D, the two together leave none.
+	src = storingEdges("A 10, B<A 10, C<B 10, D<C 10, X 900, D<X 10")
+	wish = Wish{Want: []snapshot.ID{id("A"), id("B"), id("C"), id("D")}, MaxRestore: 500, MaxChain: 3}
+	if p := Sync(src, archive(), wish, nil); len(p.Steps) != 3 || len(p.Problems) != 1 || !strings.Contains(p.Problems[0].Why, "3 streams or 500 bytes") {
+		t.Errorf("%s, %+v", shape(p), p.Problems)
+	}
+	if p := Sync(src, inventory(), wish, nil); len(p.Problems) != 0 {
+		t.Errorf("a live destination has a limit: %+v", p.Problems)
+	}
+}
+
 func TestMaxChain(t *testing.T) {
 	src := inventory()
 	for g := range 12 {

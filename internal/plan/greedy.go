@@ -24,7 +24,11 @@ func (p *problem) greedy() tree {
 	}
 	offer := func(i int32, height int) {
 		l := &p.links[i]
-		if p.limit > 0 && height > p.limit {
+		bytes := l.bytes
+		if l.from != start {
+			bytes = f.bytes[l.from]
+		}
+		if !p.fits(height, bytes+l.size) {
 			return
 		}
 		if old := f.tree[l.to]; old >= 0 {

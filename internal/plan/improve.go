@@ -18,7 +18,7 @@ func (p *problem) nearest() tree {
 			return
 		}
 		streams, bytes := f.chain(l)
-		if p.limit > 0 && streams > p.limit {
+		if !p.fits(streams, bytes) {
 			return
 		}
 		q.put(item{p.price(l, streams, bytes), i})
@@ -65,6 +65,29 @@ func (p *problem) lowest() tree {
 	return p.prune(f.tree)
 }
 
+// lightest is the tree in which nothing can have fewer bytes before it.
+func (p *problem) lightest() tree {
+	f := p.plant(newTree(p.n))
+	var q queue
+	for i := range p.links {
+		if l := &p.links[i]; l.from == start {
+			q.put(item{l.bytes + l.size, int32(i)})
+		}
+	}
+	for len(q) > 0 {
+		next := q.take()
+		v := p.links[next.node].to
+		if f.tree[v] >= 0 {
+			continue
+		}
+		f.attach(v, next.node)
+		for _, i := range p.out[v] {
+			q.put(item{next.cost + p.links[i].size, i})
+		}
+	}
+	return p.prune(f.tree)
+}
+
 // along attaches the nodes in the order of a tree, those above first, each
 // where it costs the least by then.
 func (p *problem) along(t tree) tree {
@@ -94,7 +117,7 @@ func (p *problem) along(t tree) tree {
 				continue
 			}
 			streams, bytes := f.chain(l)
-			if p.limit > 0 && streams > p.limit {
+			if !p.fits(streams, bytes) {
 				continue
 			}
 			if c := p.price(l, streams, bytes); c < least {
@@ -214,7 +237,7 @@ func (f *forest) insert(u int32, turns *int) bool {
 		}
 		*turns--
 		streams, bytes := f.chain(l)
-		if p.limit > 0 && streams > p.limit {
+		if !p.fits(streams, bytes) {
 			continue
 		}
 		if c := p.price(l, streams, bytes); c < least {

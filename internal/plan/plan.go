@@ -23,8 +23,8 @@
 //     live destination carries out every stream and holds the result, so there
 //     chains break nothing and cost nothing.
 //
-// What an archive holds costs nothing. Wish.MaxChain is never exceeded by what
-// is added to an archive.
+// What an archive holds costs nothing. Wish.MaxChain and Wish.MaxRestore are never
+// exceeded by what is added to an archive.
 //
 // An archive has a snapshot only if whole chains of its streams lead to it; if
 // one lacks something in the middle, sending that makes it whole again. As a
@@ -143,8 +143,10 @@ type Step struct {
 	// start.
 	Intermediate bool
 	// Chain is how many streams an archive then needs to give the snapshot back;
-	// 0 where the destination is none.
-	Chain int
+	// 0 where the destination is none. Restore is how many bytes these have
+	// together, as far as is known.
+	Chain   int
+	Restore int64
 	// Reason says, for people, why this step is as it is.
 	Reason string
 }
@@ -204,6 +206,9 @@ type Wish struct {
 	// MaxChain is how many streams a chain at the destination may have, where it
 	// is an archive; 0 is no limit.
 	MaxChain int
+	// MaxRestore is how many bytes such a chain may have, by the sizes that are
+	// known; 0 is no limit.
+	MaxRestore int64
 	// Known are snapshots that cannot be had, for a reason that an earlier
 	// attempt has shown. They are neither sent nor forgotten.
 	Known map[snapshot.ID]Problem

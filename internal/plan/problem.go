@@ -15,8 +15,10 @@ type problem struct {
 	out   [][]int32
 	// risk is set where chains cost: at an archive.
 	risk bool
-	// limit is the longest chain that is allowed; 0 is none.
-	limit int
+	// limit is how many streams a chain may have, and heaviest how many bytes; 0 is
+	// no limit.
+	limit    int
+	heaviest float64
 }
 
 // start is where a link comes from that needs no other node of the problem:
@@ -51,6 +53,11 @@ const (
 // risk is what it costs that a chain of that many streams and bytes can break.
 func risk(streams int, bytes float64) float64 {
 	return math.Ldexp(bytes, min(streams-6, steepest))
+}
+
+// fits reports whether a chain of so many streams and bytes is allowed.
+func (p *problem) fits(streams int, bytes float64) bool {
+	return (p.limit <= 0 || streams <= p.limit) && (p.heaviest <= 0 || bytes <= p.heaviest)
 }
 
 // price is the cost of a link whose node comes to stand at the end of a chain
@@ -140,7 +147,7 @@ func (p *problem) cost(t tree) float64 {
 			}
 			continue
 		}
-		if p.limit > 0 && streams[v] > p.limit {
+		if !p.fits(streams[v], bytes[v]) {
 			return math.Inf(1)
 		}
 		sum += p.price(&p.links[i], streams[v], bytes[v])

@@ -76,6 +76,7 @@ func drawScene(t *rapid.T) scene {
 	if toArchive {
 		random(c.dst)
 		c.wish.MaxChain = r.IntN(5)
+		c.wish.MaxRestore = int64(max(0, r.IntN(3000)-1500))
 	}
 	c.wish.Delete = r.IntN(2) == 0
 	known := r.IntN(3)
@@ -200,6 +201,9 @@ func carryOut(t *rapid.T, c scene, p *Plan) {
 		}
 		if !c.src.Archive && !e.IsFull() && step.Parent.Parent != step.Snapshot.Parent {
 			t.Fatalf("%s starts from the unrelated %s", step.Path, step.Parent.Path)
+		}
+		if limit := c.wish.MaxRestore; c.dst.Archive && limit > 0 && step.Restore > limit {
+			t.Fatalf("%s needs %d bytes, with %d allowed", step.Path, step.Restore, limit)
 		}
 		if limit := c.wish.MaxChain; c.dst.Archive && limit > 0 && step.Chain > limit {
 			t.Fatalf("%s ends a chain of %d", step.Path, step.Chain)

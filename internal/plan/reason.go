@@ -124,6 +124,9 @@ func (d *decision) dearer(n, i int) (float64, string) {
 		if limit := d.w.MaxChain; limit > 0 && c.streams+deeper > limit {
 			return 0, fmt.Sprintf("the chain would be longer than %d streams", limit)
 		}
+		if limit := d.w.MaxRestore; limit > 0 && c.bytes+more > float64(limit) {
+			return 0, fmt.Sprintf("the chain would be longer than %s", words(float64(limit)))
+		}
 		arc := &g.arcs[d.sol.choice[x]]
 		if !arc.held {
 			sum -= risk(c.streams, c.bytes)
@@ -237,5 +240,12 @@ func (d *decision) whyNot(id snapshot.ID) string {
 }
 
 func (d *decision) whyLong() string {
-	return fmt.Sprintf("every chain that leads to it is longer than %d streams", d.w.MaxChain)
+	switch streams, bytes := d.w.MaxChain, d.w.MaxRestore; {
+	case bytes <= 0:
+		return fmt.Sprintf("every chain that leads to it is longer than %d streams", streams)
+	case streams <= 0:
+		return fmt.Sprintf("every chain that leads to it is longer than %s", words(float64(bytes)))
+	default:
+		return fmt.Sprintf("every chain that leads to it is longer than %d streams or %s", streams, words(float64(bytes)))
+	}
 }

@@ -73,6 +73,9 @@ func (e *effort) chained(p *problem, free int) (best tree, cost, bound float64) 
 	best = p.lowest()
 	cost = p.cost(best)
 	starts := []tree{p.greedy(), p.nearest(), p.along(flat), p.prune(p.copy(flat)), best}
+	if p.heaviest > 0 {
+		starts = append(starts, p.lightest(), p.along(p.lightest()), p.along(p.lowest()))
+	}
 	if free > 0 {
 		x := p.relax(low)
 		bound = x.ascend(&e.ascend)

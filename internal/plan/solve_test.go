@@ -3,6 +3,7 @@ package plan
 import (
 	"math"
 	"math/rand/v2"
+	"slices"
 	"testing"
 )
 
@@ -52,11 +53,14 @@ func randomProblem(r *rand.Rand, n int, archive, optional bool) *problem {
 	p.index()
 	if archive && r.IntN(3) == 0 {
 		// A limit within which everything can be reached.
-		streams, _, _ := p.chains(p.lowestOfAll())
+		streams, bytes, _ := p.chains(p.lowestOfAll())
 		for _, s := range streams {
 			p.limit = max(p.limit, s)
 		}
 		p.limit += r.IntN(2)
+		if r.IntN(2) == 0 {
+			p.heaviest = slices.Max(bytes) + float64(r.IntN(100))
+		}
 		// As the graph does: no link that leads beyond it whatever happens.
 		low := p.lows()
 		var links []link

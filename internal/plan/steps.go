@@ -171,7 +171,7 @@ func (d *decision) step(n int) Step {
 		Intermediate: !d.graph.nodes[n].must, Reason: d.reason(n),
 	}
 	if d.dst.Archive {
-		step.Chain = d.sol.chains[n].streams
+		step.Chain, step.Restore = d.sol.chains[n].streams, int64(d.sol.chains[n].bytes)
 	}
 	if a.from != 0 {
 		step.Parent = d.graph.of(a.from).snap
