@@ -57,8 +57,15 @@ func (o *output) String() string {
 // start runs the program with a state directory.
 func start(t *testing.T, state string, args ...string) *run {
 	t.Helper()
+	return startWith(t, state, nil, args...)
+}
+
+// startWith runs the program with a state directory, and with more in its
+// environment.
+func startWith(t *testing.T, state string, env []string, args ...string) *run {
+	t.Helper()
 	r := &run{t: t, cmd: exec.Command(program, args...)}
-	r.cmd.Env = append(os.Environ(), "BUTTERSINK_STATE="+state)
+	r.cmd.Env = append(append(os.Environ(), "BUTTERSINK_STATE="+state), env...)
 	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.err
 	// Whoever interrupts the test ends the test, not the run alone.
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

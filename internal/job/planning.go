@@ -87,7 +87,7 @@ func (e *Engine) world(ctx context.Context, src, dst store.Store, o SyncOptions,
 	if err != nil {
 		return nil, err
 	}
-	wish := plan.Wish{Delete: o.Delete, Known: without.wanted, MaxChain: o.MaxChain}
+	wish := plan.Wish{Delete: o.Delete, Known: without.wanted, MaxChain: o.MaxChain, MaxRestore: o.MaxRestore}
 	wanting := map[snapshot.ID]bool{}
 	for _, s := range wanted {
 		wish.Want = append(wish.Want, s.ID)
@@ -172,9 +172,13 @@ func (e *Engine) plan(ctx context.Context, src, dst store.Store, holds, has *sna
 		}
 		if measuring {
 			z.note(ctx, src, holds)
-		}
-		if measuring {
-			reworded(p, plan.Sync(holds, has, wish, z.of))
+			measured := plan.Sync(holds, has, wish, z.of)
+			if alike(p, measured) {
+				reworded(p, measured)
+			} else if wish.MaxRestore > 0 {
+				// What was measured may be more than is allowed, however little.
+				surprised = true
+			}
 		}
 		if again++; !surprised || again > replans {
 			return p, nil
@@ -182,15 +186,16 @@ func (e *Engine) plan(ctx context.Context, src, dst store.Store, holds, has *sna
 	}
 }
 
-// reworded gives the steps of a plan the reasons of another one, made after they
-// were measured, if it is the same otherwise: reasons name sizes.
+// alike reports whether two plans have the same steps.
+func alike(p, q *plan.Plan) bool {
+	return slices.EqualFunc(p.Steps, q.Steps, func(a, b plan.Step) bool { return a.Edge == b.Edge && a.Action == b.Action })
+}
+
+// reworded gives the steps of a plan what the one like it says that was made
+// after they were measured: reasons name sizes.
 func reworded(p, measured *plan.Plan) {
-	same := slices.EqualFunc(p.Steps, measured.Steps, func(a, b plan.Step) bool { return a.Edge == b.Edge && a.Action == b.Action })
-	if !same {
-		return
-	}
 	for i := range p.Steps {
-		p.Steps[i].Reason = measured.Steps[i].Reason
+		p.Steps[i].Reason, p.Steps[i].Restore = measured.Steps[i].Reason, measured.Steps[i].Restore
 	}
 	p.Cost, p.Bound, p.Guessed = measured.Cost, measured.Bound, measured.Guessed
 }

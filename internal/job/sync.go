@@ -32,6 +32,8 @@ type SyncOptions struct {
 	// MaxChain is how many streams a chain at the destination may have, if it is
 	// an archive; 0 is no limit.
 	MaxChain int
+	// MaxRestore is how many bytes such a chain may have; 0 is no limit.
+	MaxRestore int64
 	// MaxFull is how long a full stream may be, in bytes; 0 is no limit. One that
 	// is longer, or of unknown length, ends the run with *FullError before
 	// anything is sent.
