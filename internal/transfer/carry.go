@@ -39,9 +39,10 @@ func (p *position) send(ctx context.Context) (again bool, err error) {
 
 // opened is a stream whose first command has been read, or why there is none.
 type opened struct {
-	in  io.ReadCloser
-	tap *stream.Reader
-	err error
+	in     io.ReadCloser
+	tap    *stream.Reader
+	length snapshot.Size // if the source knows it
+	err    error
 	// damaged is set where it was the source's stream that was bad, in a way
 	// that another stream of the same edge may not be.
 	damaged bool
@@ -63,6 +64,9 @@ func (p *position) open(ctx context.Context, from store.Source, request store.Re
 		return &opened{err: fmt.Errorf("opening the stream: %w", err)}
 	}
 	s := &opened{in: &watched{in, p}}
+	if l, ok := in.(store.Lengthy); ok {
+		s.length = l.Length()
+	}
 	s.tap = stream.NewReader(s.in)
 	id, err := s.tap.Identity()
 	if err != nil {
@@ -85,6 +89,7 @@ func (p *position) carry(ctx context.Context, from store.Source, to store.Sink) 
 	if in.err != nil {
 		return in.damaged, in.err
 	}
+	p.expect(in.length)
 
 	p.await(destination)
 	out, err := to.Create(ctx, p.want())
@@ -103,7 +108,8 @@ func (p *position) carry(ctx context.Context, from store.Source, to store.Sink) 
 	if damaged, err := p.resume(ctx, in.tap, out); err != nil {
 		return damaged, err
 	}
-	if damaged, err := p.write(ctx, in.tap, out); err != nil {
+	damaged, err = p.write(ctx, in.tap, out)
+	if err != nil {
 		return damaged, err
 	}
 	in.close()
@@ -113,7 +119,28 @@ func (p *position) carry(ctx context.Context, from store.Source, to store.Sink) 
 		return false, fmt.Errorf("committing: %w", err)
 	}
 	committed = true
+	p.save(out)
 	return false, nil
+}
+
+// expect notes what the source says about the length of its stream, which may
+// be better than what was planned with: an archive plans with what it stores.
+func (p *position) expect(length snapshot.Size) {
+	if !length.Known || length == p.step.Size {
+		return
+	}
+	p.run.call(func() {
+		p.run.total.remove(sizeOf(p.step))
+		p.step.Size = length
+		p.run.total.add(length)
+	})
+}
+
+// save notes what the destination has not had to store again.
+func (p *position) save(out store.Writer) {
+	if s, ok := out.(store.Skipper); ok {
+		p.spare.Store(s.Skipped())
+	}
 }
 
 // resume leaves out what the destination has already of an interrupted
@@ -172,6 +199,7 @@ func (p *position) write(ctx context.Context, tap *stream.Reader, out store.Writ
 		p.party.Store(int32(destination))
 		n, err := out.Write(commands)
 		p.place.Add(int64(n))
+		p.save(out)
 		if err == nil && n < len(commands) {
 			err = io.ErrShortWrite
 		}

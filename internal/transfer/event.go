@@ -63,10 +63,14 @@ type Event struct {
 	// the stream: what an interrupted transfer has left at the destination is in
 	// it.
 	Bytes int64 `json:"bytes"`
-	// Expected is the length of the stream as it was planned, 0 if it is not
-	// known; Exact tells an exact one from an estimate.
+	// Expected is the length of the stream as it was planned, or as the source has
+	// told when it was opened; 0 if it is not known. Exact tells an exact one from
+	// an estimate.
 	Expected int64 `json:"expected,omitzero"`
 	Exact    bool  `json:"exact,omitzero"`
+	// Skipped is how many bytes, as the destination stores them, were there already
+	// from an interrupted transfer and did not have to be stored again.
+	Skipped int64 `json:"skipped,omitzero"`
 	// Comparing is set where what goes through is at the destination already, and
 	// is read to see whether it is the same.
 	Comparing bool `json:"comparing,omitzero"`

@@ -30,6 +30,10 @@ type Result struct {
 	// earlier try or run had left at the destination, so that the last one did not
 	// carry it.
 	Bytes, Resumed int64
+	// Skipped is how many bytes, as the destination stores them, were there from an
+	// interrupted transfer and have been found to be right (store.Skipper): all of
+	// the stream was carried, and these not stored again.
+	Skipped int64
 	// Stats is what the stream held as far as it was read.
 	Stats stream.Stats
 	// Begun and Ended are zero for a skipped step.

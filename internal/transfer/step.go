@@ -33,6 +33,7 @@ type position struct {
 
 	// Of both.
 	place atomic.Int64 // in the stream
+	spare atomic.Int64 // bytes that have not had to be stored again
 	tried atomic.Int32 // tries
 	party atomic.Int32
 	moved atomic.Int64 // when, as time since the run began
@@ -41,7 +42,7 @@ type position struct {
 // tell sends an event about this step. Only the goroutine that called Run may.
 func (p *position) tell(e Event) {
 	e.Step, e.Action, e.To, e.From, e.Path = p.index+1, p.step.Action, p.step.Edge.To, p.step.Edge.From, p.step.Path
-	e.Bytes, e.Try = p.place.Load(), int(p.tried.Load())
+	e.Bytes, e.Skipped, e.Try = p.place.Load(), p.spare.Load(), int(p.tried.Load())
 	if size := p.step.Size; size.Known {
 		e.Expected, e.Exact = size.Bytes, size.Exact
 	}
@@ -80,7 +81,7 @@ func (p *position) carryOut(ctx context.Context) {
 		}
 	}
 	res.Ended = time.Now()
-	res.Bytes = p.place.Load()
+	res.Bytes, res.Skipped = p.place.Load(), p.spare.Load()
 
 	last := Event{}
 	switch {
@@ -104,6 +105,7 @@ func (p *position) carryOut(ctx context.Context) {
 // reset goes back to the start of the stream.
 func (p *position) reset() {
 	p.place.Store(0)
+	p.spare.Store(0)
 	p.result.Stats, p.result.Resumed = stream.Stats{}, 0
 }
 
