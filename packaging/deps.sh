@@ -17,6 +17,9 @@ need filefrag e2fsprogs
 need setpriv util-linux
 need dbus-daemon dbus-daemon
 need git git
+need age age
+need zstd zstd
+need gpg gnupg
 
 for extra in "$@"; do
 	case $extra in
