@@ -72,6 +72,3 @@ type stored struct {
 	// Described is set if there is a manifest beside it.
 	Described bool
 }
-
-// budget bounds the parts that are held in memory.
-type budget struct{}
