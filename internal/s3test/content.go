@@ -105,7 +105,8 @@ func (s *Server) Unfinished(t testing.TB, bucket string) []string {
 }
 
 // Begin starts an upload with the given parts, numbered from 1 on, and leaves it
-// unfinished, as a program that was killed does. It returns the upload's ID.
+// unfinished, as a program that was killed does. A part that is nil is left out.
+// It returns the upload's ID.
 func (s *Server) Begin(t testing.TB, bucket, key string, parts ...[]byte) string {
 	t.Helper()
 	ctx, cancel := soon()
@@ -115,6 +116,9 @@ func (s *Server) Begin(t testing.TB, bucket, key string, parts ...[]byte) string
 		t.Fatalf("beginning %s: %v", key, err)
 	}
 	for i, part := range parts {
+		if part == nil {
+			continue
+		}
 		_, err := s.client.UploadPart(ctx, &s3.UploadPartInput{
 			Bucket: &bucket, Key: &key, UploadId: made.UploadId, PartNumber: aws.Int32(int32(i + 1)), Body: bytes.NewReader(part),
 		})
