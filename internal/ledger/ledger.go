@@ -1,6 +1,6 @@
 // Package ledger is what this machine knows about transfers, and what it is
-// owed: measured sizes of edges, receipts of transfers, and runs, in one SQLite
-// file. It is a cache and a notebook. Stores are never judged by it, so losing
+// owed: measured sizes of edges, receipts of transfers, runs, and notes by which
+// interrupted uploads are carried on, in one SQLite file. It is a cache and a notebook. Stores are never judged by it, so losing
 // it costs time, never data: a program that cannot open its ledger goes on with
 // [OpenMemory].
 //
@@ -14,7 +14,9 @@
 //     call that had returned in it. A power cut may lose the last few calls
 //     besides, and nothing else.
 //   - It stays small: see the limits in EndRun.
-//   - Every time that is written down is the caller's.
+//   - Every time that is written down is the caller's, but for those that order
+//     notes.
+//   - What is forgotten (Forget) is overwritten, not just marked as free.
 //
 // The file has to be on a local file system: SQLite's write-ahead log shares
 // memory between processes.
@@ -165,14 +167,18 @@ func (l *Ledger) BeginRun(command string, begun time.Time) (int64, error) {
 
 // EndRun notes how a run ended; the first end that is noted stays. It then
 // deletes the oldest rows where there are too many: beyond 10,000 ended
-// receipts, 10,000 unfinished ones, 10,000 runs and 100,000 sizes.
+// receipts, 10,000 unfinished ones, 10,000 runs, 100,000 sizes and 10,000
+// notes.
 func (l *Ledger) EndRun(id int64, o Outcome) error {
 	_, err := l.db.Exec(`UPDATE runs SET ended = ?, result = ?, message = ? WHERE id = ? AND ended IS NULL`,
 		stamp(o.Ended), string(o.Result), o.Message, id)
 	if err != nil {
 		return l.explain("noting the end of a run", err)
 	}
-	return l.prune(limits{ended: keepEnded, owed: keepOwed, runs: keepRuns, sizes: keepEdges, slack: pruneSlack})
+	if err := l.prune(limits{ended: keepEnded, owed: keepOwed, runs: keepRuns, sizes: keepEdges, slack: pruneSlack}); err != nil {
+		return err
+	}
+	return l.pruneNotes(keepNotes)
 }
 
 // limits are numbers of rows.

@@ -85,7 +85,7 @@ func Open(path string) (*Ledger, error) {
 func OpenMemory() (*Ledger, error) { return open("file::memory:", "in memory") }
 
 func open(name, path string) (*Ledger, error) {
-	db, err := sql.Open("sqlite", fmt.Sprintf("%s?_busy_timeout=%d&_txlock=immediate&_synchronous=NORMAL&_dqs=0", name, patience.Milliseconds()))
+	db, err := sql.Open("sqlite", fmt.Sprintf("%s?_busy_timeout=%d&_txlock=immediate&_synchronous=NORMAL&_dqs=0&_pragma=secure_delete(1)", name, patience.Milliseconds()))
 	if err != nil {
 		return nil, fmt.Errorf("opening the ledger %s: %w", path, err)
 	}
