@@ -1,9 +1,45 @@
-// Package archive is a store that keeps streams as objects in a bucket, laid out
-// as docs/format.md says.
+// Package archive is a store that keeps streams as objects in a bucket: any
+// edge that was put there can be had back, and no other. S3 and a plain
+// directory are buckets alike, with one layout (docs/format.md).
+//
+//	s, err := archive.Open(ctx, bucket, archive.Options{Prefix: "backups"})
+//	inv, err := s.List(ctx)
+//
+// It knows what keys mean, how streams become objects and get back (room seal
+// does the compressing and encrypting), what describes and proves them, and what
+// it takes to remove a snapshot from under the hands of other machines. It does
+// not know how a bucket keeps bytes, what is wanted where, or what a stream does.
+//
+// # What may be relied on
+//
+//   - The object is the commit. It is there as a whole or not at all, and never
+//     replaced; manifests, notes of sizes and the marker only help.
+//   - Nothing is deleted that has not been copied to the trash before, except
+//     from there, by [Store.Discard].
+//   - Whoever takes something away looks afterwards whether anything that stays
+//     has come to need it, and puts it back then. Whoever adds an increment looks
+//     afterwards whether all that it needs is there. So with any number of both,
+//     in whatever order, nothing that stays ends without what it needs (sweep.go).
+//   - Keys are foreign text. A key is used as the bucket gave it; nothing in it
+//     leads elsewhere, and messages show it so that terminals survive it.
+//   - Only what is below the prefix is listed, with one exception: where a chain
+//     needs a snapshot that is not there, the rest of the bucket is looked through
+//     once. Nothing outside of the prefix is ever changed, but for the trash.
+//
+// # Memory
+//
+// Listing holds one page of the bucket, and for each stream 80 bytes, its tag, and
+// the path of its snapshot, which all streams to it share: about 170 bytes with
+// paths of 30 (TestMemory), of which the greater part is text. Keys are made again
+// when they are asked for; only those that we would not have made are kept. What
+// List returns, snapshots and edges, is on top of that, and the caller's.
 package archive
 
 import (
+	"context"
+	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -50,15 +86,18 @@ type Notes interface {
 	Forget(place, name string) error
 }
 
-// Store is an archive in a bucket. It is a store.Store, and can do what is
-// listed in the package's documentation.
+// Store is an archive in a bucket.
 type Store struct {
 	bucket Bucket
 	o      Options
+	log    *slog.Logger
+	now    func() time.Time
 	budget *budget
 
-	mu      sync.Mutex
-	objects map[snapshot.Edge][]*stored // of the last List, and since
+	mu       sync.Mutex
+	known    *catalogue // of the last List, and since
+	partials map[string][]Unfinished
+	marker   *marker // what was read of it; nil if it has not been looked for
 }
 
 // stored is an object that holds the stream of an edge.
@@ -71,4 +110,69 @@ type stored struct {
 	Outside bool
 	// Described is set if there is a manifest beside it.
 	Described bool
+}
+
+const (
+	defaultPartSize = 100 << 20
+	defaultInFlight = 3
+)
+
+// Open returns the archive in a bucket. It closes the bucket when it is closed,
+// and not where opening fails. Whether there is an archive is not looked at.
+func Open(ctx context.Context, b Bucket, o Options) (*Store, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	o.Prefix = strings.Trim(o.Prefix, "/")
+	if err := checkPrefix(o.Prefix); err != nil {
+		return nil, fmt.Errorf("opening the archive %s in %s: %w", printable(o.Prefix), b, err)
+	}
+	if o.PartSize <= 0 {
+		o.PartSize = defaultPartSize
+	}
+	if o.InFlight <= 0 {
+		o.InFlight = defaultInFlight
+	}
+	s := &Store{bucket: b, o: o, log: o.Log, now: o.Now, budget: newBudget(int64(o.InFlight) * o.PartSize), known: &catalogue{prefix: o.Prefix}}
+	if s.log == nil {
+		s.log = slog.New(slog.DiscardHandler)
+	}
+	if s.now == nil {
+		s.now = time.Now
+	}
+	return s, nil
+}
+
+// Close closes the bucket.
+func (s *Store) Close() error { return s.bucket.Close() }
+
+// String names the archive for people: "s3://bucket/prefix".
+func (s *Store) String() string {
+	if s.o.Prefix == "" {
+		return s.bucket.String()
+	}
+	return strings.TrimSuffix(s.bucket.String(), "/") + "/" + s.o.Prefix
+}
+
+// Location is the same text for two archives exactly when they are one.
+func (s *Store) Location() string { return s.bucket.Location() + " " + s.o.Prefix }
+
+// Inspect returns what is in the way of a snapshot at a path: that there can be
+// none, or another snapshot that the last List has shown there.
+func (s *Store) Inspect(ctx context.Context, path string) (string, error) {
+	if ctx.Err() != nil {
+		return "", context.Cause(ctx)
+	}
+	if err := s.checkPath(path); err != nil {
+		return "that " + err.(*errPath).why, nil
+	}
+	if err := s.bucket.CheckKey(s.canonical(path, snapshot.Edge{To: snapshot.ID{1}}, s.o.Seal.Form())); err != nil {
+		return "that there can be no object for it: " + err.Error(), nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if id, ok := s.known.at(path); ok {
+		return "a snapshot with another identity, " + id.Short(), nil
+	}
+	return "", nil
 }
