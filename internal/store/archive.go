@@ -110,8 +110,9 @@ type Verification struct {
 	// many streams all of them.
 	Read      int64
 	ReadWhole int
-	// Described counts streams that got a description they did not have.
-	Described int
+	// Described counts streams that got a description they did not have, and
+	// Undescribed those that still have none: only what is in them speaks for them.
+	Described, Undescribed int
 }
 
 // Verifier is a store that can tell whether what it keeps is what it was given.
