@@ -29,6 +29,11 @@ var aptPackages = map[string]string{
 	"strace":     "strace",
 	"rsync":      "rsync",
 	"ssh":        "openssh-client",
+	"ssh-keygen": "openssh-client",
+	"age":        "age",
+	"age-keygen": "age",
+	"zstd":       "zstd",
+	"gpg":        "gnupg",
 }
 
 // Program returns the path of an external program. Where it is missing the test

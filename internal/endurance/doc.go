@@ -1,6 +1,7 @@
 // Package endurance has the tests of the whole program against what real
 // machines do to it: kills, power cuts, full and failing disks, sleep, damaged
-// streams, busy file systems, and every kind of btrfs that people have.
+// streams, busy file systems, and every kind of btrfs that people have; and, with
+// archives, of what networks, S3 servers and other machines do.
 //
 // It knows the program only from outside: its command line, its exit codes, its
 // --json records, and what it leaves on file systems that are really there.
@@ -10,8 +11,10 @@
 // names the cause, and the next run completes the rest.
 //
 // It holds no code but tests. They build the program once and need root, loop
-// devices and FUSE (see btrfstest.Require); one takes control groups. Those that
-// play at random go on longer with BUTTERSINK_ENDURANCE=10, which is ten times:
+// devices and FUSE (see btrfstest.Require), those of archives in S3 the servers
+// that `make servers` builds (see s3test.Require); one takes control groups. Those
+// that play at random go on longer with BUTTERSINK_ENDURANCE=10, which is ten
+// times:
 //
 //	BUTTERSINK_ENDURANCE=10 go test -timeout 3h ./internal/endurance
 package endurance

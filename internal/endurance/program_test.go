@@ -24,6 +24,7 @@ const (
 	failed      = 1
 	partly      = 4
 	conflict    = 6
+	locked      = 7
 	interrupted = 130
 	killed      = -1
 )
