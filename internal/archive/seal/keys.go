@@ -22,13 +22,16 @@ type Keys struct {
 // NoKeyError says that there is no key that opens something.
 type NoKeyError struct {
 	Form Form
-	// Given is set if there were keys, but none that fits.
+	// Given is set if there were keys, but none that fits, or, with gpg, one that is
+	// locked.
 	Given bool
 	Err   error // more about it; may be nil
 }
 
 func (e *NoKeyError) Error() string {
 	switch {
+	case e.Form.Cipher == GPG && e.Given:
+		return "the gpg key that opens it is locked by a passphrase that gpg-agent does not know: unlock it there first (gpg --sign FILE asks for it)"
 	case e.Form.Cipher == GPG:
 		return "gpg has no secret key that opens it: put the key into its keyring (gpg --import FILE)"
 	case e.Given:

@@ -46,7 +46,7 @@ func NewReader(ctx context.Context, src io.Reader, f Form, k Keys) (io.ReadClose
 		if err != nil {
 			return nil, err
 		}
-		r.top, r.halt = g, g.stop
+		r.top, r.halt = g, g.end
 	default:
 		return nil, fmt.Errorf("opening a stream: there is no cipher %q", f.Cipher)
 	}

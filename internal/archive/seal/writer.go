@@ -54,7 +54,7 @@ func NewWriter(ctx context.Context, dst io.Writer, o Options, secret []byte) (*W
 		if err != nil {
 			return nil, err
 		}
-		w.halt = s.stop
+		w.halt = s.end
 		w.push(s)
 	}
 	if form.Compressed {
