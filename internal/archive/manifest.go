@@ -140,7 +140,7 @@ func (m *Manifest) encode() []byte {
 	if err := e.Encode(&written); err != nil {
 		return nil // nothing in it can fail; an empty text is no manifest
 	}
-	return b.Bytes()
+	return addSum(b.Bytes())
 }
 
 // sensible reports whether a time is one that a clock may have shown.
@@ -164,6 +164,9 @@ func parseManifest(text []byte) (*Manifest, error) {
 	}
 	if !utf8.Valid(text) {
 		return nil, errors.New("reading a manifest: it is not UTF-8")
+	}
+	if err := checkSum(text); err != nil && !errors.Is(err, errNoSum) {
+		return nil, fmt.Errorf("reading a manifest: %w", err)
 	}
 	var version struct {
 		Format int `json:"format"`
