@@ -2,6 +2,7 @@ package archive
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"hash/crc32"
@@ -9,9 +10,10 @@ import (
 
 // The last field of a manifest is the CRC-32C of its text, so that a bit that has
 // fallen over anywhere in it shows: in a name or a time too, which nothing else
-// proves. It is taken with zeros in the place of its own digits.
+// proves. White space between the words of the text does not count, and zeros
+// stand for the digits of the checksum itself.
 const (
-	sumField = `"crc32c": "`
+	sumField = `"crc32c":"`
 	noSum    = "00000000"
 )
 
@@ -24,26 +26,36 @@ func addSum(text []byte) []byte {
 	if !ok {
 		return text
 	}
-	text = fmt.Appendf(nil, "%s,\n  %s%s\"\n}\n", body, sumField, noSum)
-	at := len(text) - len(noSum) - len("\"\n}\n")
-	copy(text[at:], fmt.Appendf(nil, "%08x", sumOf(text)))
-	return text
+	with := func(sum string) []byte { return fmt.Appendf(nil, "%s,\n  %s %q\n}\n", body, `"crc32c":`, sum) }
+	_, sum, err := textSum(with(noSum))
+	if err != nil {
+		return text
+	}
+	return with(sum)
 }
 
 // checkSum compares the checksum of a text with what is in it; errNoSum if it has
 // none.
 func checkSum(text []byte) error {
-	at := bytes.LastIndex(text, []byte(sumField))
-	if at < 0 || at+len(sumField)+len(noSum) > len(text) {
-		return errNoSum
+	claimed, sum, err := textSum(text)
+	if err == nil && claimed != sum {
+		err = errors.New("its checksum is wrong: it is not as it was written")
 	}
-	digits := text[at+len(sumField):][:len(noSum)]
-	zeroed := bytes.Clone(text)
-	copy(zeroed[at+len(sumField):], noSum)
-	if string(digits) != fmt.Sprintf("%08x", sumOf(zeroed)) {
-		return errors.New("its checksum is wrong: it is not as it was written")
-	}
-	return nil
+	return err
 }
 
-func sumOf(text []byte) uint32 { return crc32.Checksum(text, crc32.MakeTable(crc32.Castagnoli)) }
+// textSum returns the checksum that a text claims to have, and the one it has.
+func textSum(text []byte) (claimed, sum string, err error) {
+	var b bytes.Buffer
+	if err := json.Compact(&b, text); err != nil {
+		return "", "", err
+	}
+	words := b.Bytes()
+	at := bytes.LastIndex(words, []byte(sumField)) + len(sumField)
+	if at < len(sumField) || at+len(noSum) > len(words) {
+		return "", "", errNoSum
+	}
+	claimed = string(words[at : at+len(noSum)])
+	copy(words[at:], noSum)
+	return claimed, fmt.Sprintf("%08x", crc32.Checksum(words, crc32.MakeTable(crc32.Castagnoli))), nil
+}

@@ -1,6 +1,8 @@
 package archive
 
 import (
+	"bytes"
+	"encoding/json"
 	"errors"
 	"testing"
 
@@ -25,7 +27,7 @@ func TestSum(t *testing.T) {
 		for bit := range 8 {
 			text[i] ^= 1 << bit
 			if checkSum(text) == nil {
-				t.Errorf("bit %d of byte %d is not missed:\n%s", bit, i, text)
+				t.Errorf("a change of bit %d of byte %d does not show:\n%s", bit, i, text)
 			}
 			text[i] ^= 1 << bit
 		}
@@ -33,7 +35,11 @@ func TestSum(t *testing.T) {
 	if err := checkSum([]byte(`{"format": 1}`)); !errors.Is(err, errNoSum) {
 		t.Errorf("without a checksum: %v", err)
 	}
-	if err := checkSum([]byte(sumField + "123")); !errors.Is(err, errNoSum) {
+	if err := checkSum([]byte("{" + sumField + `1"}`)); !errors.Is(err, errNoSum) {
 		t.Errorf("with half of one: %v", err)
+	}
+	var b bytes.Buffer
+	if err := json.Compact(&b, text); err != nil || checkSum(b.Bytes()) != nil {
+		t.Errorf("white space counts: %v, %s", err, &b)
 	}
 }
