@@ -15,7 +15,7 @@ import (
 // by a second name for the same file. The time of modification is that of the copy,
 // with a second name for both.
 func (b *Bucket) Copy(ctx context.Context, from, to string) error {
-	if err := b.check(ctx, from); err != nil {
+	if err := b.legible(ctx, from); err != nil {
 		return b.fail("copying", from, err)
 	}
 	if err := b.check(ctx, to); err != nil {

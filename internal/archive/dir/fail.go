@@ -65,6 +65,8 @@ func hint(err error) string {
 		return " (the server does not know the directory any more: mount it again)"
 	case errors.Is(err, unix.EXDEV):
 		return " (another file system is mounted below the directory: a bucket is one file system)"
+	case errors.Is(err, unix.ENOTDIR):
+		return " (an object has the name that a directory has to have)"
 	case errors.Is(err, unix.EFBIG):
 		return " (no file can be that long on this file system)"
 	}

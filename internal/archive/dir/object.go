@@ -15,7 +15,18 @@ import (
 	"github.com/buttersink/buttersink/internal/archive"
 )
 
-// check looks at the context and the key of a call.
+// legible looks at the context and the key of a call that makes nothing.
+func (b *Bucket) legible(ctx context.Context, key string) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if err := b.CheckKey(key); err != nil {
+		return fmt.Errorf("%w, since %w", archive.ErrNoObject, err)
+	}
+	return nil
+}
+
+// check looks at the context and the key of a call that makes an object.
 func (b *Bucket) check(ctx context.Context, key string) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -46,7 +57,7 @@ func (b *Bucket) Stat(ctx context.Context, key string) (archive.Object, error) {
 }
 
 func (b *Bucket) statObject(ctx context.Context, key string) (archive.Object, error) {
-	if err := b.check(ctx, key); err != nil {
+	if err := b.legible(ctx, key); err != nil {
 		return archive.Object{}, err
 	}
 	at, err := b.stat(key)
@@ -70,7 +81,7 @@ func (b *Bucket) Get(ctx context.Context, key string, offset, length int64) (io.
 }
 
 func (b *Bucket) get(ctx context.Context, key string, offset, length int64) (*reader, error) {
-	if err := b.check(ctx, key); err != nil {
+	if err := b.legible(ctx, key); err != nil {
 		return nil, err
 	}
 	if offset < 0 || length < 0 {
@@ -154,7 +165,9 @@ func (b *Bucket) Delete(ctx context.Context, key string) error {
 }
 
 func (b *Bucket) remove(ctx context.Context, key string) error {
-	if err := b.check(ctx, key); err != nil {
+	if err := b.legible(ctx, key); errors.Is(err, archive.ErrNoObject) {
+		return b.missing(nil)
+	} else if err != nil {
 		return err
 	}
 	dir, name, err := b.parent(key, false)
