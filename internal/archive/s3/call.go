@@ -1,0 +1,157 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
+	"github.com/aws/aws-sdk-go-v2/aws/retry"
+	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
+	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/middleware"
+)
+
+// attempts is how often a request is made before its error is given on.
+const attempts = 10
+
+// request is something that is asked of the bucket.
+type request struct {
+	doing  string // for people: "storing part 3 of"
+	key    string // may be empty
+	action string // what has to be allowed for it, "s3:PutObject"
+	plain  bool   // its body goes without a digest in the signature
+
+	// unsure is set once an attempt has ended without an answer, so that what was
+	// asked for may have been done.
+	unsure bool
+}
+
+// option changes one call of the SDK.
+type option = func(*sdk.Options)
+
+// do asks something of the bucket. What the SDK does not put right by asking
+// again it puts right here, once: credentials that have expired, another region,
+// a host name that is not there. Its errors are those of archive.Bucket.
+func (b *Bucket) do(ctx context.Context, r *request, ask func(option) error) error {
+	var renewed, moved, renamed bool
+	for {
+		err := ask(b.option(r))
+		if err == nil {
+			b.met.Store(true)
+			return nil
+		}
+		if ctx.Err() != nil {
+			return r.wrap(b, ctx.Err())
+		}
+		a, answered := answerOf(err)
+		switch {
+		case answered && a.unknownUser() && !renewed:
+			renewed = true
+			b.log.Debug("looking for credentials again", "because", a.code)
+			b.creds.Invalidate()
+		case answered && !moved && b.move(a):
+			moved = true
+		case !answered && !renamed && !b.path.Load() && b.endpoint != "" && unnamed(err, b.o.Bucket):
+			renamed = true
+			b.log.Debug("putting the name of the bucket into the path", "because", err)
+			b.path.Store(true)
+		default:
+			return b.explain(r, err)
+		}
+	}
+}
+
+// option is what all calls for a request have in common.
+func (b *Bucket) option(r *request) option {
+	b.mu.Lock()
+	region := b.region
+	b.mu.Unlock()
+	return func(o *sdk.Options) {
+		o.Region = region
+		o.UsePathStyle = b.path.Load()
+		o.Retryer = &retryer{Standard: b.retries, request: r, log: b.log}
+		if r.plain && b.unsigned {
+			o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
+				return v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware(stack)
+			})
+		}
+	}
+}
+
+// move goes to the region that an answer names, if that is another one.
+func (b *Bucket) move(a answer) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if a.region == "" || a.region == b.region {
+		return false
+	}
+	switch a.status {
+	case 301, 302, 307, 400:
+		b.log.Debug("the bucket is in another region", "bucket", b.o.Bucket, "region", a.region, "asked", b.region)
+		b.region = a.region
+		return true
+	}
+	return false
+}
+
+// newRetries says what is asked again, and after how long: up to longest, at
+// random, twice as long each time, beginning with a second.
+func newRetries(longest time.Duration) *retry.Standard {
+	return retry.NewStandard(func(o *retry.StandardOptions) {
+		o.MaxAttempts = attempts
+		o.MaxBackoff = longest
+		if longest < time.Second {
+			o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return longest, nil })
+		}
+		// A storm hits all connections at once; each goes on trying.
+		o.RateLimiter = ratelimit.None
+		o.Retryables = append(o.Retryables, retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
+			if passing(err) {
+				return aws.TrueTernary
+			}
+			return aws.UnknownTernary
+		}))
+	})
+}
+
+// retryer watches over the attempts of one request.
+type retryer struct {
+	*retry.Standard
+	request *request
+	log     *slog.Logger
+}
+
+// IsErrorRetryable is asked once about every attempt that has failed.
+func (r *retryer) IsErrorRetryable(err error) bool {
+	if a, answered := answerOf(err); !answered || a.status >= 500 || a.status < 300 {
+		r.request.unsure = true
+	}
+	again := r.Standard.IsErrorRetryable(err)
+	if again {
+		r.log.Debug("asking S3 again", "action", r.request.action, "key", r.request.key, "because", err)
+	}
+	return again
+}
+
+// passing reports whether an error is about a connection, or an answer that the
+// server gives when it has too much to do.
+func passing(err error) bool {
+	if errors.Is(err, errStalled) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+		return true
+	}
+	a, answered := answerOf(err)
+	if !answered {
+		return false
+	}
+	switch a.code {
+	// docs.aws.amazon.com/AmazonS3/latest/API/ErrorResponses.html
+	case "InternalError", "ServiceUnavailable", "SlowDown", "OperationAborted", "RequestTimeout", "IncompleteBody",
+		"BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "ReducedRequestRate", "Busy":
+		return true
+	}
+	return a.status == 429 || a.status >= 500 && a.status != 501
+}

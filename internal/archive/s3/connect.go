@@ -1,0 +1,210 @@
+package s3
+
+import (
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/config"
+	"github.com/aws/aws-sdk-go-v2/credentials"
+	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
+	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
+)
+
+// firstRegion is asked where nobody says in which region a bucket is. It knows
+// of all others.
+const firstRegion = "us-east-1"
+
+// hint is the end of an error about credentials that are not there.
+const hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, use a profile of ~/.aws (AWS_PROFILE), " +
+	"or put aws_access_key_id and aws_secret_access_key under [Credentials] into ~/.boto"
+
+// connect finds credentials, region and endpoint, and makes the client.
+func (b *Bucket) connect(ctx context.Context) error {
+	cfg, err := loadConfig(ctx, b.o, false)
+	if err != nil {
+		return fmt.Errorf("reading the settings for S3: %w", err)
+	}
+	b.creds = aws.NewCredentialsCache(&chain{o: b.o})
+	if _, err := b.creds.Retrieve(ctx); err != nil {
+		return err
+	}
+	b.region = firstOf(b.o.Region, cfg.Region, firstRegion)
+
+	get := b.o.Getenv
+	endpoint := b.o.Endpoint
+	if endpoint == "" && !strings.EqualFold(get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"), "true") {
+		endpoint = firstOf(get("AWS_ENDPOINT_URL_S3"), get("AWS_ENDPOINT_URL"))
+	}
+	b.client = sdk.NewFromConfig(cfg, func(o *sdk.Options) {
+		o.Credentials = b.creds
+		o.HTTPClient = newClient(b.transport, b.o.StallAfter)
+		// Every body has a checksum that is given with it; where the SDK makes its
+		// own it uses a framing that not all servers know.
+		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
+		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
+		o.DisableLogOutputChecksumValidationSkipped = true
+		if endpoint != "" {
+			o.BaseEndpoint = &endpoint
+		}
+	})
+	if profile := b.client.Options().BaseEndpoint; profile != nil {
+		if b.endpoint, err = parseEndpoint(*profile); err != nil {
+			return err
+		}
+	}
+	b.path.Store(b.o.PathStyle || pathStyle(b.endpoint, b.o.Bucket))
+	b.unsigned = !strings.HasPrefix(b.endpoint, "http://")
+	return nil
+}
+
+// loadConfig reads the environment and the profile as every program of AWS's
+// does. What Getenv says counts; with metadata set, the machine's own service for
+// credentials is asked too.
+func loadConfig(ctx context.Context, o Options, metadata bool) (aws.Config, error) {
+	get := o.Getenv
+	var load []func(*config.LoadOptions) error
+	if file := firstOf(get("AWS_CONFIG_FILE"), inHome(get, ".aws", "config")); file != "" {
+		load = append(load, config.WithSharedConfigFiles([]string{file}))
+	}
+	if file := firstOf(get("AWS_SHARED_CREDENTIALS_FILE"), inHome(get, ".aws", "credentials")); file != "" {
+		load = append(load, config.WithSharedCredentialsFiles([]string{file}))
+	}
+	if access, secret := get("AWS_ACCESS_KEY_ID"), get("AWS_SECRET_ACCESS_KEY"); access != "" && secret != "" {
+		load = append(load, config.WithCredentialsProvider(
+			credentials.NewStaticCredentialsProvider(access, secret, get("AWS_SESSION_TOKEN"))))
+	} else if profile := firstOf(get("AWS_PROFILE"), get("AWS_DEFAULT_PROFILE")); profile != "" {
+		load = append(load, config.WithSharedConfigProfile(profile))
+	}
+	if region := firstOf(o.Region, get("AWS_REGION"), get("AWS_DEFAULT_REGION")); region != "" {
+		load = append(load, config.WithRegion(region))
+	}
+	if !metadata || strings.EqualFold(get("AWS_EC2_METADATA_DISABLED"), "true") {
+		load = append(load, config.WithEC2IMDSClientEnableState(imds.ClientDisabled))
+	}
+	return config.LoadDefaultConfig(ctx, load...)
+}
+
+// chain gives credentials: of the environment, a profile, the machine, and at
+// last of ButterSink's own files. It looks everything up again every time, so
+// that it finds those that have been renewed.
+type chain struct{ o Options }
+
+// Retrieve implements aws.CredentialsProvider.
+func (c *chain) Retrieve(ctx context.Context) (aws.Credentials, error) {
+	var why error
+	for _, metadata := range []bool{false, true} {
+		cfg, err := loadConfig(ctx, c.o, metadata)
+		if err == nil {
+			var found aws.Credentials
+			if found, err = c.ask(ctx, cfg, metadata); err == nil {
+				return found, nil
+			}
+		}
+		if ctx.Err() != nil {
+			return aws.Credentials{}, ctx.Err()
+		}
+		// The last that a chain asks is the service of the machine: that it is not
+		// there is what everybody has, and no reason worth reading.
+		if why == nil && !strings.Contains(err.Error(), "IMDS") {
+			why = err
+		}
+	}
+	found, ok, err := botoCredentials(botoFiles(c.o.Getenv))
+	if err != nil {
+		return aws.Credentials{}, err
+	}
+	if !ok {
+		if why != nil {
+			return aws.Credentials{}, fmt.Errorf("no credentials for S3 (%w): %s", why, hint)
+		}
+		return aws.Credentials{}, errors.New("no credentials for S3: " + hint)
+	}
+	return found, nil
+}
+
+// ask asks a configuration for credentials. Where there is no service of the
+// machine for them, what lies at its address may swallow requests: that is not
+// waited for long.
+func (c *chain) ask(ctx context.Context, cfg aws.Config, metadata bool) (aws.Credentials, error) {
+	if metadata {
+		const enough = 5 * time.Second
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, enough)
+		defer cancel()
+	}
+	return cfg.Credentials.Retrieve(ctx)
+}
+
+// newTransport makes connections that are kept, over HTTP/1.1: parts that are
+// sent side by side do better over several connections than over one.
+func newTransport(o Options) (*http.Transport, error) {
+	var protocols http.Protocols
+	protocols.SetHTTP1(true)
+	const idle = 64
+	t := &http.Transport{
+		Proxy: http.ProxyFromEnvironment,
+		DialContext: (&net.Dialer{
+			Timeout: min(o.StallAfter, 30*time.Second),
+			Control: func(_, _ string, c syscall.RawConn) error { return c.Control(boundUnsent) },
+		}).DialContext,
+		Protocols:             &protocols,
+		TLSHandshakeTimeout:   o.StallAfter,
+		ExpectContinueTimeout: time.Second,
+		MaxIdleConns:          idle,
+		MaxIdleConnsPerHost:   idle,
+		IdleConnTimeout:       90 * time.Second,
+		DisableCompression:    true,
+		WriteBufferSize:       128 << 10,
+		ReadBufferSize:        128 << 10,
+	}
+	if file := o.Getenv("AWS_CA_BUNDLE"); file != "" {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("reading the certificates of AWS_CA_BUNDLE: %w", err)
+		}
+		pool := x509.NewCertPool()
+		if !pool.AppendCertsFromPEM(text) {
+			return nil, fmt.Errorf("%s (AWS_CA_BUNDLE) has no certificates", file)
+		}
+		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
+	}
+	return t, nil
+}
+
+// boundUnsent keeps the kernel from taking much more than it can send, so that
+// what it takes says how fast the connection is. Errors leave it as it was.
+// linux/include/uapi/linux/tcp.h, TCP_NOTSENT_LOWAT
+func boundUnsent(fd uintptr) {
+	const notsentLowat, bytes = 25, 512 << 10
+	_ = syscall.SetsockoptInt(int(fd), syscall.IPPROTO_TCP, notsentLowat, bytes)
+}
+
+// inHome is a file in the user's home directory, or "" if there is none.
+func inHome(get func(string) string, name ...string) string {
+	home := get("HOME")
+	if home == "" {
+		return ""
+	}
+	return filepath.Join(append([]string{home}, name...)...)
+}
+
+// firstOf is the first of some texts that is not empty.
+func firstOf(texts ...string) string {
+	for _, t := range texts {
+		if t != "" {
+			return t
+		}
+	}
+	return ""
+}

@@ -1,0 +1,162 @@
+package s3
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/buttersink/buttersink/internal/archive"
+)
+
+// Copy makes an object with the content of another one, in the same storage
+// class.
+func (b *Bucket) Copy(ctx context.Context, from, to string) error {
+	r := &request{doing: "copying " + from + " to", key: to, action: "s3:PutObject"}
+	if err := b.CheckKey(to); err != nil {
+		return r.wrap(b, fmt.Errorf("there can be no such key: %w", err))
+	}
+	source, class, err := b.head(ctx, from)
+	if err != nil {
+		return err
+	}
+	c := &copying{b: b, r: r, from: source, to: to, class: types.StorageClass(class)}
+	err = b.adapt(true, false, nil, func(m manner) error {
+		if source.Size > b.copyOver {
+			return c.inParts(ctx, m)
+		}
+		return c.whole(ctx, m)
+	})
+	if cold, ok := errors.AsType[*archive.ColdError](err); ok {
+		cold.Key, cold.Class = from, class
+	}
+	return err
+}
+
+// copying is a copy that is being made.
+type copying struct {
+	b     *Bucket
+	r     *request
+	from  archive.Object
+	to    string
+	class types.StorageClass
+}
+
+// whole copies by one request.
+func (c *copying) whole(ctx context.Context, m manner) error {
+	return c.b.do(ctx, c.r, func(o option) error {
+		_, err := c.b.client.CopyObject(ctx, &sdk.CopyObjectInput{
+			Bucket: &c.b.o.Bucket, Key: &c.to, CopySource: aws.String(copySource(c.b.o.Bucket, c.from.Key)),
+			CopySourceIfMatch: c.match(), StorageClass: c.class,
+			ServerSideEncryption: m.sse.how, SSEKMSKeyId: m.sse.key,
+		}, o)
+		return err
+	})
+}
+
+// match keeps another object that comes to the place of the source from being
+// copied, or from becoming a part of the copy.
+func (c *copying) match() *string {
+	if c.from.Tag == "" {
+		return nil
+	}
+	return aws.String(`"` + c.from.Tag + `"`)
+}
+
+// inParts copies range by range, several at a time.
+func (c *copying) inParts(ctx context.Context, m manner) (err error) {
+	var begun *sdk.CreateMultipartUploadOutput
+	err = c.b.do(ctx, c.r, func(o option) (err error) {
+		begun, err = c.b.client.CreateMultipartUpload(ctx, &sdk.CreateMultipartUploadInput{
+			Bucket: &c.b.o.Bucket, Key: &c.to, StorageClass: c.class,
+			ServerSideEncryption: m.sse.how, SSEKMSKeyId: m.sse.key,
+		}, o)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	u := &upload{b: c.b, u: archive.Unfinished{Key: c.to, ID: aws.ToString(begun.UploadId)}, sums: map[int32]stored{}}
+	defer func() {
+		if err == nil {
+			return
+		}
+		// Also where the copy was interrupted: what is left of it is of no use.
+		const enough = 30 * time.Second
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), enough)
+		defer cancel()
+		if e := u.Abort(ctx); e != nil {
+			c.b.log.Warn("an unfinished copy stays behind", "key", c.to, "error", e)
+		}
+	}()
+	parts, err := c.ranges(ctx, u)
+	if err != nil {
+		return err
+	}
+	return c.b.do(ctx, c.r, func(o option) error {
+		_, err := c.b.client.CompleteMultipartUpload(ctx, &sdk.CompleteMultipartUploadInput{
+			Bucket: &c.b.o.Bucket, Key: &c.to, UploadId: &u.u.ID,
+			MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
+		}, o)
+		return err
+	})
+}
+
+// ranges copies the content as parts of an upload.
+func (c *copying) ranges(ctx context.Context, u *upload) ([]types.CompletedPart, error) {
+	size := max(c.b.copyPart, (c.from.Size+maxParts-1)/maxParts)
+	count := int((c.from.Size + size - 1) / size)
+	parts := make([]types.CompletedPart, count)
+
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	const atOnce = 4
+	var (
+		work    = make(chan int)
+		workers sync.WaitGroup
+	)
+	for range min(atOnce, count) {
+		workers.Go(func() {
+			for i := range work {
+				offset := int64(i) * size
+				part, err := c.part(ctx, u, int32(i+1), offset, min(size, c.from.Size-offset))
+				if err != nil {
+					cancel(err)
+				}
+				parts[i] = part
+			}
+		})
+	}
+	for i := range count {
+		if ctx.Err() != nil {
+			break
+		}
+		work <- i
+	}
+	close(work)
+	workers.Wait()
+	return parts, context.Cause(ctx)
+}
+
+// part copies one range.
+func (c *copying) part(ctx context.Context, u *upload, number int32, offset, length int64) (types.CompletedPart, error) {
+	r := &request{doing: c.r.doing, key: c.r.key, action: c.r.action}
+	var out *sdk.UploadPartCopyOutput
+	err := c.b.do(ctx, r, func(o option) (err error) {
+		out, err = c.b.client.UploadPartCopy(ctx, &sdk.UploadPartCopyInput{
+			Bucket: &c.b.o.Bucket, Key: &c.to, UploadId: &u.u.ID, PartNumber: &number,
+			CopySource: aws.String(copySource(c.b.o.Bucket, c.from.Key)), CopySourceIfMatch: c.match(),
+			CopySourceRange: byteRange(offset, length),
+		}, o)
+		return err
+	})
+	if err != nil {
+		return types.CompletedPart{}, err
+	}
+	return types.CompletedPart{PartNumber: &number, ETag: out.CopyPartResult.ETag}, nil
+}

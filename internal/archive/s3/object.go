@@ -1,0 +1,243 @@
+package s3
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	"math"
+	"strings"
+	"time"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
+
+	"github.com/buttersink/buttersink/internal/archive"
+)
+
+// Stat tells of one object.
+func (b *Bucket) Stat(ctx context.Context, key string) (archive.Object, error) {
+	o, _, err := b.head(ctx, key)
+	return o, err
+}
+
+// head is Stat, with the class as the server names it.
+func (b *Bucket) head(ctx context.Context, key string) (archive.Object, string, error) {
+	r := &request{doing: "looking at", key: key, action: "s3:GetObject"}
+	var out *sdk.HeadObjectOutput
+	err := b.do(ctx, r, func(o option) (err error) {
+		out, err = b.client.HeadObject(ctx, &sdk.HeadObjectInput{Bucket: &b.o.Bucket, Key: &key}, o)
+		return err
+	})
+	if err != nil {
+		return archive.Object{}, "", b.reason(ctx, key, err)
+	}
+	found := object(key, aws.ToInt64(out.ContentLength), out.LastModified, out.ETag, string(out.StorageClass))
+	// x-amz-restore: ongoing-request="false", expiry-date="..." of a thawed copy.
+	if found.Cold && strings.Contains(aws.ToString(out.Restore), `ongoing-request="false"`) {
+		found.Cold = false
+	}
+	return found, string(out.StorageClass), nil
+}
+
+// reason finds out why HEAD has failed: its answers have no text.
+func (b *Bucket) reason(ctx context.Context, key string, err error) error {
+	if errors.Is(err, archive.ErrNoObject) && b.met.Load() || ctx.Err() != nil {
+		return err
+	}
+	if _, answered := answerIn(err); !answered && !errors.Is(err, archive.ErrNoObject) {
+		return err
+	}
+	r := &request{doing: "looking at", key: key, action: "s3:GetObject"}
+	why := b.do(ctx, r, func(o option) error {
+		out, err := b.client.GetObject(ctx, &sdk.GetObjectInput{Bucket: &b.o.Bucket, Key: &key, Range: aws.String("bytes=0-0")}, o)
+		if err == nil {
+			err = out.Body.Close()
+		}
+		return err
+	})
+	if why == nil {
+		return err
+	}
+	if _, cold := errors.AsType[*archive.ColdError](why); cold {
+		return err
+	}
+	return why
+}
+
+// Get gives length bytes of an object from an offset on.
+func (b *Bucket) Get(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
+	if offset < 0 || length < 0 {
+		return nil, fmt.Errorf("reading %s in %s: %d bytes from %d on are no part of anything", key, b, length, offset)
+	}
+	if length == 0 {
+		if _, err := b.Stat(ctx, key); err != nil {
+			return nil, err
+		}
+		return io.NopCloser(bytes.NewReader(nil)), nil
+	}
+	r := &request{doing: "reading", key: key, action: "s3:GetObject"}
+	var out *sdk.GetObjectOutput
+	err := b.do(ctx, r, func(o option) (err error) {
+		out, err = b.client.GetObject(ctx, &sdk.GetObjectInput{Bucket: &b.o.Bucket, Key: &key, Range: byteRange(offset, length)}, o)
+		return err
+	})
+	if a, ok := answerIn(err); ok && a.status == 416 {
+		return io.NopCloser(bytes.NewReader(nil)), nil // it ends before
+	}
+	if err != nil {
+		return nil, b.cold(ctx, key, err)
+	}
+	if offset > 0 && out.ContentRange == nil {
+		out.Body.Close()
+		return nil, r.wrap(b, errors.New("the server sends whole objects where a part was asked for"))
+	}
+	return &body{ReadCloser: out.Body, left: length, known: out.ContentLength, ctx: ctx}, nil
+}
+
+// cold names the class in an error about an object that is in cold storage.
+func (b *Bucket) cold(ctx context.Context, key string, err error) error {
+	cold, ok := errors.AsType[*archive.ColdError](err)
+	if !ok {
+		return err
+	}
+	if o, class, err := b.head(ctx, key); err == nil && o.Key == key && class != "" {
+		cold.Class = class
+	}
+	return err
+}
+
+// byteRange is what a request has to say for length bytes from an offset on.
+func byteRange(offset, length int64) *string {
+	if length > math.MaxInt64-offset {
+		return aws.String(fmt.Sprintf("bytes=%d-", offset))
+	}
+	return aws.String(fmt.Sprintf("bytes=%d-%d", offset, offset+length-1))
+}
+
+// body is the content of an object that is being read.
+type body struct {
+	io.ReadCloser
+	left  int64  // bytes that were asked for and have not come
+	known *int64 // bytes that the server has announced, less those that have come
+	ctx   context.Context
+}
+
+func (b *body) Read(p []byte) (int, error) {
+	if b.left == 0 {
+		return 0, io.EOF
+	}
+	n, err := b.ReadCloser.Read(p[:min(int64(len(p)), b.left)])
+	b.left -= int64(n)
+	if b.known != nil {
+		*b.known -= int64(n)
+		if errors.Is(err, io.EOF) && *b.known > 0 {
+			err = io.ErrUnexpectedEOF
+		}
+	}
+	return n, readError(b.ctx, err)
+}
+
+// Put makes a small object at once.
+func (b *Bucket) Put(ctx context.Context, key string, data []byte, once bool) error {
+	r := &request{doing: "storing", key: key, action: "s3:PutObject"}
+	if len(data) > small {
+		return r.wrap(b, fmt.Errorf("%d bytes are too many for one request", len(data)))
+	}
+	if err := b.CheckKey(key); err != nil {
+		return r.wrap(b, fmt.Errorf("there can be no such key: %w", err))
+	}
+	sum := checksum(crc32.Checksum(data, crc32.MakeTable(crc32.Castagnoli)))
+	taken := func() error { return b.taken(ctx, r, key) }
+	err := b.adapt(true, once, taken, func(m manner) error {
+		return b.do(ctx, r, func(o option) error {
+			in := &sdk.PutObjectInput{
+				Bucket: &b.o.Bucket, Key: &key, Body: bytes.NewReader(data), ContentLength: aws.Int64(int64(len(data))),
+				ChecksumCRC32C: &sum, ServerSideEncryption: m.sse.how, SSEKMSKeyId: m.sse.key,
+			}
+			if m.once {
+				in.IfNoneMatch = aws.String("*")
+			}
+			_, err := b.client.PutObject(ctx, in, o)
+			return err
+		})
+	})
+	if once && r.unsure && errors.Is(err, archive.ErrTaken) && b.holds(ctx, key, data) {
+		return nil // it was ours that has been stored, and its reply that was lost
+	}
+	if a, ok := answerIn(err); ok && a.code == "ConditionalRequestConflict" {
+		return b.conflict(ctx, r, key, err)
+	}
+	return err
+}
+
+// taken is ErrTaken if there is an object with a key.
+func (b *Bucket) taken(ctx context.Context, r *request, key string) error {
+	switch _, err := b.Stat(ctx, key); {
+	case err == nil:
+		return r.wrap(b, archive.ErrTaken)
+	case errors.Is(err, archive.ErrNoObject):
+		return nil
+	default:
+		return err
+	}
+}
+
+// holds reports whether an object has a content.
+func (b *Bucket) holds(ctx context.Context, key string, data []byte) bool {
+	in, err := b.Get(ctx, key, 0, int64(len(data))+1)
+	if err != nil {
+		return false
+	}
+	defer in.Close()
+	got, err := io.ReadAll(in)
+	return err == nil && bytes.Equal(got, data)
+}
+
+// Delete removes an object.
+func (b *Bucket) Delete(ctx context.Context, key string) error {
+	r := &request{doing: "deleting", key: key, action: "s3:DeleteObject"}
+	err := b.do(ctx, r, func(o option) error {
+		_, err := b.client.DeleteObject(ctx, &sdk.DeleteObjectInput{Bucket: &b.o.Bucket, Key: &key}, o)
+		return err
+	})
+	if errors.Is(err, archive.ErrNoObject) {
+		return nil
+	}
+	return err
+}
+
+// object makes what the server says of an object ours.
+func object(key string, size int64, modified *time.Time, etag *string, class string) archive.Object {
+	o := archive.Object{Key: key, Size: size, Modified: aws.ToTime(modified).UTC(), Tag: tag(etag)}
+	if class != string(types.StorageClassStandard) {
+		o.Class = class
+	}
+	o.Cold = isCold(class)
+	return o
+}
+
+// isCold reports whether objects of a class have to be thawed before they can be
+// read. GLACIER_IR is not one.
+// docs.aws.amazon.com/AmazonS3/latest/userguide/archived-objects.html
+func isCold(class string) bool {
+	switch types.StorageClass(class) {
+	case types.StorageClassGlacier, types.StorageClassDeepArchive:
+		return true
+	}
+	return false
+}
+
+// tag is an ETag as we know it: without the quotes.
+func tag(etag *string) string { return strings.Trim(aws.ToString(etag), `"`) }
+
+// checksum is a CRC32C as requests have it: its four bytes in base64, the highest
+// first.
+func checksum(sum uint32) string {
+	return base64.StdEncoding.EncodeToString(binary.BigEndian.AppendUint32(nil, sum))
+}
