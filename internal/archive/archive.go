@@ -93,9 +93,14 @@ type Store struct {
 	log    *slog.Logger
 	now    func() time.Time
 	budget *budget
+	// reading bounds what is read ahead.
+	reading *pool
+	// tidied is done when what interrupted runs have left has been put in order.
+	tidied sync.Once
 
 	mu       sync.Mutex
 	known    *catalogue // of the last List, and since
+	changes  uint64     // how many there have been
 	partials map[string][]Unfinished
 	marker   *marker // what was read of it; nil if it has not been looked for
 }
@@ -134,6 +139,7 @@ func Open(ctx context.Context, b Bucket, o Options) (*Store, error) {
 		o.InFlight = defaultInFlight
 	}
 	s := &Store{bucket: b, o: o, log: o.Log, now: o.Now, budget: newBudget(int64(o.InFlight) * o.PartSize), known: &catalogue{prefix: o.Prefix}}
+	s.reading = newPool((rangesAhead - 1) * s.rangeSize())
 	if s.log == nil {
 		s.log = slog.New(slog.DiscardHandler)
 	}

@@ -20,8 +20,16 @@ type catalogue struct {
 	paths   []string // ordered; those of outside snapshots begin with a slash
 	first   []uint32 // for each path, an entry that has it
 	sizes   map[uint32]string
-	since   map[snapshot.Edge][]*stored // added later
-	gone    map[string]bool             // keys that were removed later
+
+	changed map[string]change         // later, by key
+	since   map[snapshot.ID][]*stored // those that were added
+}
+
+// change is what became of an object after the listing.
+type change struct {
+	o      *stored // nil if it was removed
+	to     snapshot.ID
+	number uint64
 }
 
 // entry is an object that holds a stream.
@@ -40,6 +48,7 @@ const (
 	flagOutside uint8 = 1 << iota
 	flagDescribed
 	flagCold
+	flagTrashed // its key is one of the trash
 )
 
 // oddity is what few objects have. Objects that have the same share it.
@@ -96,14 +105,14 @@ func (c *catalogue) at(p string) (snapshot.ID, bool) {
 		to := c.entries[c.first[i]].to
 		from, end := c.to(to)
 		for j := from; j < end; j++ {
-			if e := &c.entries[j]; e.path == i && (len(c.gone) == 0 || !c.gone[c.key(e)]) {
+			if e := &c.entries[j]; e.path == i && !c.isChanged(e) {
 				return to, true
 			}
 		}
 	}
-	for e, all := range c.since {
+	for id, all := range c.since {
 		if slices.ContainsFunc(all, func(o *stored) bool { return o.Path == p }) {
-			return e.To, true
+			return id, true
 		}
 	}
 	return snapshot.ID{}, false
@@ -142,46 +151,77 @@ func (c *catalogue) object(e *entry) *stored {
 func (s *Store) of(e snapshot.Edge) []*stored {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.known
+	return slices.DeleteFunc(s.known.leading(e.To), func(o *stored) bool { return o.Edge != e })
+}
+
+// leading returns the objects that make a snapshot.
+func (c *catalogue) leading(id snapshot.ID) []*stored {
 	var all []*stored
-	from, end := c.to(e.To)
+	from, end := c.to(id)
 	for i := from; i < end; i++ {
-		if c.entries[i].from == e.From {
-			if o := c.object(&c.entries[i]); !c.gone[o.Key] {
-				all = append(all, o)
-			}
+		if e := &c.entries[i]; !c.isChanged(e) {
+			all = append(all, c.object(e))
 		}
 	}
-	for _, o := range c.since[e] {
-		if !slices.ContainsFunc(all, func(p *stored) bool { return p.Key == o.Key }) {
-			all = append(all, o)
-		}
+	return append(all, c.since[id]...)
+}
+
+// isChanged reports whether the listing is out of date about an entry.
+func (c *catalogue) isChanged(e *entry) bool {
+	if len(c.changed) == 0 {
+		return false // without making its key
 	}
-	return all
+	_, changed := c.changed[c.key(e)]
+	return changed
+}
+
+// note notes what became of the object with a key.
+func (c *catalogue) note(key string, ch change) {
+	if c.changed == nil {
+		c.changed, c.since = map[string]change{}, map[snapshot.ID][]*stored{}
+	}
+	since := slices.DeleteFunc(c.since[ch.to], func(p *stored) bool { return p.Key == key })
+	if ch.o != nil {
+		since = append(since, ch.o)
+	}
+	c.changed[key], c.since[ch.to] = ch, since
+	if len(since) == 0 {
+		delete(c.since, ch.to)
+	}
 }
 
 // add notes an object that has been stored, or that was found.
 func (s *Store) add(o *stored) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.known
-	if c.since == nil {
-		c.since = map[snapshot.Edge][]*stored{}
-	}
-	delete(c.gone, o.Key)
-	c.since[o.Edge] = append(slices.DeleteFunc(c.since[o.Edge], func(p *stored) bool { return p.Key == o.Key }), o)
+	s.changes++
+	s.known.note(o.Key, change{o, o.Edge.To, s.changes})
 }
 
 // forget notes that an object is not there any more.
 func (s *Store) forget(o *stored) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	c := s.known
-	if since := c.since[o.Edge]; since != nil {
-		c.since[o.Edge] = slices.DeleteFunc(since, func(p *stored) bool { return p.Key == o.Key })
+	s.changes++
+	s.known.note(o.Key, change{nil, o.Edge.To, s.changes})
+}
+
+// began is to be called before a listing, and learn after it.
+func (s *Store) began() uint64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changes
+}
+
+// learn takes a new catalogue. What has been changed since its listing began
+// still counts.
+func (s *Store) learn(c *catalogue, began uint64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for key, ch := range s.known.changed {
+		if ch.number > began {
+			c.note(key, ch)
+		}
 	}
-	if c.gone == nil {
-		c.gone = map[string]bool{}
-	}
-	c.gone[o.Key] = true
+	s.known = c
 }

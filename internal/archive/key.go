@@ -159,6 +159,9 @@ func below(prefix, rel string) string {
 	return prefix + "/" + rel
 }
 
+// sizesKey is the key of the notes of sizes beside a snapshot.
+func sizesKey(prefix, p string) string { return below(prefix, escape(p)+store.SizesSuffix) }
+
 // errPath says that there can be no snapshot at a path.
 type errPath struct{ path, why string }
 
