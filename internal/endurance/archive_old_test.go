@@ -203,3 +203,26 @@ func TestArchiveAbortsUploads(t *testing.T) {
 		t.Errorf("these are left: %q; want %q", left, outside)
 	}
 }
+
+// TestArchiveParentOutside restores an increment whose parent is in another part
+// of the bucket, as the old program has left it where it planned over all of a
+// bucket. Nothing else of that part is listed.
+func TestArchiveParentOutside(t *testing.T) {
+	t.Parallel()
+	d := s3Depot(t, s3test.Start(t))
+	s := pair(t, 3, 200_000)
+	d.old(s, "a1<a0")
+	d.prefix = "else/where/"
+	d.old(s, "a0", "a2")
+	d.prefix = "pre/fix/"
+	list := d.run("list", "--json", d.url).fine()
+	if n := strings.Count(list.out.String(), `"event":"snapshot"`); n != 1 || !strings.Contains(list.out.String(), s.wanted["a1"].uuid) {
+		t.Errorf("the listing is not that of a1:\n%s", list.story())
+	}
+	s.restoreTo(d, "a1", s.to()).fine()
+	arrived(t, s.dst, "snaps/a1", s.wanted["a1"])
+	s.empty()
+	s.restore(d).fine()
+	arrived(t, s.dst, "snaps/a1", s.wanted["a1"])
+	d.run("verify", "--data", d.url).fine()
+}
