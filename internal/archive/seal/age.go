@@ -23,7 +23,7 @@ const (
 	sealedChunk = chunkSize + chacha20poly1305.Overhead
 
 	// ageBlock is how many bytes are worked on at a time.
-	ageBlock = 16 * chunkSize
+	ageBlock = 4 * chunkSize
 	// maxHeader is the longest header that is written or read.
 	maxHeader = 1 << 20
 	// maxStanza is more than a header has for one recipient: RSA keys of 16384

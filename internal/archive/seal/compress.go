@@ -19,16 +19,22 @@ type compressor struct {
 }
 
 func newCompressor(ctx context.Context, dst io.Writer, o Options) (*compressor, error) {
-	enc, err := zstd.NewWriter(nil,
-		zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(o.level())),
-		zstd.WithEncoderConcurrency(o.workers()),
-		zstd.WithEncoderCRC(true),
-		zstd.WithSingleSegment(true))
+	first, err := newEncoder(o)
 	if err != nil {
 		return nil, fmt.Errorf("setting up compression: %w", err)
 	}
+	// Short streams need one encoder, so the others come when they are wanted.
+	idle := make(chan *zstd.Encoder, o.workers())
+	idle <- first
 	c := &compressor{lanes: newLanes(ctx, o.workers(), FrameSize), dst: dst}
 	c.work = func(_ uint64, _ bool, in, out []byte) []byte {
+		var enc *zstd.Encoder
+		select {
+		case enc = <-idle:
+		default:
+			enc, _ = newEncoder(o) // as the first one
+		}
+		defer func() { idle <- enc }()
 		if cap(out) == 0 {
 			out = make([]byte, 0, frameBound(len(in)))
 		}
@@ -36,6 +42,17 @@ func newCompressor(ctx context.Context, dst io.Writer, o Options) (*compressor, 
 	}
 	c.put = c.frame
 	return c, nil
+}
+
+func newEncoder(o Options) (*zstd.Encoder, error) {
+	return zstd.NewWriter(nil,
+		zstd.WithEncoderLevel(zstd.EncoderLevelFromZstd(o.level())),
+		zstd.WithEncoderConcurrency(1),
+		zstd.WithEncoderCRC(true),
+		zstd.WithSingleSegment(true),
+		// A frame never refers to another one.
+		zstd.WithWindowSize(FrameSize),
+		zstd.WithLowerEncoderMem(true))
 }
 
 // frame puts out a frame that holds n bytes. Its checksum is the one the table
