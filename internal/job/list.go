@@ -86,6 +86,9 @@ func (e *Engine) List(ctx context.Context, st store.Store, o ListOptions) (*List
 	if len(listing.Snapshots)+excluded+cleaned == 0 {
 		return listing, errors.Join(failed, o.nothing(st, inv))
 	}
+	if inv.Archive {
+		return listing, failed // what its streams are long says more than what the snapshots hold
+	}
 	if !all {
 		known = nil
 	}

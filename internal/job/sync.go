@@ -77,7 +77,10 @@ type SyncReport struct {
 	Kept        int
 	Transferred int
 	Bytes       int64
-	Removed     []snapshot.Snapshot
+	// Skipped is how many bytes, as the destination stores them, were there already
+	// from interrupted transfers.
+	Skipped int64
+	Removed []snapshot.Snapshot
 }
 
 // IncompleteError says that not all that was wanted is at the destination, or,
@@ -120,6 +123,11 @@ func (e *RemovalError) Error() string {
 // Unwrap returns the reasons.
 func (e *RemovalError) Unwrap() []error { return e.Failures }
 
+// ProblemError says that there is no way to send a snapshot.
+type ProblemError struct{ plan.Problem }
+
+func (e *ProblemError) Error() string { return fmt.Sprintf("%s: %s", e.Path, e.Why) }
+
 // Sync brings the selected snapshots of src to dst. It fails with
 // *NoSnapshotsError, *SamePlaceError or *store.LockedError before anything is
 // done, and with *IncompleteError or *RemovalError if some of it could not be
@@ -137,7 +145,7 @@ func (e *Engine) Sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 		if err := outlook.tooFull(o.MaxFull, 0); err != nil {
 			return report, err
 		}
-		return report, incomplete(ctx, outlook, nil, nil)
+		return report, incomplete(ctx, outlook, nil, failures{}, nil)
 	}
 	unlock, err := lock(ctx, dst, o.Who)
 	if err != nil {
@@ -201,7 +209,7 @@ func (e *Engine) begin(dst store.Store, who string) (end func(context.Context, e
 // itself has failed.
 func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) (*SyncReport, error) {
 	report := &SyncReport{}
-	without := failures{wanted: map[snapshot.ID]plan.Problem{}, between: map[snapshot.ID]error{}}
+	without := failures{wanted: map[snapshot.ID]plan.Problem{}, causes: map[snapshot.ID]error{}, between: map[snapshot.ID]error{}}
 	var planning error
 	for fruitless := 0; fruitless < hopeless; {
 		outlook, err := e.outlook(ctx, src, dst, o, without)
@@ -223,6 +231,11 @@ func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 		committed := report.Transfer.Count(transfer.Committed)
 		report.Transferred += committed
 		report.Bytes += report.Transfer.Bytes()
+		for _, r := range report.Transfer.Results {
+			if r.Outcome == transfer.Committed {
+				report.Skipped += r.Skipped
+			}
+		}
 		// Intermediates are few, and what is wanted can do without them.
 		if committed == 0 && slices.ContainsFunc(report.Transfer.Results, func(x transfer.Result) bool {
 			return x.Outcome == transfer.Failed && !x.Step.Intermediate
@@ -237,7 +250,7 @@ func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 	if o.Event != nil {
 		o.Event(transfer.Event{Kind: transfer.Done, Time: time.Now(), Steps: report.Transferred, Bytes: report.Bytes})
 	}
-	err := incomplete(ctx, report.Outlook, report.Transfer, planning)
+	err := incomplete(ctx, report.Outlook, report.Transfer, without, planning)
 	if err == nil && len(without.between) > 0 && len(report.Outlook.Remove) > 0 {
 		// What was wanted has come without them, but something is wrong.
 		err = &RemovalError{Failures: slices.Collect(maps.Values(without.between))}
@@ -264,6 +277,7 @@ func needed(r *transfer.Report) bool {
 // and those that were sent only for others to start from.
 type failures struct {
 	wanted  map[snapshot.ID]plan.Problem
+	causes  map[snapshot.ID]error // of those that are wanted
 	between map[snapshot.ID]error
 }
 
@@ -278,6 +292,7 @@ func (f failures) remember(r *transfer.Report) bool {
 		if id := result.Step.Edge.To; result.Step.Intermediate {
 			f.between[id] = fmt.Errorf("%s: %w", result.Step.Path, result.Err)
 		} else {
+			f.causes[id] = result.Err
 			f.wanted[id] = plan.Problem{Snapshot: result.Step.Snapshot, Path: result.Step.Path, Why: result.Err.Error(), Conflict: conflict}
 		}
 		for _, full := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS} {
@@ -324,16 +339,16 @@ func (e *Engine) remove(ctx context.Context, src, dst store.Store, report *SyncR
 	if err != nil {
 		return &RemovalError{Failures: []error{fmt.Errorf("looking at the source again before removing anything: %w", err)}}
 	}
-	failed := &RemovalError{}
+	var all []snapshot.Snapshot
 	for _, snap := range report.Outlook.Remove {
-		if err := ctx.Err(); err != nil {
-			return context.Cause(ctx)
-		}
 		if here, ok := holds.Find(snap.ID); ok && !here.Outside {
 			e.log().Info(fmt.Sprintf("%s is not removed: the source has it again", snap.Path))
 			continue
 		}
-		err := remover.Remove(ctx, snap)
+		all = append(all, snap)
+	}
+	failed := &RemovalError{}
+	removed := func(snap snapshot.Snapshot, err error) {
 		if err != nil {
 			failed.Failures = append(failed.Failures, err)
 		} else {
@@ -343,16 +358,41 @@ func (e *Engine) remove(ctx context.Context, src, dst store.Store, report *SyncR
 			o.Removed(snap, err)
 		}
 	}
+	if err := removeAll(ctx, remover, all, removed); err != nil {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		failed.Failures = append(failed.Failures, err)
+	}
 	if len(failed.Failures) > 0 {
 		return failed
 	}
 	return nil
 }
 
+// removeAll removes snapshots, at once where the store takes them so, and
+// returns what keeps it from going on.
+func removeAll(ctx context.Context, remover store.Remover, all []snapshot.Snapshot, removed func(snapshot.Snapshot, error)) error {
+	if len(all) == 0 {
+		return nil
+	}
+	if sweeper, ok := remover.(store.Sweeper); ok {
+		return sweeper.Sweep(ctx, all, removed)
+	}
+	for _, snap := range all {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		removed(snap, remover.Remove(ctx, snap))
+	}
+	return nil
+}
+
 // incomplete says what of a plan has not been done. Without a report, as after
-// a dry run, only what cannot be planned counts. Planning is why no other plan
+// a dry run, only what cannot be planned counts, and what has failed in plans
+// before. Planning is why no other plan
 // could be made for the rest, if that is so. Intermediates are not wanted.
-func incomplete(ctx context.Context, o *Outlook, r *transfer.Report, planning error) error {
+func incomplete(ctx context.Context, o *Outlook, r *transfer.Report, before failures, planning error) error {
 	x := &IncompleteError{Wanted: len(o.Keep) + len(o.Problems), Done: len(o.Keep), DryRun: r == nil}
 	for i, step := range o.Steps {
 		if step.Intermediate {
@@ -365,7 +405,11 @@ func incomplete(ctx context.Context, o *Outlook, r *transfer.Report, planning er
 	}
 	conflicts := 0
 	for _, p := range o.Problems {
-		x.Failures = append(x.Failures, fmt.Errorf("%s: %s", p.Path, p.Why))
+		if cause := before.causes[p.Snapshot.ID]; cause != nil {
+			x.Failures = append(x.Failures, fmt.Errorf("%s: %w", p.Path, cause))
+		} else {
+			x.Failures = append(x.Failures, &ProblemError{p})
+		}
 		if p.Conflict {
 			conflicts++
 		}
