@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"strings"
 
+	"github.com/buttersink/buttersink/internal/archive"
 	"github.com/buttersink/buttersink/internal/btrfs"
 	"github.com/buttersink/buttersink/internal/store"
 )
@@ -106,6 +107,15 @@ var verdicts = []func(error) (verdict, bool){
 	}),
 	onType(func(e *btrfs.PermissionError) verdict {
 		return verdict{exitFailed, "Run it as root, or give it the capability " + e.Capability + "."}
+	}),
+	onType(func(e *archive.ColdError) verdict {
+		return verdict{exitPending, "Have it thawed, as with 'aws s3api restore-object', and run this again when it is."}
+	}),
+	onType(func(e *archive.DeniedError) verdict {
+		if strings.HasPrefix(e.Bucket, "s3://") {
+			return verdict{exitFailed, "Whose credentials are these?  'aws sts get-caller-identity' tells; docs/s3.md has what each command has to be allowed."}
+		}
+		return verdict{exitFailed, "Run it as who owns the directory, or as root."}
 	}),
 	onValue(btrfs.ErrNotBtrfs, verdict{exitFailed, "Is the file system mounted?"}),
 }

@@ -16,15 +16,16 @@ import (
 	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/snapshot"
-	"github.com/buttersink/buttersink/internal/store/local"
 )
 
 // explainOptions are the flags of explain.
 type explainOptions struct {
 	estimate, json bool
 
-	exclude  []string
-	maxChain int
+	exclude    []string
+	maxChain   int
+	maxRestore sizeFlag
+	s3         s3Flags
 }
 
 // newExplain returns the command that says why a snapshot is sent as it is.
@@ -40,29 +41,32 @@ from there, and what speaks against it.
 
 SRC/SNAPSHOT is the path of a snapshot, without a slash at its end. If it lies
 deeper below the directory that is synced, a dot marks where that ends:
-SRC/./DEEPER/SNAPSHOT. DST is the destination, as for sync.
+SRC/./DEEPER/SNAPSHOT. DST is the destination, as for sync. Both can be archives
+too ("buttersink help urls").
 
 The verdicts on a parent:
 
   chosen                  the stream starts from it, or is a full one
   costs more              everything in all would take more with it
   starts from it itself   it is made from this snapshot in the same plan
-  chain too long          an archive would need more streams than --max-chain
+  chain too long          an archive would need more streams than --max-chain, or
+                          more bytes than --max-restore
   not at the destination  it is not there, and will not be by then
   changed                 it is not what its UUID promises, on one of both sides
   farther away            others are nearer relatives, so it was not looked at
   unrelated               it is of another family
   no such stream          the source is an archive without that stream
 
-Before: both directories exist and are on mounted btrfs file systems; it runs as
-root. It can be asked at any time, also about a snapshot that is at the destination
-already, or that --exclude leaves out.
+Before: both directories exist, and those of btrfs are on mounted file systems; it
+runs as root where btrfs is concerned. It can be asked at any time, also about a
+snapshot that is at the destination already, or that --exclude leaves out.
 
 After: nothing has changed. Streams that matter are measured without their data,
 which takes a moment; -e spares it. The exit code is 0 whatever the answer is.`,
 		Example: `  buttersink explain /mnt/a/snaps/monday /mnt/b/snaps/
   buttersink explain /mnt/a/.snapshots/./12/snapshot /mnt/b/snaps/
-  buttersink explain --json -e /mnt/a/snaps/monday /mnt/b/snaps/`,
+  buttersink explain --json -e /mnt/a/snaps/monday /mnt/b/snaps/
+  buttersink explain --max-chain 30 /mnt/a/snaps/monday s3://bucket/snaps/`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 2 {
 				return usagef(cmd.CommandPath(), "want a snapshot and a destination, got %d arguments", len(args))
@@ -78,16 +82,24 @@ which takes a moment; -e spares it. The exit code is 0 whatever the answer is.`,
 	f.BoolVar(&o.json, "json", false, "print one JSON object on standard output")
 	f.StringArrayVar(&o.exclude, "exclude", nil, "as for sync: leave out snapshots whose path matches `REGEX` at its start")
 	f.IntVar(&o.maxChain, "max-chain", 0, "as for sync: let no snapshot depend on more than `N` streams")
+	f.Var(&o.maxRestore, "max-restore", "as for sync: let no snapshot depend on streams of more than `SIZE` altogether")
+	s3FlagsOf(cmd, &o.s3)
 	return cmd
 }
 
 // splitSnapshot cuts the argument that names a snapshot into the directory that
 // is synced, with a slash at its end, and the path below it.
 func splitSnapshot(arg string) (dir, name string, err error) {
+	query := ""
 	scheme, rest, hasScheme := strings.Cut(arg, "://")
 	if !hasScheme {
 		scheme, rest = "", arg
 	} else {
+		if scheme == "s3" {
+			if rest, query, _, err = splitQuery(rest); err != nil {
+				return "", "", err
+			}
+		}
 		scheme += "://"
 	}
 	if i := strings.Index(rest, "/./"); i >= 0 {
@@ -102,7 +114,7 @@ func splitSnapshot(arg string) (dir, name string, err error) {
 	if dir == "" {
 		dir = "./"
 	}
-	return scheme + dir, path.Clean(name), nil
+	return scheme + dir + query, path.Clean(name), nil
 }
 
 // leftOut reports whether --exclude leaves a path out.
@@ -125,15 +137,24 @@ func runExplain(ctx context.Context, env *Env, command string, o *explainOptions
 	if err != nil {
 		return &usageError{command: command, err: err}
 	}
-	src, err := openStore(env, command, dir, false, local.Options{})
+	from, err := placeOf(command, dir, false)
+	if err != nil {
+		return err
+	}
+	to, err := placeOf(command, destination, true)
+	if err != nil {
+		return err
+	}
+	// It is the same question as that of a sync, so the stores are the same.
+	as := &syncOptions{s3: o.s3, partSize: 100, maxRestore: o.maxRestore}
+	if err := as.fits(command, from, to); err != nil {
+		return err
+	}
+	src, dst, err := as.open(ctx, env, command, from, to, nil)
 	if err != nil {
 		return err
 	}
 	defer src.Close()
-	dst, err := openPlace(env, command, destination, true)
-	if err != nil {
-		return err
-	}
 	defer dst.Close()
 	defer keepRunning()()
 
@@ -141,13 +162,13 @@ func runExplain(ctx context.Context, env *Env, command string, o *explainOptions
 	engine := &job.Engine{Log: env.Log}
 	x, err := engine.Explain(ctx, src.Store, dst.Store, name, job.SyncOptions{
 		Selection: job.Selection{Exclude: exclude},
-		DryRun:    true, Estimate: o.estimate, MaxChain: o.maxChain, Measuring: view.measuring,
+		DryRun:    true, Estimate: o.estimate, MaxChain: o.maxChain, MaxRestore: o.maxRestore.bytes, Measuring: view.measuring,
 	})
 	if e, ok := errors.AsType[*job.NoSnapshotsError](err); ok {
 		return noSuchSnapshot(src, name, e.There)
 	}
 	if err != nil {
-		return explainSync(err, command, src, destination, "")
+		return explainSync(err, command, src, to.withSlash(), "")
 	}
 	if x.Decision == plan.NotWanted && leftOut(exclude, x.Path) {
 		x.Reason = "it is left out by --exclude"

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/buttersink/buttersink/internal/archive"
 	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/snapshot"
 )
@@ -19,6 +20,7 @@ type listOptions struct {
 	dryRun, delete, estimate, json bool
 
 	exclude []string
+	s3      s3Flags
 }
 
 // newList returns the command that lists the snapshots in a directory.
@@ -33,22 +35,29 @@ subvolume shares. The UUID is the received one where there is one, so that the
 same snapshot has the same UUID everywhere.
 
 DIR is a directory with a slash at its end, for all snapshots below it, or one
-snapshot without a slash.
+snapshot without a slash; "buttersink help urls" has all forms.
 
 Sizes come from the quota groups if these are on; buttersink never switches them
 on. Otherwise the data is added up from the snapshot's metadata, which takes a
 moment the first time and is remembered; what is not shared is not known then.
 
-Before: the directory exists and is on a mounted btrfs file system; it runs as
-root.
+Of an archive (dir://, s3://) it shows the streams, with the snapshot that each
+makes, the one that it starts from, how long it is as it is stored, and what it is
+sealed with (.zst, .age, .gpg). The last line adds them up. No key is needed.
+
+Before: the directory exists, and one of btrfs is on a mounted file system; it
+runs as root where btrfs is concerned.
 
 After: nothing has changed. With --delete, what unfinished transfers have left
-behind (subvolumes whose names end in ".part") is removed. Writable subvolumes
-are never touched: they are shown as what they may be.`,
+behind is removed: subvolumes whose names end in ".part", and unfinished uploads
+to this archive, also those that another machine is just making. Writable
+subvolumes are never touched: they are shown as what they may be.`,
 		Example: `  buttersink list /mnt/b/snaps/
   buttersink list -e /mnt/b/snaps/      without looking for sizes
   buttersink list -n -d /mnt/b/snaps/   show which remainders would be removed
-  buttersink list --json /mnt/b/snaps/`,
+  buttersink list --json /mnt/b/snaps/
+  buttersink list s3://bucket/snaps/    the streams in an archive
+  buttersink list s3://bucket/snaps/monday`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usagef(cmd.CommandPath(), "want one directory, got %d arguments", len(args))
@@ -65,6 +74,7 @@ are never touched: they are shown as what they may be.`,
 	f.BoolVarP(&o.estimate, "estimate", "e", false, "show only sizes that are known already")
 	f.BoolVar(&o.json, "json", false, "print one JSON object a line on standard output")
 	f.StringArrayVar(&o.exclude, "exclude", nil, "leave out snapshots whose path matches `REGEX` at its start; may be repeated")
+	s3FlagsOf(cmd, &o.s3)
 	return cmd
 }
 
@@ -78,17 +88,24 @@ func runList(ctx context.Context, env *Env, command string, o *listOptions, dire
 	if err != nil {
 		return err
 	}
-	st, err := openPlace(env, command, directory, false)
+	p, err := placeOf(command, directory, false)
+	if err != nil {
+		return err
+	}
+	if err := o.s3.fit(command, p); err != nil {
+		return err
+	}
+	engine := &job.Engine{Log: env.Log}
+	if !o.dryRun {
+		engine.Ledger = env.openLedger()
+	}
+	st, err := env.open(ctx, command, p, opening{s3: o.s3, ledger: engine.Ledger})
 	if err != nil {
 		return err
 	}
 	defer st.Close()
 
 	out := newRecords(env.Stdout)
-	engine := &job.Engine{Log: env.Log}
-	if !o.dryRun {
-		engine.Ledger = env.openLedger()
-	}
 	listing, err := engine.List(ctx, st.Store, job.ListOptions{
 		Selection: job.Selection{Name: st.name, Exclude: exclude},
 		Clean:     o.delete, DryRun: o.dryRun, Estimate: o.estimate,
@@ -97,15 +114,26 @@ func runList(ctx context.Context, env *Env, command string, o *listOptions, dire
 			if o.json {
 				out.put(partialRecord{Event: cleanedWord(o.dryRun, err), Path: validText(p.Path), Why: p.Why, Error: errorText(err)})
 			} else if err == nil {
-				env.Log.Info(map[bool]string{true: "WOULD: ", false: ""}[o.dryRun] + "Delete subvolume " + p.Path)
+				what := map[bool]string{true: "Delete unfinished upload ", false: "Delete subvolume "}[st.archive()]
+				env.Log.Info(map[bool]string{true: "WOULD: ", false: ""}[o.dryRun] + what + p.Path)
 			}
 		},
 	})
 	if listing != nil {
-		if o.json {
-			recordListing(out, listing, o.delete)
-		} else {
-			printListing(env, listing, o.delete)
+		kept, isArchive := st.Store.(*archive.Store)
+		switch {
+		case isArchive && o.json:
+			recordKept(out, listing, keptOf(kept, st.name, exclude))
+			recordPartials(out, listing, o.delete)
+		case isArchive:
+			printKept(env, listing, keptOf(kept, st.name, exclude))
+			sayPartials(env, listing, o.delete)
+		case o.json:
+			recordListing(out, listing)
+			recordPartials(out, listing, o.delete)
+		default:
+			printListing(env, listing)
+			sayPartials(env, listing, o.delete)
 		}
 	}
 	if e, ok := errors.AsType[*job.NoSnapshotsError](err); ok {
@@ -114,9 +142,8 @@ func runList(ctx context.Context, env *Env, command string, o *listOptions, dire
 	return errors.Join(err, out.err)
 }
 
-// printListing writes ButterSink's lines: UUID, path, sizes. What is unfinished
-// is not part of the answer, so it goes to the log.
-func printListing(env *Env, l *job.Listing, cleaned bool) {
+// printListing writes ButterSink's lines: UUID, path, sizes.
+func printListing(env *Env, l *job.Listing) {
 	out := bufio.NewWriterSize(env.Stdout, 64<<10)
 	for i := range l.Snapshots {
 		s := &l.Snapshots[i]
@@ -127,6 +154,11 @@ func printListing(env *Env, l *job.Listing, cleaned bool) {
 		out.WriteString(s.ID.String() + " " + printable(l.Inventory.Where(*s)) + " (" + size + ")\n")
 	}
 	out.Flush() // env.Stdout keeps the error
+}
+
+// sayPartials names what is unfinished. It is not part of the answer, so it goes
+// to the log.
+func sayPartials(env *Env, l *job.Listing, cleaned bool) {
 	for _, p := range l.Inventory.Partials {
 		if !p.Ours || !cleaned {
 			env.Log.Info(fmt.Sprintf("Not a snapshot: %s (%s)", p.Path, p.Why))
@@ -134,10 +166,13 @@ func printListing(env *Env, l *job.Listing, cleaned bool) {
 	}
 }
 
-func recordListing(out *records, l *job.Listing, cleaned bool) {
+func recordListing(out *records, l *job.Listing) {
 	for _, s := range l.Snapshots {
 		out.put(recordOfSnapshot(l.Inventory, s))
 	}
+}
+
+func recordPartials(out *records, l *job.Listing, cleaned bool) {
 	for _, p := range l.Inventory.Partials {
 		if !p.Ours || !cleaned {
 			out.put(partialRecord{Event: "partial", Path: validText(p.Path), Why: p.Why})

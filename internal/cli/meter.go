@@ -134,7 +134,7 @@ func (f *flow) text(now time.Time) string {
 		return amount(f.now.Bytes, whole, 0, false) + ", comparing with what has arrived"
 	}
 	if still < silence {
-		return amount(f.now.Bytes, whole, f.pace.rate(now), f.pace.lasts(now))
+		return amount(f.now.Bytes, whole, f.pace.rate(now), f.pace.lasts(now)) + skippedText(f.now.Skipped)
 	}
 	text := amount(f.now.Bytes, whole, 0, false) + ", nothing has moved for " + spanText(still)
 	if f.waits != "" {

@@ -96,6 +96,7 @@ func (p *progress) event(e transfer.Event) {
 		if rate := rateText(carried, took); rate != "" {
 			line += ", " + rate
 		}
+		line += skippedText(e.Skipped)
 	case transfer.Retry:
 		p.env.Log.Warn(retryText(e))
 	case transfer.Failed:
@@ -128,6 +129,14 @@ func (p *progress) note(e transfer.Event) {
 // close takes away what is drawn, and leaves the terminal as it was. It may be
 // called more than once.
 func (p *progress) close() { p.bars.close() }
+
+// skippedText says how much of what was stored did not have to be.
+func skippedText(n int64) string {
+	if n <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %s of what is stored were there already", humanSize(n))
+}
 
 // retryText says why a step begins again, and when.
 func retryText(e transfer.Event) string {

@@ -126,7 +126,10 @@ type (
 		Kept        int    `json:"kept"`
 		Removed     int    `json:"removed"`
 		Bytes       int64  `json:"bytes"`
-		Error       string `json:"error,omitempty"`
+		// Skipped is how much an archive had from interrupted transfers, as it is
+		// stored.
+		Skipped int64  `json:"skipped,omitzero"`
+		Error   string `json:"error,omitempty"`
 	}
 )
 

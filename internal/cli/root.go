@@ -39,7 +39,8 @@ func newRoot(env *Env) *cobra.Command {
 		Use:   "buttersink [flags] [SRC] DST",
 		Short: "Carry btrfs snapshots from one place to another",
 		Long: `buttersink carries btrfs snapshots from one place to another, sending only
-what the other place does not have.
+what the other place does not have. A place is a btrfs directory of this machine,
+or an archive: snapshots as sealed objects, in a plain directory or in S3.
 
 With two arguments it is the same as "buttersink sync SRC DST": afterwards DST
 holds every snapshot that is in SRC. With one argument it is the same as
@@ -48,16 +49,20 @@ says why a snapshot is sent as it is.
 
 The slash at the end matters: /dir/ stands for all snapshots below a directory,
 /dir/snap for the one snapshot of that name. A directory that is named like a
-command is written ./list/ or with its full path.
+command is written ./list/ or with its full path. "buttersink help urls" has all
+forms that a place can be written in.
 
-Before: the directories exist and are on mounted btrfs file systems; it runs as
-root.
+Before: the directories exist, and those of btrfs are on mounted file systems; it
+runs as root where btrfs is concerned. A directory becomes an archive by
+"buttersink init".
 
 After: see "buttersink sync --help" and "buttersink list --help".`,
 		Example: `  buttersink /mnt/a/snaps/                      show what is there
   buttersink -n /mnt/a/snaps/ /mnt/b/snaps/     show what would be sent
   buttersink /mnt/a/snaps/ /mnt/b/snaps/        send it
-  buttersink /mnt/a/snaps/monday /mnt/b/snaps/  send one snapshot`,
+  buttersink /mnt/a/snaps/monday /mnt/b/snaps/  send one snapshot
+  buttersink /mnt/a/snaps/ s3://bucket/snaps/   store it as objects in S3
+  buttersink s3://bucket/snaps/ /mnt/b/snaps/   and bring it back`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			switch len(args) {
 			case 0:
@@ -78,11 +83,18 @@ After: see "buttersink sync --help" and "buttersink list --help".`,
 		},
 	}
 	root.Flags().AddFlagSet(sync.Flags()) // the same variables, under both commands
-	root.AddCommand(sync, list, newExplain(env), newStream(env), newBtrfslist(env), newChecksumdir(env), &cobra.Command{
-		Use:   "exit-codes",
-		Short: "What the exit codes mean",
-		Long:  exitCodesHelp(),
-	})
+	root.AddCommand(sync, list, newExplain(env), newInit(env), newVerify(env), newTrash(env), newStream(env), newBtrfslist(env), newChecksumdir(env),
+		&cobra.Command{
+			Use:   "exit-codes",
+			Short: "What the exit codes mean",
+			Long:  exitCodesHelp(),
+		},
+		&cobra.Command{
+			Use:   "urls",
+			Short: "How places are written: btrfs, directories, S3",
+			Long:  urlsHelp,
+		})
+	groupFlags(root, syncGroups)
 	root.SetHelpCommand(newHelp(root))
 	return root
 }
@@ -90,7 +102,7 @@ After: see "buttersink sync --help" and "buttersink list --help".`,
 // handOver sets on one command the flags that were given to another and that
 // both have.
 func handOver(from, to *cobra.Command) error {
-	for _, name := range []string{"dry-run", "delete", "estimate", "exclude", "json"} {
+	for _, name := range []string{"dry-run", "delete", "estimate", "exclude", "json", "s3-endpoint", "s3-path-style"} {
 		given, wanted := from.Flags().Lookup(name), to.Flags().Lookup(name)
 		if given == nil || wanted == nil || !given.Changed {
 			continue

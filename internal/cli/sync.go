@@ -12,7 +12,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/buttersink/buttersink/internal/archive"
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/ledger"
 	"github.com/buttersink/buttersink/internal/replay"
 	"github.com/buttersink/buttersink/internal/store/local"
 )
@@ -25,8 +27,25 @@ type syncOptions struct {
 	exclude            []string
 	partSize           int
 	maxFull            sizeFlag
+	maxRestore         sizeFlag
 	checkpoint         sizeFlag
 	maxChain, parallel int
+
+	compress          string
+	encrypt           []string
+	requireEncryption bool
+	identity          []string
+	s3                s3Flags
+	keep              keepFlags
+}
+
+// syncGroups order the flags in the help of sync and of the program.
+var syncGroups = []flagGroup{
+	{"Flags", []string{"delete", "dry-run", "estimate", "exclude", "help", "json", "logfile", "max-full", "parallel", "quiet", "version"}},
+	{"Between btrfs directories", []string{"checkpoint", "decompress", "kernel-send"}},
+	{"To an archive (dir://, s3://)", []string{"compress", "encrypt", "require-encryption", "max-chain", "max-restore", "part-size"}},
+	{"From an archive", []string{"identity"}},
+	{"S3", []string{"s3-endpoint", "s3-path-style", "storage-class", "sse", "kms-key"}},
 }
 
 // newSync returns the command that brings one directory's snapshots to another.
@@ -42,12 +61,14 @@ is none. "buttersink explain" tells why one snapshot is sent as it is.
 
 SRC is a directory with a slash at its end, for all snapshots below it, or one
 snapshot without a slash. DST is a directory; snapshots get the same paths below
-it as they have below SRC. Both are btrfs directories of this machine, written as
-a path, or as btrfs:///path/ or file:///path/.
+it as they have below SRC. Each is a btrfs directory of this machine, written as a
+path, or an archive, dir:///path/ or s3://bucket/prefix/: see "buttersink help
+urls".
 
-Before: both directories exist and are on mounted btrfs file systems; it runs as
-root. Only read-only subvolumes are snapshots; nested subvolumes are not part of
-the snapshot that they lie in.
+Before: both directories exist, and those of btrfs are on mounted file systems; a
+dir:// archive has been made by "buttersink init". It runs as root where btrfs is
+concerned. Only read-only subvolumes are snapshots; nested subvolumes are not part
+of the snapshot that they lie in.
 
 After: every snapshot that is reported as transferred is whole, read-only and on
 the disk, with the identity of its source. Nothing is ever overwritten. A snapshot
@@ -57,29 +78,44 @@ the next run carries on from there: what comes before it is read and compared
 again, and not written again. One is made after every GiB of a stream, or what
 --checkpoint says, and after every minute; 0 makes none.
 
+An archive gets one object for each stream, whole or not at all, with a small file
+beside it that describes and proves it. --compress and --encrypt seal the stream;
+any machine with age, zstd and btrfs can open it again. A KEY of age begins with
+age1, ssh-ed25519 or ssh-rsa; gpg asks the user's own gpg. To encrypt takes only
+public keys, to restore the secret one (--identity). A storage class is for
+streams; what describes them stays where it is read at once.
+
+An interrupted upload stays, unseen, and the next run carries on: the stream is
+made again, and parts that are there already are compared and not sent again.
+
 With --max-full, a full stream that is longer ends a run that nobody looks at
 (standard input or standard error is no terminal) with exit code 6 before
 anything is sent; on a terminal it is said, and sent. A missing parent is then
 found out before it has cost a night and a disk. 0 allows no full stream at all.
 
-Full streams carry data that the source stores compressed as they are stored,
-where both kernels can. --decompress sends plain data in their place; the
-destination then compresses as it is mounted.
+Between btrfs directories, full streams carry data that the source stores
+compressed as they are stored, where both kernels can. --decompress sends plain
+data in their place; the destination then compresses as it is mounted.
 
 While something is being sent, the machine does not go to sleep by itself, if the
 login manager (systemd-logind) can be asked for that.
 
 With --delete, snapshots inside DST that the directory of SRC does not hold are
 removed, after everything else has succeeded; what will go is said before. A run
-in which anything fails removes nothing.
+in which anything fails removes nothing. What is removed from an archive goes to
+its trash ("buttersink trash"); what a snapshot that stays needs is not removed.
 
-Only one run at a time can write to a directory; another ends with exit code 7.
-Sending cannot be stopped with Ctrl-Z: a stopped send has to start again.`,
+Only one run at a time can write to a btrfs directory; another ends with exit code
+7. Several machines can write to one archive at the same time. Sending cannot be
+stopped with Ctrl-Z: a stopped send has to start again.`,
 		Example: `  buttersink sync -n /mnt/a/snaps/ /mnt/b/snaps/   show the plan, with exact sizes
   buttersink sync /mnt/a/snaps/ /mnt/b/snaps/      carry it out
   buttersink sync -d --exclude '.*-hourly' /mnt/a/snaps/ /mnt/b/snaps/
   buttersink sync /mnt/a/snaps/monday /mnt/b/snaps/
-  buttersink sync -q --max-full 20GiB /mnt/a/snaps/ /mnt/b/snaps/   in a timer`,
+  buttersink sync -q --max-full 20GiB /mnt/a/snaps/ /mnt/b/snaps/   in a timer
+  buttersink sync /mnt/a/snaps/ dir:///mnt/usb/snaps/
+  buttersink sync --encrypt age:backup.pub /mnt/a/snaps/ s3://bucket/snaps/
+  buttersink sync -i /root/backup.key s3://bucket/snaps/ /mnt/b/snaps/   restore`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 2 {
 				return usagef(cmd.CommandPath(), "want a source and a destination, got %d arguments", len(args))
@@ -96,14 +132,35 @@ Sending cannot be stopped with Ctrl-Z: a stopped send has to start again.`,
 	f.BoolVarP(&o.estimate, "estimate", "e", false, "never measure by a test send; sizes are about right")
 	f.BoolVar(&o.json, "json", false, "print one JSON object a line on standard output")
 	f.StringArrayVar(&o.exclude, "exclude", nil, "leave out snapshots whose path matches `REGEX` at its start; may be repeated")
-	f.IntVar(&o.partSize, "part-size", 100, "size of the parts of an upload, in `MiB`; between btrfs directories it has no effect")
+	f.IntVar(&o.partSize, "part-size", 100, "upload in parts of this many `MiB`, or more where that would be too many; some are held in memory")
 	f.Var(&o.maxFull, "max-full", "without a terminal, stop before a full stream longer than `SIZE` (10GiB, 500M)")
-	f.IntVar(&o.maxChain, "max-chain", 0, "let no snapshot depend on more than `N` streams; between btrfs directories it has no effect")
+	f.IntVar(&o.maxChain, "max-chain", 0, "let no snapshot depend on more than `N` streams, itself included; 0 is no limit")
+	f.Var(&o.maxRestore, "max-restore", "let no snapshot depend on streams of more than `SIZE` altogether (500GiB)")
 	f.IntVar(&o.parallel, "parallel", 0, "send up to `N` short streams at a time; 0 leaves it to the program")
 	f.Var(&o.checkpoint, "checkpoint", "after every `SIZE` of a stream, make a place to carry on from (default 1GiB; 0: none)")
 	f.BoolVar(&o.kernelSend, "kernel-send", false, "have full streams made by the kernel too; slower, for comparison")
 	f.BoolVar(&o.decompress, "decompress", false, "send plain data, also where the source stores them compressed")
+	f.StringVar(&o.compress, "compress", "", "compress streams with `zstd`, or zstd:LEVEL, from 1 to 19")
+	f.StringArrayVar(&o.encrypt, "encrypt", nil, "encrypt streams for `RECIPIENT`: age:KEY, age:FILE with a key on each line, or gpg:KEY; may be repeated")
+	f.BoolVar(&o.requireEncryption, "require-encryption", false, "store nothing that is not encrypted, whatever else is asked for")
+	identityFlag(cmd, &o.identity)
+	s3FlagsOf(cmd, &o.s3)
+	f.StringVar(&o.keep.class, "storage-class", "", "keep streams in this storage `CLASS` (STANDARD_IA, GLACIER, ...)")
+	f.StringVar(&o.keep.sse, "sse", "", "have the server encrypt too, by `METHOD`: AES256 (which is the default), aws:kms or none")
+	f.StringVar(&o.keep.kmsKey, "kms-key", "", "the `KEY` for --sse aws:kms")
+	groupFlags(cmd, syncGroups)
 	return cmd
+}
+
+// identityFlag gives a command the flag --identity.
+func identityFlag(cmd *cobra.Command, files *[]string) {
+	cmd.Flags().StringArrayVarP(files, "identity", "i", nil, "open what is encrypted with the age or SSH key in `FILE`; may be repeated ($"+identityVariable+")")
+}
+
+// s3FlagsOf gives a command the flags that say how S3 is reached.
+func s3FlagsOf(cmd *cobra.Command, o *s3Flags) {
+	cmd.Flags().StringVar(&o.endpoint, "s3-endpoint", "", "reach S3 at this `URL` ($AWS_ENDPOINT_URL)")
+	cmd.Flags().BoolVar(&o.pathStyle, "s3-path-style", false, "put the bucket into the path of requests, in place of the host name")
 }
 
 func runSync(ctx context.Context, env *Env, command string, o *syncOptions, source, destination string) (err error) {
@@ -120,38 +177,50 @@ func runSync(ctx context.Context, env *Env, command string, o *syncOptions, sour
 	if err != nil {
 		return err
 	}
-	src, err := openStore(env, command, source, false, o.source())
+	from, err := placeOf(command, source, false)
 	if err != nil {
 		return err
 	}
-	defer src.Close()
-	dst, err := openStore(env, command, destination, true, o.destination())
+	to, err := placeOf(command, destination, true)
 	if err != nil {
 		return err
 	}
-	defer dst.Close()
-	defer keepRunning()()
-	show.ctx = ctx
-
+	if err := o.fits(command, from, to); err != nil {
+		return err
+	}
 	engine := &job.Engine{Log: env.Log}
 	if !o.dryRun {
 		engine.Ledger = env.openLedger()
 	}
+	src, dst, err := o.open(ctx, env, command, from, to, engine.Ledger)
+	if err != nil {
+		return err
+	}
+	defer src.Close()
+	defer dst.Close()
+	defer keepRunning()()
+	show.ctx = ctx
+
 	report, err = engine.Sync(ctx, src.Store, dst.Store, job.SyncOptions{
 		Selection: job.Selection{Name: src.name, Exclude: exclude},
 		Delete:    o.delete, DryRun: o.dryRun, Estimate: o.estimate,
-		MaxChain: o.maxChain, MaxFull: o.fullLimit(env), Parallel: o.parallel,
+		MaxChain: o.maxChain, MaxRestore: o.maxRestore.bytes, MaxFull: o.fullLimit(env), Parallel: o.parallel,
 		Who:       strings.Join([]string{"buttersink sync", src.arg, dst.arg}, " "),
 		Measuring: show.measuring, Planned: show.planned, Event: show.event, Removed: show.removed,
 	})
-	return explainSync(err, command, src, destination, o.maxFull.given)
+	return explainSync(err, command, src, to.withSlash(), o.maxFull.given)
 }
+
+// mostPart is how long a part of an upload may be, in MiB: what S3 takes.
+const mostPart = 5 << 10
 
 // check says what is wrong with the values of the flags.
 func (o *syncOptions) check(command string) error {
 	switch {
-	case o.partSize < 1:
-		return usagef(command, "--part-size %d: want 1 MiB or more", o.partSize)
+	case o.partSize < 1 || o.partSize > mostPart:
+		return usagef(command, "--part-size %d: want 1 to %d MiB", o.partSize, mostPart)
+	case o.maxRestore.given != "" && o.maxRestore.bytes == 0:
+		return usagef(command, "--max-restore %s: no stream is that short", o.maxRestore.given)
 	case o.maxChain < 0:
 		return usagef(command, "--max-chain %d: want 1 or more, or 0 for no limit", o.maxChain)
 	case o.parallel < 0:
@@ -160,14 +229,74 @@ func (o *syncOptions) check(command string) error {
 	return nil
 }
 
-// source is how the source makes its streams.
-func (o *syncOptions) source() local.Options {
-	return local.Options{KernelSend: o.kernelSend, Plain: o.decompress}
+// fits says which flags have been given that the places have no use for: who
+// asks for encryption and gets none has to know it.
+func (o *syncOptions) fits(command string, from, to place) error {
+	for _, f := range []struct {
+		flag  string
+		given bool
+		use   bool
+		where string
+	}{
+		{"--compress", o.compress != "", to.archive(), "the destination is an archive (dir:// or s3://)"},
+		{"--encrypt", len(o.encrypt) > 0, to.archive(), "the destination is an archive (dir:// or s3://)"},
+		{"--require-encryption", o.requireEncryption, to.archive(), "the destination is an archive (dir:// or s3://)"},
+		{"--max-restore", o.maxRestore.given != "", to.archive(), "the destination is an archive (dir:// or s3://)"},
+		{"--storage-class", o.keep.class != "", to.scheme == "s3", "the destination is s3://"},
+		{"--sse", o.keep.sse != "", to.scheme == "s3", "the destination is s3://"},
+		{"--kms-key", o.keep.kmsKey != "", to.scheme == "s3", "the destination is s3://"},
+		{"--s3-endpoint", o.s3.endpoint != "", from.scheme == "s3" || to.scheme == "s3", "one of both sides is s3://"},
+		{"--s3-path-style", o.s3.pathStyle, from.scheme == "s3" || to.scheme == "s3", "one of both sides is s3://"},
+		{"--identity", len(o.identity) > 0, from.archive(), "the source is an archive (dir:// or s3://)"},
+		{"--checkpoint", o.checkpoint.given != "", !to.archive(), "the destination is a btrfs directory"},
+		{"--kernel-send", o.kernelSend, !from.archive(), "the source is a btrfs directory"},
+		{"--decompress", o.decompress, !from.archive(), "the source is a btrfs directory"},
+	} {
+		if f.given && !f.use {
+			return usagef(command, "%s is only for when %s", f.flag, f.where)
+		}
+	}
+	if o.requireEncryption && len(o.encrypt) == 0 {
+		return usagef(command, "--require-encryption goes with --encrypt, which says for whom")
+	}
+	return nil
 }
 
-// destination is how the destination keeps what an interrupted run can be carried
-// on from.
-func (o *syncOptions) destination() local.Options {
+// open opens both stores.
+func (o *syncOptions) open(ctx context.Context, env *Env, command string, from, to place, led *ledger.Ledger) (src, dst *opened, err error) {
+	in := opening{local: local.Options{KernelSend: o.kernelSend, Plain: o.decompress}, s3: o.s3, ledger: led}
+	out := opening{local: o.checkpoints(), s3: o.s3, keep: o.keep, ledger: led}
+	if from.archive() {
+		if in.archive.Keys, err = env.keys(o.identity); err != nil {
+			return nil, nil, err
+		}
+	}
+	if to.archive() {
+		// Any btrfs receive can carry out what any machine may have to restore.
+		in.local.Protocol = 1
+		out.archive.RequireEncryption, out.archive.PartSize = o.requireEncryption, int64(o.partSize)<<20
+		if out.archive.Seal, err = sealing(command, o.compress, o.encrypt); err != nil {
+			return nil, nil, err
+		}
+	}
+	if src, err = env.open(ctx, command, from, in); err != nil {
+		return nil, nil, err
+	}
+	if dst, err = env.open(ctx, command, to, out); err != nil {
+		return nil, nil, errors.Join(err, src.Close())
+	}
+	if a, ok := dst.Store.(*archive.Store); ok {
+		// What every stream would fail with is known before any of them is measured.
+		if err := a.Writable(ctx); err != nil {
+			return nil, nil, errors.Join(err, src.Close(), dst.Close())
+		}
+	}
+	return src, dst, nil
+}
+
+// checkpoints is how a btrfs directory keeps what an interrupted run can be
+// carried on from.
+func (o *syncOptions) checkpoints() local.Options {
 	switch {
 	case o.checkpoint.given == "":
 		return local.Options{}
@@ -236,6 +365,22 @@ func explainSync(err error, command string, src *opened, destination, maxFull st
 	return err
 }
 
+// waiting reports whether nothing but cold storage has kept something from being
+// done, or what comes of that.
+func waiting(failures []error) bool {
+	cold := 0
+	for _, err := range failures {
+		p, problem := errors.AsType[*job.ProblemError](err)
+		switch _, ok := errors.AsType[*archive.ColdError](err); {
+		case ok:
+			cold++
+		case !problem || p.Conflict:
+			return false
+		}
+	}
+	return cold > 0
+}
+
 func explainIncomplete(e *job.IncompleteError, destination string) error {
 	x := &exitError{code: exitFailed}
 	var head error = e
@@ -244,6 +389,8 @@ func explainIncomplete(e *job.IncompleteError, destination string) error {
 	case interrupted:
 		head = fmt.Errorf("%w; %d of %d snapshots are at the destination", cut, e.Done, e.Wanted)
 		x.code, x.hint = exitInterrupted, "Nothing half-made looks whole; the next run carries on."
+	case waiting(e.Failures):
+		x.code = exitPending // the hint is that of the errors
 	case e.Conflicts:
 		x.code, x.hint = exitConflict, "Nothing is ever overwritten: move what is in the way, or choose another destination."
 	case e.Done > 0 && e.DryRun:

@@ -97,7 +97,11 @@ func (v *syncView) planned(o *job.Outlook) {
 	}
 	v.warnFull(o)
 	for _, s := range o.Remove {
-		v.say("%s: %s", map[bool]string{true: "WOULD: Delete subvolume", false: "Will delete subvolume"}[v.o.dryRun], s.Path)
+		would, will := "WOULD: Delete subvolume", "Will delete subvolume"
+		if o.DestinationHas.Archive {
+			would, will = "WOULD: Trash", "Will trash"
+		}
+		v.say("%s: %s", map[bool]string{true: would, false: will}[v.o.dryRun], s.Path)
 	}
 }
 
@@ -168,7 +172,7 @@ func (v *syncView) removed(s snapshot.Snapshot, err error) {
 		return
 	}
 	if err == nil {
-		v.say("Delete subvolume %s", s.Path)
+		v.say("%s %s", map[bool]string{true: "Trash", false: "Delete subvolume"}[v.outlook.DestinationHas.Archive], s.Path)
 	}
 }
 
@@ -177,14 +181,15 @@ func (v *syncView) result(r *job.SyncReport, err error) {
 	record := resultRecord{Event: "result", OK: err == nil, Exit: judge(err).code, DryRun: v.o.dryRun, Error: errorText(err)}
 	if r != nil {
 		record.Kept, record.Removed = r.Kept, len(r.Removed)
-		record.Transferred, record.Bytes = r.Transferred, r.Bytes
+		record.Transferred, record.Bytes, record.Skipped = r.Transferred, r.Bytes, r.Skipped
 	}
 	if v.o.json {
 		v.progress.emit(record)
 		return
 	}
 	if err == nil && !v.o.dryRun {
-		v.say("Done: %d transferred (%s), %d kept, %d removed", record.Transferred, humanSize(record.Bytes), record.Kept, record.Removed)
+		v.say("Done: %d transferred (%s), %d kept, %d removed%s",
+			record.Transferred, humanSize(record.Bytes), record.Kept, record.Removed, skippedText(record.Skipped))
 	}
 }
 

@@ -3,13 +3,13 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/buttersink/buttersink/internal/btrfs"
-	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/store/local"
 )
 
@@ -17,9 +17,17 @@ import (
 type place struct {
 	arg    string // as it was typed
 	scheme string // "btrfs" if none was typed
-	dir    string // the store's directory
+	bucket string // of S3
+	dir    string // the store's directory; of S3 the prefix, empty for a whole bucket
 	name   string // the one snapshot that is meant; empty for all below dir
+	// options are what stands in the query of an S3 URL, by name, and query is that
+	// text with its question mark.
+	options map[string]string
+	query   string
 }
+
+// archive reports whether the place is one of streams kept as objects.
+func (p place) archive() bool { return p.scheme == "s3" || p.scheme == "dir" }
 
 // A scheme begins a URL. Those of later versions are known, so that they are
 // not taken for a slip of the pen.
@@ -31,12 +39,15 @@ type scheme struct {
 var schemes = []scheme{
 	{"btrfs", true},
 	{"file", true},
+	{"dir", true},
+	{"s3", true},
 	{"ssh", false},
-	{"s3", false},
-	{"dir", false},
 	{"glacier", false},
 	{"shell", false},
 }
+
+// urlOptions are the options that the query of an S3 URL may have.
+var urlOptions = []string{"endpoint", "kms-key", "path-style", "region", "sse", "storage-class"}
 
 // splitURL cuts an argument into scheme and path: a run of characters other
 // than ':' and '/', then "://"; without that it is a path all through.
@@ -48,6 +59,37 @@ func splitURL(arg string) (scheme, path string) {
 	return scheme, path
 }
 
+// splitQuery cuts the options off an S3 URL. A question mark belongs to the
+// path unless every piece behind the last one has the form KEY=VALUE.
+func splitQuery(arg string) (before, query string, options map[string]string, err error) {
+	i := strings.LastIndexByte(arg, '?')
+	if i < 0 {
+		return arg, "", nil, nil
+	}
+	pieces := strings.Split(arg[i+1:], "&")
+	for _, piece := range pieces {
+		if key, _, ok := strings.Cut(piece, "="); !ok || key == "" || strings.ContainsRune(key, '/') {
+			return arg, "", nil, nil
+		}
+	}
+	options = map[string]string{}
+	for _, piece := range pieces {
+		key, value, _ := strings.Cut(piece, "=")
+		_, twice := options[key]
+		switch {
+		case !slices.Contains(urlOptions, key):
+			return "", "", nil, fmt.Errorf("an S3 URL has no option %q: want %s", key, strings.Join(urlOptions, ", "))
+		case twice:
+			return "", "", nil, fmt.Errorf("the option %q is there twice", key)
+		}
+		if value, err = url.PathUnescape(value); err != nil {
+			return "", "", nil, fmt.Errorf("the value of the option %q is not escaped as in a URL", key)
+		}
+		options[key] = value
+	}
+	return arg[:i], arg[i:], options, nil
+}
+
 // parsePlace reads an argument. As a source the last element names one
 // snapshot unless a slash follows; a destination is always a directory.
 func parsePlace(arg string, destination bool) (place, error) {
@@ -57,13 +99,15 @@ func parsePlace(arg string, destination bool) (place, error) {
 	i := slices.IndexFunc(schemes, func(s scheme) bool { return s.name == p.scheme })
 	switch {
 	case i < 0:
-		return place{}, fmt.Errorf("%q has the unknown scheme %q: want a path, or btrfs:// or file:// with one", redact(arg), p.scheme)
+		return place{}, fmt.Errorf("%q has the unknown scheme %q: want a path, or btrfs://, file://, dir:// or s3:// with one", redact(arg), p.scheme)
 	case !schemes[i].usable:
-		return place{}, fmt.Errorf("%q: this version has no %s:// stores: want a btrfs directory of this machine", redact(arg), p.scheme)
-	case path == "":
-		return place{}, fmt.Errorf("%q names no directory: the current one is './'", arg)
+		return place{}, fmt.Errorf("%q: this version has no %s:// stores: want a btrfs directory of this machine, dir:// or s3://", redact(arg), p.scheme)
 	case strings.ContainsRune(path, 0):
-		return place{}, fmt.Errorf("%q has a NUL byte in it", arg)
+		return place{}, fmt.Errorf("%q has a NUL byte in it", redact(arg))
+	case p.scheme == "s3":
+		return parseS3(arg, path, destination)
+	case path == "":
+		return place{}, fmt.Errorf("%q names no directory: the current one is '%s'", arg, map[bool]string{true: "dir://./", false: "./"}[p.scheme == "dir"])
 	}
 	last := path[strings.LastIndexByte(path, '/')+1:]
 	if destination || last == "" || last == "." || last == ".." {
@@ -75,30 +119,43 @@ func parsePlace(arg string, destination bool) (place, error) {
 	return p, nil
 }
 
-// opened is a store with the argument that named it.
-type opened struct {
-	place
-	store.Store
-}
-
-// openPlace opens the store that an argument names.
-func openPlace(env *Env, command, arg string, destination bool) (*opened, error) {
-	return openStore(env, command, arg, destination, local.Options{})
-}
-
-// openStore opens the store that an argument names, with options for a btrfs
-// directory: the composition root.
-func openStore(env *Env, command, arg string, destination bool, opt local.Options) (*opened, error) {
-	p, err := parsePlace(arg, destination)
-	if err != nil {
-		return nil, &usageError{command: command, err: err}
+// parseS3 reads what stands behind s3:// in an argument.
+func parseS3(arg, text string, destination bool) (place, error) {
+	p := place{arg: arg, scheme: "s3"}
+	var err error
+	if text, p.query, p.options, err = splitQuery(text); err != nil {
+		return place{}, err
 	}
-	opt.Log = env.Log
-	st, err := local.Open(p.dir, opt)
-	if err != nil {
-		return nil, p.explain(err)
+	bucket, key, _ := strings.Cut(text, "/")
+	p.bucket = bucket
+	odd := func(r rune) bool {
+		return !('a' <= r && r <= 'z' || 'A' <= r && r <= 'Z' || '0' <= r && r <= '9' || strings.ContainsRune("._-", r))
 	}
-	return &opened{place: p, Store: st}, nil
+	switch {
+	case bucket == "":
+		return place{}, fmt.Errorf("%q names no bucket: want s3://BUCKET/PREFIX/", redact(arg))
+	case strings.ContainsAny(bucket, ":@"):
+		// Not shown, not even with stars: any of it may be the secret.
+		return place{}, errors.New("credentials do not belong into an S3 URL: want s3://BUCKET/PREFIX/, and AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY or a profile in the environment")
+	case strings.ContainsFunc(bucket, odd):
+		return place{}, fmt.Errorf("%q: a bucket has letters, digits, '.', '-' and '_' in its name: want s3://BUCKET/PREFIX/", redact(arg))
+	}
+	var clean []string
+	for element := range strings.SplitSeq(key, "/") {
+		switch element {
+		case "", ".":
+		case "..":
+			return place{}, fmt.Errorf("%q: '..' means nothing in a bucket", redact(arg))
+		default:
+			clean = append(clean, element)
+		}
+	}
+	if last := key[strings.LastIndexByte(key, '/')+1:]; !destination && last != "" && last != "." {
+		p.name = last
+		clean = clean[:len(clean)-1]
+	}
+	p.dir = strings.Join(clean, "/")
+	return p, nil
 }
 
 // within is the argument that names one snapshot of the place, given its path.
@@ -106,12 +163,18 @@ func (p place) within(path string) string {
 	if p.name != "" {
 		return p.arg
 	}
-	arg := p.arg
+	arg := p.bare()
 	if !strings.HasSuffix(arg, "/") { // ".", ".."
 		arg += "/"
 	}
-	return arg + path
+	return arg + path + p.query
 }
+
+// bare is the argument without its options.
+func (p place) bare() string { return strings.TrimSuffix(p.arg, p.query) }
+
+// withSlash is the argument as the one of a directory.
+func (p place) withSlash() string { return strings.TrimRight(p.bare(), "/") + "/" + p.query }
 
 // shellWord writes a word as a shell reads it.
 func shellWord(s string) string {
@@ -139,7 +202,7 @@ func (p place) explain(err error) error {
 	case errors.Is(err, local.ErrNotDirectory):
 		hint = "Name a directory on a mounted btrfs file system, not a device."
 	case errors.Is(err, btrfs.ErrNotBtrfs):
-		hint = "Is the file system mounted?"
+		hint = "Is the file system mounted?  For streams in a directory of any other file system, write dir://" + p.arg
 	}
 	if errors.Is(err, local.ErrNotDirectory) {
 		err = fmt.Errorf("'%s' is not an existing directory", p.dir)
@@ -160,11 +223,11 @@ func (p place) noSnapshots(there string) string {
 		return fmt.Sprintf("'%s' is %s: make a snapshot of it with 'btrfs subvolume snapshot -r'.", p.arg, there)
 	}
 	if p.name != "" {
-		return fmt.Sprintf("'%s' is not a snapshot.  Did you mean to type '%s/'?", p.arg, p.arg)
+		return fmt.Sprintf("'%s' is not a snapshot.  Did you mean to type '%s'?", p.arg, p.withSlash())
 	}
-	bare := strings.TrimRight(p.arg, "/")
-	if bare == "" || bare == p.arg {
+	bare := strings.TrimRight(p.bare(), "/")
+	if bare == "" || bare == p.bare() || p.scheme == "s3" && p.dir == "" {
 		return fmt.Sprintf("'%s' does not contain any snapshots.", p.arg)
 	}
-	return fmt.Sprintf("'%s/' does not contain any snapshots.  Did you mean to type '%s'?", bare, bare)
+	return fmt.Sprintf("'%s' does not contain any snapshots.  Did you mean to type '%s'?", p.withSlash(), bare+p.query)
 }

@@ -1,0 +1,87 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/buttersink/buttersink/internal/archive"
+	"github.com/buttersink/buttersink/internal/store"
+)
+
+// initOptions are the flags of init.
+type initOptions struct {
+	requireEncryption bool
+	s3                s3Flags
+}
+
+// newInit returns the command that makes a place an archive.
+func newInit(env *Env) *cobra.Command {
+	var o initOptions
+	cmd := &cobra.Command{
+		Use:   "init [flags] URL",
+		Short: "Make a directory or a bucket an archive",
+		Long: `init puts a marker into a directory (dir:///path/) or below a prefix of a bucket
+(s3://bucket/prefix/), which says that it is an archive.
+
+A directory needs one before the first sync. Without the marker nothing is stored
+there: if the disk is not mounted, the empty mount point has none, and the run ends
+with an error in place of filling the wrong file system. In S3 it is not needed,
+but for --require-encryption.
+
+With --require-encryption, nothing that is not encrypted is ever stored there, by
+any machine: a sync without --encrypt ends before its first byte is sent. What is
+there already stays as it is.
+
+Before: the directory or bucket exists, and you may write there.
+
+After: there is a file .buttersink-archive.json with an identity and the time. If
+there was one already, nothing has changed, except that --require-encryption can
+be added; it is never taken away.`,
+		Example: `  mkdir /mnt/usb/snaps && buttersink init dir:///mnt/usb/snaps/
+  buttersink init --require-encryption s3://bucket/snaps/`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if len(args) != 1 {
+				return usagef(cmd.CommandPath(), "want one archive, got %d arguments", len(args))
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return runInit(cmd.Context(), env, cmd.CommandPath(), &o, args[0])
+		},
+	}
+	cmd.Flags().BoolVar(&o.requireEncryption, "require-encryption", false, "never store there what is not encrypted")
+	s3FlagsOf(cmd, &o.s3)
+	return cmd
+}
+
+func runInit(ctx context.Context, env *Env, command string, o *initOptions, url string) error {
+	// As of a destination, a slash at the end makes no difference.
+	p, err := placeOf(command, url, true)
+	if err != nil {
+		return err
+	}
+	if err := o.s3.fit(command, p); err != nil {
+		return err
+	}
+	if !p.archive() {
+		return usagef(command, "%q is a btrfs directory, which needs nothing: an archive is dir:///PATH/ or s3://BUCKET/PREFIX/", redact(url))
+	}
+	st, err := env.open(ctx, command, p, opening{s3: o.s3})
+	if err != nil {
+		return err
+	}
+	defer st.Close()
+	err = st.Store.(*archive.Store).Init(ctx, archive.InitOptions{RequireEncryption: o.requireEncryption})
+	if _, ok := errors.AsType[*store.ExistsError](err); ok {
+		env.Log.Info(fmt.Sprintf("%s is an archive already", st.Store))
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	env.Log.Info(fmt.Sprintf("%s is an archive now", st.Store))
+	return nil
+}

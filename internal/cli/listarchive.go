@@ -1,0 +1,100 @@
+package cli
+
+import (
+	"bufio"
+	"cmp"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/buttersink/buttersink/internal/archive"
+	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/snapshot"
+)
+
+// streamRecord is a stream that an archive keeps.
+type streamRecord struct {
+	Event string      `json:"event"` // "stream"
+	To    snapshot.ID `json:"to"`
+	From  snapshot.ID `json:"from,omitzero"`
+	Path  string      `json:"path"` // of the snapshot, relative to the archive
+	At    string      `json:"at"`   // the whole path
+	// Bytes is how long the stream is, null if that is not known; StoredBytes is
+	// how long the object is.
+	Bytes       *int64    `json:"bytes"`
+	Exact       bool      `json:"exact"`
+	StoredBytes int64     `json:"stored_bytes"`
+	Stored      time.Time `json:"stored,omitzero"`
+	Form        string    `json:"form"` // "", ".zst.age"
+	Key         string    `json:"key"`
+	Described   bool      `json:"described"`
+	Class       string    `json:"class,omitempty"`
+	Cold        bool      `json:"cold,omitempty"`
+}
+
+// keptOf returns the streams of an archive that are meant, ordered by path.
+func keptOf(st *archive.Store, name string, exclude []*regexp.Regexp) []archive.Kept {
+	all := slices.DeleteFunc(st.Kept(), func(k archive.Kept) bool {
+		return name != "" && path.Base(k.Path) != name || leftOut(exclude, k.Path)
+	})
+	slices.SortFunc(all, func(a, b archive.Kept) int {
+		return cmp.Or(strings.Compare(a.Path, b.Path), strings.Compare(a.Key, b.Key))
+	})
+	return all
+}
+
+// edgeText is "ea7c...3ea1 /pre/fix/A from 6dc7...3ad8 /pre/fix/B", as
+// ButterSink writes it.
+func edgeText(inv *snapshot.Inventory, e snapshot.Edge, at string) string {
+	from := "None"
+	if !e.IsFull() {
+		from = e.From.Short() + ", which is not here"
+		if parent, ok := inv.Find(e.From); ok {
+			from = e.From.Short() + " " + inv.Where(parent)
+		}
+	}
+	return e.To.Short() + " " + path.Join(inv.Dir, at) + " from " + from
+}
+
+// printKept writes ButterSink's lines: the edge, how long it is as it is stored,
+// and what it is sealed with.
+func printKept(env *Env, l *job.Listing, all []archive.Kept) {
+	out := bufio.NewWriterSize(env.Stdout, 64<<10)
+	var total int64
+	for _, k := range all {
+		notes := humanSize(k.Size)
+		if form := k.Form.Suffix(); form != "" {
+			notes += " " + form
+		}
+		if k.Cold {
+			notes += ", has to be thawed"
+		}
+		total += k.Size
+		out.WriteString(printable(edgeText(l.Inventory, k.Edge, k.Path)) + " (" + notes + ")\n")
+	}
+	if len(all) > 0 {
+		fmt.Fprintf(out, "TOTAL: %d diffs %s\n", len(all), humanSize(total))
+	}
+	out.Flush() // env.Stdout keeps the error
+}
+
+func recordKept(out *records, l *job.Listing, all []archive.Kept) {
+	sizes := make(map[snapshot.Edge]snapshot.Size, len(l.Inventory.Edges))
+	for _, e := range l.Inventory.Edges {
+		sizes[e.Edge] = e.Size
+	}
+	for _, k := range all {
+		size := sizes[k.Edge]
+		if k.Form.Plain() {
+			size = snapshot.ExactSize(k.Size)
+		}
+		out.put(streamRecord{
+			Event: "stream", To: k.To, From: k.From, Path: validText(k.Path), At: validText(path.Join(l.Inventory.Dir, k.Path)),
+			Bytes: bytesOf(size), Exact: size.Exact, StoredBytes: k.Size, Stored: k.Modified,
+			Form: k.Form.Suffix(), Key: validText(k.Key), Described: k.Described, Class: k.Class, Cold: k.Cold,
+		})
+	}
+}

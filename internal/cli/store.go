@@ -1,0 +1,192 @@
+package cli
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/buttersink/buttersink/internal/archive"
+	"github.com/buttersink/buttersink/internal/archive/dir"
+	"github.com/buttersink/buttersink/internal/archive/s3"
+	"github.com/buttersink/buttersink/internal/archive/seal"
+	"github.com/buttersink/buttersink/internal/ledger"
+	"github.com/buttersink/buttersink/internal/store"
+	"github.com/buttersink/buttersink/internal/store/local"
+)
+
+// opened is a store with the argument that named it.
+type opened struct {
+	place
+	store.Store
+}
+
+// opening says how the stores of a command are opened: the parts of it that the
+// place is about are used.
+type opening struct {
+	local   local.Options
+	archive archive.Options
+	s3      s3Flags
+	// keep is what S3 is told about objects that are made.
+	keep keepFlags
+	// ledger keeps what interrupted uploads need; nil keeps nothing.
+	ledger *ledger.Ledger
+}
+
+// s3Flags are the flags that say how S3 is reached. The options of a URL come
+// before them.
+type s3Flags struct {
+	endpoint  string
+	pathStyle bool
+}
+
+// keepFlags are the flags that say how S3 keeps what is made there.
+type keepFlags struct{ class, sse, kmsKey string }
+
+// placeOf reads an argument, which is the command's fault if it is wrong.
+func placeOf(command, arg string, destination bool) (place, error) {
+	p, err := parsePlace(arg, destination)
+	if err != nil {
+		return place{}, &usageError{command: command, err: err}
+	}
+	return p, nil
+}
+
+// open opens the store of a place: the composition root.
+func (env *Env) open(ctx context.Context, command string, p place, o opening) (*opened, error) {
+	var bucket archive.Bucket
+	switch p.scheme {
+	case "s3":
+		s3o, err := o.forS3(p)
+		if err != nil {
+			return nil, &usageError{command: command, err: err}
+		}
+		s3o.Getenv, s3o.Log = env.Getenv, env.Log
+		if bucket, err = s3.Open(ctx, s3o); err != nil {
+			return nil, err
+		}
+		o.archive.Prefix = p.dir
+	case "dir":
+		var err error
+		if bucket, err = dir.Open(p.dir, dir.Options{Log: env.Log}); err != nil {
+			return nil, p.explainDir(err)
+		}
+	default:
+		o.local.Log = env.Log
+		st, err := local.Open(p.dir, o.local)
+		if err != nil {
+			return nil, p.explain(err)
+		}
+		return &opened{place: p, Store: st}, nil
+	}
+	o.archive.Version, o.archive.Log, o.archive.Now = versionText(), env.Log, env.Now
+	if o.ledger != nil { // a nil *Ledger in an interface is something
+		o.archive.Notes = o.ledger
+	}
+	st, err := archive.Open(ctx, bucket, o.archive)
+	if err != nil {
+		return nil, errors.Join(err, bucket.Close())
+	}
+	return &opened{place: p, Store: st}, nil
+}
+
+// forS3 are the options of a bucket.
+func (o opening) forS3(p place) (s3.Options, error) {
+	all := s3.Options{
+		Bucket:   p.bucket,
+		Endpoint: cmp.Or(p.options["endpoint"], o.s3.endpoint), PathStyle: o.s3.pathStyle, Region: p.options["region"],
+		Class: cmp.Or(p.options["storage-class"], o.keep.class),
+		SSE:   cmp.Or(p.options["sse"], o.keep.sse), KMSKey: cmp.Or(p.options["kms-key"], o.keep.kmsKey),
+	}
+	if text, ok := p.options["path-style"]; ok {
+		style, err := strconv.ParseBool(text)
+		if err != nil {
+			return s3.Options{}, fmt.Errorf("path-style=%s in the URL: want true or false", text)
+		}
+		all.PathStyle = style
+	}
+	if e := all.Endpoint; e != "" && !strings.HasPrefix(e, "http://") && !strings.HasPrefix(e, "https://") {
+		return s3.Options{}, fmt.Errorf("the endpoint %q is no URL: want https://HOST or http://HOST:PORT", redact(e))
+	}
+	if all.KMSKey != "" && all.SSE == "" {
+		all.SSE = "aws:kms"
+	}
+	switch {
+	case !slices.Contains([]string{"", "none", "AES256", "aws:kms"}, all.SSE):
+		return s3.Options{}, fmt.Errorf("encryption %q at the server is not known: want AES256, aws:kms or none", all.SSE)
+	case all.KMSKey != "" && all.SSE != "aws:kms":
+		return s3.Options{}, fmt.Errorf("a KMS key goes with the encryption aws:kms, not with %s", all.SSE)
+	}
+	return all, nil
+}
+
+// explainDir adds what to do about an archive's directory that cannot be opened.
+func (p place) explainDir(err error) error {
+	return &exitError{
+		code: exitFailed, err: err,
+		hint: fmt.Sprintf("An archive's directory has to be there.  After 'mkdir', 'buttersink init %s' makes it an archive.", shellWord(p.arg)),
+	}
+}
+
+// sealing reads the flags --compress and --encrypt.
+func sealing(command, compress string, encrypt []string) (seal.Options, error) {
+	var o seal.Options
+	var err error
+	if compress != "" {
+		o.Compress = true
+		if o.Level, err = seal.ParseCompress(compress); err != nil {
+			return seal.Options{}, usagef(command, "--compress: %w", err)
+		}
+	}
+	if o.Recipients, err = seal.ParseRecipients(encrypt); err != nil {
+		return seal.Options{}, usagef(command, "--encrypt: %w", err)
+	}
+	return o, nil
+}
+
+// identityVariable names the files with the keys that open what is encrypted,
+// with colons between them, where --identity does not.
+const identityVariable = "BUTTERSINK_IDENTITY"
+
+// keys loads the keys that open what is encrypted.
+func (env *Env) keys(files []string) (seal.Keys, error) {
+	if len(files) == 0 {
+		files = slices.DeleteFunc(strings.Split(env.Getenv(identityVariable), ":"), func(f string) bool { return f == "" })
+	}
+	k, err := seal.LoadKeys(files)
+	if err != nil {
+		return seal.Keys{}, &exitError{code: exitConfig, err: err}
+	}
+	return k, nil
+}
+
+// fit says whether the flags about S3 have anything to say about a place.
+func (o s3Flags) fit(command string, p place) error {
+	switch {
+	case p.scheme == "s3":
+	case o.endpoint != "":
+		return usagef(command, "--s3-endpoint is only for s3://")
+	case o.pathStyle:
+		return usagef(command, "--s3-path-style is only for s3://")
+	}
+	return nil
+}
+
+// openArchive opens the archive that an argument names; why says what btrfs has
+// in place of the command.
+func (env *Env) openArchive(ctx context.Context, command, arg, why string, o opening) (*opened, error) {
+	p, err := placeOf(command, arg, false)
+	if err != nil {
+		return nil, err
+	}
+	if err := o.s3.fit(command, p); err != nil {
+		return nil, err
+	}
+	if !p.archive() {
+		return nil, usagef(command, "%q is a btrfs directory and not an archive (dir:// or s3://): %s", redact(arg), why)
+	}
+	return env.open(ctx, command, p, o)
+}

@@ -1,0 +1,37 @@
+package cli
+
+// urlsHelp is the text of the help topic.
+const urlsHelp = `A place with snapshots is one of these:
+
+  /path/to/dir/                a btrfs directory of this machine
+  btrfs:///path/, file:///path/  the same
+  dir:///path/to/dir/          an archive in a directory of any file system
+  s3://bucket/prefix/          an archive in S3, or what speaks its language
+  s3://bucket/                 a whole bucket
+
+As a source, and where snapshots are listed or verified, the last element names one
+snapshot unless a slash follows. A destination is always a directory.
+
+An archive keeps streams as objects, one for each snapshot: full ones, and
+increments that need the ones before them. Its layout is the same in S3 and in a
+directory, so any tool can copy one to the other; docs/format.md says it in full.
+"buttersink init" makes a directory an archive.
+
+An S3 URL may end in options, which come before the flags of the same meaning:
+
+  s3://bucket/prefix/?storage-class=STANDARD_IA&sse=aws:kms&kms-key=KEY
+
+  endpoint=URL         where S3 is reached
+  path-style=true      put the bucket into the path of requests
+  region=REGION        where the bucket is
+  storage-class=CLASS  how streams are kept
+  sse=METHOD           AES256 (which is the default), aws:kms or none
+  kms-key=KEY          for aws:kms
+
+A question mark that no KEY=VALUE follows is part of the path. In a shell, quote a
+URL with options.
+
+Credentials and region are found as by every program that uses AWS: in
+AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_PROFILE, in ~/.aws, or
+from the machine's role; and in ~/.boto, as ButterSink keeps them, where there is
+nothing else. AWS_ENDPOINT_URL names another server. They do not belong into URLs.`
