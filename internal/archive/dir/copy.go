@@ -35,11 +35,13 @@ func (b *Bucket) copyTo(ctx context.Context, src *os.File, from, to string) erro
 		return err
 	}
 	defer b.discard(f)
-	if err := unix.IoctlFileClone(int(f.Fd()), int(src.Fd())); err == nil {
-		return b.settle(f, to, false)
-	}
-	if done, err := b.link(src, from, to); done || err != nil {
-		return err
+	if b.shares {
+		if err := unix.IoctlFileClone(int(f.Fd()), int(src.Fd())); err == nil {
+			return b.settle(f, to, false)
+		}
+		if done, err := b.link(src, from, to); done || err != nil {
+			return err
+		}
 	}
 	if err := copyAll(ctx, f, src); err != nil {
 		return err

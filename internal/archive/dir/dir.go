@@ -50,6 +50,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -74,8 +75,12 @@ type Bucket struct {
 	limits   archive.Limits
 	names    naming
 	linked   bool // the directory had a name when it was opened
+	// What file systems do not have all; tests leave out some.
+	ways   []way
+	shares bool
 
-	sweep sync.Once // what nobody needs any more is removed before the first write
+	sweep sync.Once   // what nobody needs any more is removed before the first write
+	wrote atomic.Bool // our folder may be there
 }
 
 var _ archive.Bucket = (*Bucket)(nil)
@@ -116,6 +121,7 @@ func (b *Bucket) look() error {
 		return err
 	}
 	b.linked = at.Nlink > 0
+	b.ways, b.shares = b.allWays(), true
 	b.location = location(about, at)
 	b.names = namingOf(about)
 	b.limits = archive.Limits{
@@ -190,6 +196,9 @@ func (b *Bucket) Limits() archive.Limits { return b.limits }
 
 // Close closes the directory.
 func (b *Bucket) Close() error {
+	if b.wrote.Load() {
+		b.prune(Folder)
+	}
 	if err := b.root.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
 		return fmt.Errorf("closing %s: %w", b, err)
 	}

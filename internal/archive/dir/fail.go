@@ -24,6 +24,9 @@ func (b *Bucket) fail(doing, key string, err error) error {
 	if err == nil {
 		return nil
 	}
+	if errors.Is(err, errBusy) || bare(err) == unix.ENOENT {
+		err = b.missing(err)
+	}
 	name := b.String()
 	if key != "" {
 		name += "/" + key

@@ -63,7 +63,7 @@ func (b *Bucket) name(from, key string, once bool) error {
 
 // nameOnce renames without replacing, in the first way that the file system has.
 func (b *Bucket) nameOnce(src *os.File, old string, dst *os.File, name string) error {
-	for _, way := range b.ways() {
+	for _, way := range b.ways {
 		err := retried(func() error { return way(src, old, dst, name) })
 		switch {
 		case err == nil:
@@ -95,10 +95,10 @@ func unsupported(err error) bool {
 // way renames a file, and fails with EEXIST if there is something.
 type way func(src *os.File, old string, dst *os.File, name string) error
 
-// ways are tried one after the other: the kernel's own, for local file systems;
+// allWays are tried one after the other: the kernel's own, for local file systems;
 // link(2) for NFS; looking first, which is safe among those that do the same under
 // the lock of the root.
-func (b *Bucket) ways() []way { return []way{renameNoReplace, linkAndUnlink, b.lookAndRename} }
+func (b *Bucket) allWays() []way { return []way{renameNoReplace, linkAndUnlink, b.lookAndRename} }
 
 func renameNoReplace(src *os.File, old string, dst *os.File, name string) error {
 	return unix.Renameat2(int(src.Fd()), old, int(dst.Fd()), name, unix.RENAME_NOREPLACE)

@@ -8,7 +8,6 @@ import (
 	"io/fs"
 	"iter"
 	"os"
-	"path"
 	"strings"
 	"time"
 
@@ -196,6 +195,7 @@ const stale = 24 * time.Hour
 // tidy removes what processes have left in our folder that died: files that never
 // got a name, and folders that are no uploads. Nothing is lost if it fails.
 func (b *Bucket) tidy() {
+	b.wrote.Store(true)
 	folder, err := b.openDir(Folder)
 	if err != nil {
 		return
@@ -216,7 +216,6 @@ func (b *Bucket) tidy() {
 			}
 		}
 	}
-	b.prune(path.Clean(Folder))
 }
 
 // old reports whether nobody has touched something for a day.
