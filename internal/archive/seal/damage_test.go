@@ -67,9 +67,9 @@ func TestTruncated(t *testing.T) {
 			}
 		}
 		long := sealed(t, o, nil, content(2*FrameSize+5, 5))
-		at := []int{ageBlock, sealedChunk}
-		for n := range 3 { // behind chunks of age
-			at = append(at, len(long)%sealedChunk+n*sealedChunk)
+		var at []int
+		for n := range 3 { // the end of a chunk of age, where it is not compressed
+			at = append(at, len(long)-(5+16)-n*sealedChunk)
 		}
 		for range 40 {
 			at = append(at, r.IntN(len(long)))
