@@ -17,6 +17,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	btrfstest.ServeDisks()
 	if path := os.Getenv(storingEnv); path != "" {
 		storeUntilKilled(path)
 	}
