@@ -60,10 +60,13 @@ func (s *Store) Create(ctx context.Context, want store.Want) (store.Writer, erro
 	if err != nil {
 		return nil, err
 	}
-	if err := s.free(ctx, want, key); err != nil {
+	if err := s.writable(ctx); err != nil {
 		return nil, err
 	}
 	s.tidied.Do(func() { s.tidy(ctx) })
+	if err := s.free(ctx, want, key); err != nil {
+		return nil, err
+	}
 	sh, err := s.shape(want.Size)
 	if err != nil {
 		return nil, fmt.Errorf("storing %s: %w", s.where(want.Path), err)
@@ -85,9 +88,6 @@ func (s *Store) Create(ctx context.Context, want store.Want) (store.Writer, erro
 
 // free finds out whether the stream can be stored where it is wanted.
 func (s *Store) free(ctx context.Context, want store.Want, key string) error {
-	if err := s.writable(ctx); err != nil {
-		return err
-	}
 	if id, taken := s.at(want.Path); taken && id != want.Edge.To {
 		return &store.ExistsError{Path: s.where(want.Path), What: "a snapshot with another identity, " + id.Short()}
 	}
@@ -208,7 +208,7 @@ func (w *writer) Write(p []byte) (int, error) {
 	}
 	if id, ok := w.tally.Identity(); ok && !w.checked {
 		if w.checked = true; !announced(id, w.want.Edge) {
-			w.fail(fmt.Errorf("the stream is another than was announced: it makes %s", edgeOf(id).To))
+			w.fail(fmt.Errorf("the stream is another than was announced: it makes %s, not %s", edgeText(edgeOf(id)), edgeText(w.want.Edge)))
 			return 0, w.broken()
 		}
 	}

@@ -133,6 +133,13 @@ func sealings(t testing.TB) (map[string]seal.Options, seal.Keys) {
 	}, keys
 }
 
+// tester is a test, of properties too.
+type tester interface {
+	Helper()
+	Fatal(args ...any)
+	Errorf(format string, args ...any)
+}
+
 // fixture is a store over a bucket, and what came of it.
 type fixture struct {
 	*Store
@@ -142,7 +149,7 @@ type fixture struct {
 }
 
 // openOn opens a store over a bucket.
-func openOn(t testing.TB, b *memoryBucket, n *memoryNotes, change func(*Options)) *fixture {
+func openOn(t tester, b *memoryBucket, n *memoryNotes, change func(*Options)) *fixture {
 	t.Helper()
 	f := &fixture{b: b, notes: n, log: &bytes.Buffer{}}
 	o := Options{Prefix: "pre/fix", PartSize: 100_000, Version: "1.2", Log: slog.New(slog.NewTextHandler(&locked{w: f.log}, nil))}
@@ -200,7 +207,7 @@ func (f *fixture) read(ctx context.Context, e snapshot.Edge) ([]byte, error) {
 }
 
 // settled checks that nothing is left of uploads, in the bucket and in the notes.
-func (f *fixture) settled(t testing.TB) {
+func (f *fixture) settled(t tester) {
 	t.Helper()
 	if n := len(f.b.uploads); n > 0 {
 		t.Errorf("%d unfinished uploads are left", n)
