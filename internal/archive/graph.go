@@ -92,6 +92,16 @@ func (g *graph) inside(n int, skip func(*entry) bool) bool {
 	return false
 }
 
+// name is a path of a snapshot, inside if there is one.
+func (g *graph) name(n int) string {
+	for i := g.start[n]; i < g.end(n); i++ {
+		if e := &g.c.entries[i]; !e.has(flagOutside | flagTrashed) {
+			return g.c.paths[e.path]
+		}
+	}
+	return g.c.paths[g.c.entries[g.start[n]].path]
+}
+
 // lacking reports whether there is a snapshot without chain.
 func (g *graph) lacking() bool { return slices.Contains(g.rooted(nil), false) }
 
@@ -99,7 +109,7 @@ func (g *graph) lacking() bool { return slices.Contains(g.rooted(nil), false) }
 func (g *graph) unrooted() (t tally) {
 	for n, ok := range g.rooted(nil) {
 		if !ok && g.inside(n, nil) {
-			t.add(g.c.paths[g.c.entries[g.start[n]].path])
+			t.add(g.name(n))
 		}
 	}
 	return t

@@ -271,7 +271,7 @@ func (x *scanner) keepNeeded(g *graph) {
 	needed := make([]bool, len(g.start))
 	var look []int
 	for n := range g.start {
-		if !inside[n] && all[n] && !g.c.entries[g.start[n]].has(flagOutside) {
+		if !inside[n] && all[n] && g.inside(n, nil) {
 			needed[n] = true
 			look = append(look, n)
 		}
@@ -325,7 +325,7 @@ func (x *scanner) complaints(c *catalogue) []string {
 func (c *catalogue) shared() (t tally) {
 	seen := map[uint32]bool{}
 	for i := range c.entries {
-		if e := &c.entries[i]; c.entries[c.first[e.path]].to != e.to && !seen[e.path] {
+		if e := &c.entries[i]; !e.has(flagOutside) && c.entries[c.first[e.path]].to != e.to && !seen[e.path] {
 			seen[e.path] = true
 			t.add(c.paths[e.path])
 		}

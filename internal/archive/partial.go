@@ -13,14 +13,16 @@ import (
 // unfinished adds the uploads that are not complete.
 func (s *Store) unfinished(ctx context.Context, inv *snapshot.Inventory) error {
 	found := map[string][]Unfinished{}
-	for _, prefix := range []string{below(s.o.Prefix, ""), s.slashed()} {
-		if prefix == "" && s.o.Prefix != "" {
-			continue
-		}
+	prefixes := []string{below(s.o.Prefix, "")}
+	if slashed := s.slashed(); slashed != "" {
+		prefixes = append(prefixes, slashed)
+	}
+search:
+	for _, prefix := range prefixes {
 		for u, err := range s.bucket.Uploads(ctx, prefix) {
 			if denied(err) {
 				inv.Warnings = append(inv.Warnings, fmt.Sprintf("Unfinished uploads cannot be looked for: %v", err))
-				break
+				break search
 			}
 			if err != nil {
 				return fmt.Errorf("listing unfinished uploads in %s: %w", s, err)
@@ -30,9 +32,6 @@ func (s *Store) unfinished(ctx context.Context, inv *snapshot.Inventory) error {
 				inv.Partials = append(inv.Partials, snapshot.Partial{Path: p, Ours: true})
 			}
 			found[p] = append(found[p], u)
-		}
-		if s.o.Prefix == "" {
-			break
 		}
 	}
 	for i := range inv.Partials {

@@ -259,11 +259,6 @@ func (g *graph) refused(going map[spot]bool) map[spot]error {
 	return fates
 }
 
-// name is a path of a snapshot, inside if there is one.
-func (g *graph) name(n int) string {
-	return g.c.paths[g.c.entries[g.start[n]].path]
-}
-
 // heal puts back from the trash what snapshots need that are there now and have
 // no chain, and notes that as the fate of what was to be removed.
 func (s *Store) heal(ctx context.Context, fates map[spot]error) error {
