@@ -22,10 +22,9 @@ type streamRecord struct {
 	From  snapshot.ID `json:"from,omitzero"`
 	Path  string      `json:"path"` // of the snapshot, relative to the archive
 	At    string      `json:"at"`   // the whole path
-	// Bytes is how long the stream is, null if that is not known; StoredBytes is
-	// how long the object is.
+	// Bytes is how long the stream is, null if it is sealed; StoredBytes is how long
+	// the object is.
 	Bytes       *int64    `json:"bytes"`
-	Exact       bool      `json:"exact"`
 	StoredBytes int64     `json:"stored_bytes"`
 	Stored      time.Time `json:"stored,omitzero"`
 	Form        string    `json:"form"` // "", ".zst.age"
@@ -82,18 +81,14 @@ func printKept(env *Env, l *job.Listing, all []archive.Kept) {
 }
 
 func recordKept(out *records, l *job.Listing, all []archive.Kept) {
-	sizes := make(map[snapshot.Edge]snapshot.Size, len(l.Inventory.Edges))
-	for _, e := range l.Inventory.Edges {
-		sizes[e.Edge] = e.Size
-	}
 	for _, k := range all {
-		size := sizes[k.Edge]
+		var size snapshot.Size
 		if k.Form.Plain() {
 			size = snapshot.ExactSize(k.Size)
 		}
 		out.put(streamRecord{
 			Event: "stream", To: k.To, From: k.From, Path: validText(k.Path), At: validText(path.Join(l.Inventory.Dir, k.Path)),
-			Bytes: bytesOf(size), Exact: size.Exact, StoredBytes: k.Size, Stored: k.Modified,
+			Bytes: bytesOf(size), StoredBytes: k.Size, Stored: k.Modified,
 			Form: k.Form.Suffix(), Key: validText(k.Key), Described: k.Described, Class: k.Class, Cold: k.Cold,
 		})
 	}

@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/buttersink/buttersink/internal/btrfstest"
+	"github.com/buttersink/buttersink/internal/s3test"
 	"github.com/buttersink/buttersink/internal/stream"
 )
 
@@ -26,12 +27,13 @@ func TestMain(m *testing.M) {
 
 // TestScript runs testdata/script: each script shows one behaviour of the
 // program, and says on top why it matters. Besides testscript's own commands
-// they have those in scriptCommands, and two conditions:
+// they have those in scriptCommands, and these conditions:
 //
 //	[root]   the test runs as root
 //	[btrfs]  a scratch btrfs can be made. Where the tests have to be complete
 //	         (btrfstest.RealEnv) it is always true, so that a script fails there
 //	         instead of being skipped.
+//	[s3]     an S3 server can be run, likewise
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -61,6 +63,7 @@ type bench struct {
 	t       testing.TB
 	scratch map[string]*btrfstest.FS   // by name
 	trees   map[string]*btrfstest.Tree // by absolute directory
+	s3      *s3test.Server             // nil until one is asked for
 }
 
 func benchOf(ts *testscript.TestScript) *bench { return ts.Value(benchKey{}).(*bench) }
@@ -72,6 +75,8 @@ func scriptCondition(cond string) (bool, error) {
 		return must || os.Geteuid() == 0, nil
 	case "btrfs":
 		return must || canBtrfs(), nil
+	case "s3":
+		return must || canS3(), nil
 	}
 	return false, errors.New("unknown condition")
 }
@@ -107,6 +112,11 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"same":    cmdSame,
 	"flip":    cmdFlip,
 	"stream":  cmdStream,
+
+	"s3":           cmdS3,
+	"s3user":       cmdS3User,
+	"s3begin":      cmdS3Begin,
+	"s3unfinished": cmdS3Unfinished,
 }
 
 // exits CODE PROGRAM [ARG...] runs a program, which has to end with this very

@@ -175,18 +175,14 @@ func (o s3Flags) fit(command string, p place) error {
 	return nil
 }
 
-// openArchive opens the archive that an argument names; why says what btrfs has
-// in place of the command.
-func (env *Env) openArchive(ctx context.Context, command, arg, why string, o opening) (*opened, error) {
-	p, err := placeOf(command, arg, false)
-	if err != nil {
-		return nil, err
-	}
+// openArchive opens the archive at a place; why says what btrfs has in place of
+// the command.
+func (env *Env) openArchive(ctx context.Context, command string, p place, why string, o opening) (*opened, error) {
 	if err := o.s3.fit(command, p); err != nil {
 		return nil, err
 	}
 	if !p.archive() {
-		return nil, usagef(command, "%q is a btrfs directory and not an archive (dir:// or s3://): %s", redact(arg), why)
+		return nil, usagef(command, "%q is a btrfs directory and not an archive (dir:// or s3://): %s", redact(p.arg), why)
 	}
 	return env.open(ctx, command, p, o)
 }

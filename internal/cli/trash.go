@@ -160,13 +160,12 @@ const (
 
 // run does something with the trash of the archive that url names.
 func (o *trashOptions) run(ctx context.Context, env *Env, command, url string, names []string, verb trashVerb) error {
-	st, err := env.openArchive(ctx, command, url, "what is removed there is gone", opening{s3: o.s3})
+	p, err := placeOf(command, url, false)
 	if err != nil {
 		return err
 	}
-	defer st.Close()
-	if st.name != "" {
-		names = append([]string{st.name}, names...)
+	if p.name != "" {
+		names = append([]string{p.name}, names...)
 	}
 	switch {
 	case verb == restoreTrash && o.all && len(names) > 0:
@@ -178,6 +177,11 @@ func (o *trashOptions) run(ctx context.Context, env *Env, command, url string, n
 	case verb == emptyTrash && !o.all && o.olderThan.given == "":
 		return usagef(command, "want --older-than AGE, as in --older-than 30d, or --all")
 	}
+	st, err := env.openArchive(ctx, command, p, "what is removed there is gone", opening{s3: o.s3})
+	if err != nil {
+		return err
+	}
+	defer st.Close()
 	view := &trashView{env: env, o: o, verb: verb, out: newRecords(env.Stdout)}
 	options := job.TrashOptions{Names: names, DryRun: o.dryRun, Planned: view.planned, Done: view.done}
 	if o.olderThan.given != "" {

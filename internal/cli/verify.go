@@ -80,6 +80,10 @@ have got one, unless -n is given or it cannot be written.`,
 }
 
 func runVerify(ctx context.Context, env *Env, command string, o *verifyOptions, url string) error {
+	p, err := placeOf(command, url, false)
+	if err != nil {
+		return err
+	}
 	exclude, err := patterns(command, o.exclude)
 	if err != nil {
 		return err
@@ -93,7 +97,7 @@ func runVerify(ctx context.Context, env *Env, command string, o *verifyOptions, 
 		return usagef(command, "--identity is only for --data: without that nothing is opened")
 	}
 	const scrub = "there 'btrfs scrub start' checks what is on the disks"
-	st, err := env.openArchive(ctx, command, url, scrub, in)
+	st, err := env.openArchive(ctx, command, p, scrub, in)
 	if err != nil {
 		return err
 	}
