@@ -23,7 +23,7 @@ type request struct {
 	doing  string // for people: "storing part 3 of"
 	key    string // may be empty
 	action string // what has to be allowed for it, "s3:PutObject"
-	plain  bool   // its body goes without a digest in the signature
+	plain  bool   // its body has a checksum, and needs no digest in the signature
 
 	// unsure is set once an attempt has ended without an answer, so that what was
 	// asked for may have been done.
@@ -48,6 +48,9 @@ func (b *Bucket) do(ctx context.Context, r *request, ask func(option) error) err
 			return r.wrap(b, ctx.Err())
 		}
 		a, answered := answerOf(err)
+		if a.code == "NoSuchKey" || a.code == "NoSuchUpload" {
+			b.met.Store(true)
+		}
 		switch {
 		case answered && a.unknownUser() && !renewed:
 			renewed = true
@@ -74,7 +77,7 @@ func (b *Bucket) option(r *request) option {
 		o.Region = region
 		o.UsePathStyle = b.path.Load()
 		o.Retryer = &retryer{Standard: b.retries, request: r, log: b.log}
-		if r.plain && b.unsigned {
+		if r.plain && b.proven.Load() {
 			o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
 				return v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware(stack)
 			})

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"iter"
 	"net/url"
+	"slices"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
@@ -65,50 +66,83 @@ func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[archive.Obje
 // Uploads gives the uploads that were begun and are not complete.
 func (b *Bucket) Uploads(ctx context.Context, prefix string) iter.Seq2[archive.Unfinished, error] {
 	return func(yield func(archive.Unfinished, error) bool) {
-		r := &request{doing: "listing unfinished uploads of", action: "s3:ListBucketMultipartUploads"}
-		var key, id *string
+		var (
+			at   mark
+			last map[string]bool // the IDs of the last page
+		)
 		for {
-			in := &sdk.ListMultipartUploadsInput{
-				Bucket: &b.o.Bucket, Prefix: &prefix, KeyMarker: key, UploadIdMarker: id, EncodingType: types.EncodingTypeUrl,
+			page, next, err := b.uploads(ctx, prefix, at)
+			if a, ok := answerIn(err); ok && at.id != "" && a.code == "InvalidArgument" {
+				// Some servers do not take the mark in the middle of a key that they have
+				// given themselves. So the rest of the key, and then what is behind it.
+				page, _, err = b.uploads(ctx, at.key, mark{})
+				page = slices.DeleteFunc(page, func(u archive.Unfinished) bool { return u.Key != at.key || last[u.ID] })
+				next = mark{key: at.key}
 			}
-			if b.page > 0 {
-				in.MaxUploads = &b.page
-			}
-			var out *sdk.ListMultipartUploadsOutput
-			err := b.do(ctx, r, func(o option) (err error) {
-				out, err = b.client.ListMultipartUploads(ctx, in, o)
-				return err
-			})
 			if err != nil {
 				yield(archive.Unfinished{}, err)
 				return
 			}
-			for _, u := range out.Uploads {
-				key, err := decode(u.Key, out.EncodingType)
-				if err != nil {
-					yield(archive.Unfinished{}, r.wrap(b, err))
-					return
-				}
-				if !yield(archive.Unfinished{Key: key, ID: aws.ToString(u.UploadId), Begun: aws.ToTime(u.Initiated).UTC()}, nil) {
+			last = map[string]bool{}
+			for _, u := range page {
+				last[u.ID] = true
+				if !yield(u, nil) {
 					return
 				}
 			}
-			if !aws.ToBool(out.IsTruncated) {
+			if next == (mark{}) {
 				return
 			}
-			nextKey, err := decode(out.NextKeyMarker, out.EncodingType)
-			if err != nil {
-				yield(archive.Unfinished{}, r.wrap(b, err))
-				return
-			}
-			nextID := aws.ToString(out.NextUploadIdMarker)
-			if nextKey == "" || nextKey == aws.ToString(key) && nextID == aws.ToString(id) {
-				yield(archive.Unfinished{}, r.wrap(b, errNoEnd))
-				return
-			}
-			key, id = &nextKey, &nextID
+			at = next
 		}
 	}
+}
+
+// mark is how far a listing of uploads has come: to an upload of a key, or with
+// an empty id, past the key. The zero mark is the beginning, and the end.
+type mark struct{ key, id string }
+
+// uploads asks for one page of unfinished uploads, and where the next begins.
+func (b *Bucket) uploads(ctx context.Context, prefix string, at mark) ([]archive.Unfinished, mark, error) {
+	r := &request{doing: "listing unfinished uploads of", action: "s3:ListBucketMultipartUploads"}
+	in := &sdk.ListMultipartUploadsInput{Bucket: &b.o.Bucket, Prefix: &prefix, EncodingType: types.EncodingTypeUrl}
+	if at.key != "" {
+		in.KeyMarker = &at.key
+	}
+	if at.id != "" {
+		in.UploadIdMarker = &at.id
+	}
+	if b.page > 0 {
+		in.MaxUploads = &b.page
+	}
+	var out *sdk.ListMultipartUploadsOutput
+	err := b.do(ctx, r, func(o option) (err error) {
+		out, err = b.client.ListMultipartUploads(ctx, in, o)
+		return err
+	})
+	if err != nil {
+		return nil, mark{}, err
+	}
+	var page []archive.Unfinished
+	for _, u := range out.Uploads {
+		key, err := decode(u.Key, out.EncodingType)
+		if err != nil {
+			return nil, mark{}, r.wrap(b, err)
+		}
+		page = append(page, archive.Unfinished{Key: key, ID: aws.ToString(u.UploadId), Begun: aws.ToTime(u.Initiated).UTC()})
+	}
+	if !aws.ToBool(out.IsTruncated) {
+		return page, mark{}, nil
+	}
+	key, err := decode(out.NextKeyMarker, out.EncodingType)
+	if err != nil {
+		return nil, mark{}, r.wrap(b, err)
+	}
+	next := mark{key, aws.ToString(out.NextUploadIdMarker)}
+	if key == "" || next == at {
+		return nil, mark{}, r.wrap(b, errNoEnd)
+	}
+	return page, next, nil
 }
 
 // decode is a key of a listing as it really is.

@@ -26,8 +26,29 @@ func (b *Bucket) Stat(ctx context.Context, key string) (archive.Object, error) {
 	return o, err
 }
 
-// head is Stat, with the class as the server names it.
+// head is Stat, with the class as the server names it. An answer to HEAD has no
+// text, so what an error is about is found out by reading a byte.
 func (b *Bucket) head(ctx context.Context, key string) (archive.Object, string, error) {
+	o, class, err := b.ask(ctx, key)
+	a, refused := answerIn(err)
+	denied, is := errors.AsType[*archive.DeniedError](err)
+	switch {
+	case is: // which may be a token that has expired
+		a, refused = answerIn(denied.Err)
+	case errors.Is(err, archive.ErrNoObject):
+		refused = !b.met.Load() // there may be no bucket
+	}
+	if !refused || a.status >= 500 {
+		return o, class, err
+	}
+	if why := b.peek(ctx, key); why != nil {
+		return archive.Object{}, "", why
+	}
+	return b.ask(ctx, key)
+}
+
+// ask asks for what is known of an object.
+func (b *Bucket) ask(ctx context.Context, key string) (archive.Object, string, error) {
 	r := &request{doing: "looking at", key: key, action: "s3:GetObject"}
 	var out *sdk.HeadObjectOutput
 	err := b.do(ctx, r, func(o option) (err error) {
@@ -35,7 +56,7 @@ func (b *Bucket) head(ctx context.Context, key string) (archive.Object, string, 
 		return err
 	})
 	if err != nil {
-		return archive.Object{}, "", b.reason(ctx, key, err)
+		return archive.Object{}, "", err
 	}
 	found := object(key, aws.ToInt64(out.ContentLength), out.LastModified, out.ETag, string(out.StorageClass))
 	// x-amz-restore: ongoing-request="false", expiry-date="..." of a thawed copy.
@@ -45,29 +66,20 @@ func (b *Bucket) head(ctx context.Context, key string) (archive.Object, string, 
 	return found, string(out.StorageClass), nil
 }
 
-// reason finds out why HEAD has failed: its answers have no text.
-func (b *Bucket) reason(ctx context.Context, key string, err error) error {
-	if errors.Is(err, archive.ErrNoObject) && b.met.Load() || ctx.Err() != nil {
-		return err
-	}
-	if _, answered := answerIn(err); !answered && !errors.Is(err, archive.ErrNoObject) {
-		return err
-	}
+// peek reads a byte of an object.
+func (b *Bucket) peek(ctx context.Context, key string) error {
 	r := &request{doing: "looking at", key: key, action: "s3:GetObject"}
-	why := b.do(ctx, r, func(o option) error {
+	err := b.do(ctx, r, func(o option) error {
 		out, err := b.client.GetObject(ctx, &sdk.GetObjectInput{Bucket: &b.o.Bucket, Key: &key, Range: aws.String("bytes=0-0")}, o)
 		if err == nil {
 			err = out.Body.Close()
 		}
 		return err
 	})
-	if why == nil {
-		return err
+	if a, ok := answerIn(err); ok && a.status == 416 {
+		return nil // it is empty
 	}
-	if _, cold := errors.AsType[*archive.ColdError](why); cold {
-		return err
-	}
-	return why
+	return err
 }
 
 // Get gives length bytes of an object from an offset on.

@@ -96,10 +96,10 @@ type Bucket struct {
 	endpoint  string // empty for AWS
 	transport *http.Transport
 	retries   *retry.Standard
-	unsigned  bool // bodies go without a digest in the signature
 
-	path atomic.Bool // the bucket's name goes into the path
-	met  atomic.Bool // the bucket has answered once, so there is one
+	path   atomic.Bool // the bucket's name goes into the path
+	met    atomic.Bool // the bucket has answered once, so there is one
+	proven atomic.Bool // parts may go without a digest in the signature
 
 	mu     sync.Mutex
 	region string

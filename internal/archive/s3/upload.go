@@ -150,7 +150,7 @@ func (u *upload) keep(number int32, s stored) {
 
 // Put stores a part.
 func (u *upload) Put(ctx context.Context, number int, body archive.Body) (archive.Part, error) {
-	r := &request{doing: fmt.Sprintf("storing part %d of", number), key: u.u.Key, action: "s3:PutObject", plain: true}
+	r := &request{doing: fmt.Sprintf("storing part %d of", number), key: u.u.Key, action: "s3:PutObject", plain: u.summed}
 	if number < 1 || number > maxParts {
 		return archive.Part{}, r.wrap(u.b, fmt.Errorf("parts have numbers from 1 to %d", maxParts))
 	}
@@ -183,6 +183,9 @@ func (u *upload) Put(ctx context.Context, number int, body archive.Body) (archiv
 	})
 	if err != nil {
 		return archive.Part{}, err
+	}
+	if u.summed && aws.ToString(out.ChecksumCRC32C) == *in.ChecksumCRC32C {
+		u.b.proven.Store(true)
 	}
 	u.keep(int32(number), stored{tag: tag(out.ETag), sum: out.ChecksumCRC32C})
 	return archive.Part{Number: number, Size: body.Size, Tag: tag(out.ETag)}, nil
