@@ -2,7 +2,6 @@ package buckettest
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"iter"
 	"strings"
@@ -319,6 +318,3 @@ func (u *faultyUpload) Complete(ctx context.Context, parts []archive.Part) (o ar
 func (u *faultyUpload) Abort(ctx context.Context) error {
 	return u.call(Abort, func() error { return u.Upload.Abort(ctx) })
 }
-
-// String names the bucket that is meddled with.
-func (f *Fault) String() string { return fmt.Sprintf("faulty %s", f.Bucket) }
