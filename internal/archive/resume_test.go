@@ -179,7 +179,7 @@ func begun(t testing.TB, b *memoryBucket, key string, parts ...[]byte) {
 		if p == nil {
 			continue
 		}
-		if _, err := u.Put(t.Context(), i+1, Body{ReadSeeker: bytes.NewReader(p), Size: int64(len(p)), CRC32C: crc32.Checksum(p, castagnoli)}); err != nil {
+		if _, err := u.Put(t.Context(), i+1, bodyOf(p)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -453,4 +453,8 @@ func TestNamesOfNotes(t *testing.T) {
 // sized wants a stream at the path a, and knows its length.
 func sized(e snapshot.Edge, data []byte) store.Want {
 	return store.Want{Edge: e, Path: "a", Size: snapshot.ExactSize(int64(len(data)))}
+}
+
+func bodyOf(data []byte) Body {
+	return Body{ReadSeeker: bytes.NewReader(data), Size: int64(len(data)), CRC32C: crc32.Checksum(data, castagnoli)}
 }
