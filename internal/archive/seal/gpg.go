@@ -142,14 +142,16 @@ func gpgBound(n int64, to []Recipient) int64 {
 // gpgReader is the stage that decrypts by running gpg.
 type gpgReader struct {
 	*tool
-	ctx  context.Context
-	src  io.Reader
-	room []byte // for what is read of src
-	in   []byte // in room, and not handed to gpg yet
-	busy bool   // gpg has not taken in what it was handed
-	out  []byte // of gpg, and not given out yet
-	lent []byte // what out is in
-	left bool   // gpg ended before the end of its input
+	ctx context.Context
+	src io.Reader
+	// input is where it goes; nil when gpg has all of it, or wants no more.
+	input chan<- []byte
+	room  []byte // for what is read of src
+	in    []byte // in room, and not handed to gpg yet
+	busy  bool   // gpg has not taken in what it was handed
+	out   []byte // of gpg, and not given out yet
+	lent  []byte // what out is in
+	left  bool   // gpg ended before the end of its input
 }
 
 func openGPG(ctx context.Context, src io.Reader) (*gpgReader, error) {
@@ -157,7 +159,7 @@ func openGPG(ctx context.Context, src io.Reader) (*gpgReader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &gpgReader{tool: t, ctx: ctx, src: src, room: make([]byte, toolBuffer)}, nil
+	return &gpgReader{tool: t, ctx: ctx, src: src, input: t.feed, room: make([]byte, toolBuffer)}, nil
 }
 
 func (r *gpgReader) Read(p []byte) (int, error) {
@@ -188,34 +190,34 @@ func (r *gpgReader) next() (b []byte, ok bool, err error) {
 			return b, ok, nil
 		default:
 		}
-		if r.feed != nil && !r.busy && len(r.in) == 0 {
+		if r.input != nil && !r.busy && len(r.in) == 0 {
 			n, err := r.src.Read(r.room)
 			switch {
 			case err != nil && !errors.Is(err, io.EOF):
 				return nil, false, err
 			case n == 0 && err != nil:
-				close(r.feed)
-				r.feed = nil
+				close(r.input)
+				r.input = nil
 			case n == 0:
 				continue
 			}
 			r.in = r.room[:n]
 		}
-		var feed chan []byte
+		var input chan<- []byte
 		if !r.busy && len(r.in) > 0 {
-			feed = r.feed
+			input = r.input
 		}
 		select {
 		case b, ok := <-r.outs:
 			return b, ok, nil
-		case feed <- r.in:
+		case input <- r.in:
 			r.in, r.busy = nil, true
 		case err := <-r.fed:
 			r.busy = false
 			if err != nil { // it wants no more, and ends
 				r.left = true
-				close(r.feed)
-				r.feed = nil
+				close(r.input)
+				r.input = nil
 			}
 		}
 	}
@@ -228,7 +230,7 @@ func (r *gpgReader) verdict() error {
 	case r.ctx.Err() != nil:
 		return context.Cause(r.ctx)
 	case r.err == nil && s.okay && s.intact && !s.manipulated:
-		if r.left || r.feed != nil {
+		if r.left || r.input != nil {
 			return errors.New("something follows its end")
 		}
 		return io.EOF

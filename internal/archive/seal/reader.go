@@ -2,7 +2,6 @@ package seal
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -170,16 +169,4 @@ func (s *source) Read(p []byte) (int, error) {
 		s.err = err
 	}
 	return n, err
-}
-
-// tail keeps the end of a text that may be long.
-type tail struct{ bytes.Buffer }
-
-func (t *tail) Write(p []byte) (int, error) {
-	const most = 4 << 10
-	t.Buffer.Write(p[max(0, len(p)-most):])
-	if over := t.Len() - most; over > 0 {
-		t.Next(over)
-	}
-	return len(p), nil
 }

@@ -164,7 +164,7 @@ func (t *tool) end() {
 // words is what it said to people, in one line.
 func (t *tool) words() string {
 	var lines []string
-	for line := range strings.Lines(t.stderr.String()) {
+	for line := range strings.Lines(string(t.stderr.b)) {
 		line = strings.TrimSpace(strings.Map(printable, line))
 		if line != "" {
 			lines = append(lines, strings.TrimPrefix(line, "gpg: "))
@@ -268,4 +268,16 @@ func isLocked(number string) bool {
 		return true
 	}
 	return false
+}
+
+// tail keeps the end of a text that may be long.
+type tail struct{ b []byte }
+
+func (t *tail) Write(p []byte) (int, error) {
+	const most = 4 << 10
+	t.b = append(t.b, p[max(0, len(p)-most):]...)
+	if over := len(t.b) - most; over > 0 {
+		t.b = append(t.b[:0], t.b[over:]...)
+	}
+	return len(p), nil
 }
