@@ -69,7 +69,7 @@ func (s *Store) toTrash(ctx context.Context, key string) error {
 	}
 	if described {
 		if err := s.bucket.Delete(ctx, manifestKey(key)); err != nil {
-			return fmt.Errorf("deleting the manifest of %s: %w", printable(key), err)
+			s.log.Warn("the manifest of what was removed cannot be deleted, and stays behind", "key", printable(manifestKey(key)), "error", err)
 		}
 	}
 	return nil
