@@ -91,8 +91,10 @@ func trySeal(ctx context.Context, o Options, secret, data []byte, sizes ...int) 
 	}
 	for i := 0; len(data) > 0; i++ {
 		n := min(len(data), max(1, sizes[i%len(sizes)]))
-		if m, err := w.Write(data[:n]); err != nil || m != n {
-			return nil, errors.Join(err, io.ErrShortWrite)
+		if m, err := w.Write(data[:n]); err != nil {
+			return nil, err
+		} else if m != n {
+			return nil, io.ErrShortWrite
 		}
 		data = data[n:]
 	}

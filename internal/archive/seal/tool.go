@@ -274,7 +274,7 @@ func isLocked(number string) bool {
 type tail struct{ b []byte }
 
 func (t *tail) Write(p []byte) (int, error) {
-	const most = 4 << 10
+	const most = 1 << 10
 	t.b = append(t.b, p[max(0, len(p)-most):]...)
 	if over := len(t.b) - most; over > 0 {
 		t.b = append(t.b[:0], t.b[over:]...)
