@@ -25,6 +25,8 @@ type memoryBucket struct {
 	// hook, if set, is called before each call and, for listings, before each
 	// page; its error is that of the call.
 	hook func(op, key string) error
+	// step, if set, is called before that, and may wait.
+	step func(ctx context.Context, op, key string) error
 
 	mu      sync.Mutex
 	clock   time.Time
@@ -91,8 +93,13 @@ func (b *memoryBucket) Close() error {
 func (b *memoryBucket) begin(ctx context.Context, op, key string) error {
 	b.mu.Lock()
 	b.calls[op]++
-	hook := b.hook
+	hook, step := b.hook, b.step
 	b.mu.Unlock()
+	if step != nil {
+		if err := step(ctx, op, key); err != nil {
+			return err
+		}
+	}
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
 	}

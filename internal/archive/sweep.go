@@ -123,7 +123,8 @@ func (s *Store) elsewhere(at spot, folder string) []*stored {
 
 // Sweep removes snapshots as Remove does. One that a snapshot which stays needs
 // is not touched; one that another machine has come to need meanwhile is put
-// back. Either is an error of that snapshot.
+// back. Either is an error of that snapshot. What an earlier sweep has been kept
+// from putting back is put back too.
 func (s *Store) Sweep(ctx context.Context, all []snapshot.Snapshot, removed func(snapshot.Snapshot, error)) error {
 	if ctx.Err() != nil {
 		return context.Cause(ctx)
@@ -143,7 +144,8 @@ func (s *Store) Sweep(ctx context.Context, all []snapshot.Snapshot, removed func
 			going[spot{snap.ID, snap.Path}] = true
 		}
 	}
-	fates := newGraph(c).refused(going)
+	g := newGraph(c)
+	fates := g.refused(going)
 	var todo []spot
 	for at := range going {
 		if fates[at] == nil {
@@ -153,7 +155,7 @@ func (s *Store) Sweep(ctx context.Context, all []snapshot.Snapshot, removed func
 	slices.SortFunc(todo, func(a, b spot) int { return strings.Compare(a.path, b.path) })
 	moved := s.moveAll(ctx, todo, fates)
 	var healing error
-	if moved > 0 {
+	if moved > 0 || g.lacking() {
 		// What has been taken away must not stay away if it is needed, though the run
 		// has been told to end.
 		after, cancel := detached(ctx)
@@ -204,7 +206,7 @@ func (s *Store) moveAll(ctx context.Context, todo []spot, fates map[spot]error) 
 					err = s.remove(ctx, at)
 				}
 				mu.Lock()
-				if !errors.Is(err, store.ErrNotFound) && ctx.Err() == nil || err == nil {
+				if !errors.Is(err, store.ErrNotFound) {
 					moved++
 				}
 				if err != nil {
