@@ -92,6 +92,8 @@ type ahead struct {
 	stop context.CancelCauseFunc
 	of   Object // what is to be read; without a tag, any
 	long int64  // the length of ranges in the end
+	// pause is the first one before a range is read again.
+	pause time.Duration
 
 	mu  sync.Mutex
 	tag string // what the object was called when it was looked at first
@@ -126,7 +128,7 @@ func (s *Store) raw(ctx context.Context, key string, size int64) io.ReadCloser {
 
 // rawOf is raw for an object of which the tag is known too.
 func (s *Store) rawOf(ctx context.Context, o Object) *ahead {
-	a := &ahead{s: s, of: o, tag: o.Tag, long: s.rangeSize(), size: firstRange}
+	a := &ahead{s: s, of: o, tag: o.Tag, long: s.rangeSize(), pause: firstPause, size: firstRange}
 	a.size = min(a.size, a.long)
 	a.ctx, a.stop = context.WithCancelCause(ctx)
 	return a
@@ -203,7 +205,7 @@ func (a *ahead) release(x *stretch) {
 
 // fetch reads one range, however often it breaks off, as long as it comes on.
 func (a *ahead) fetch(x *stretch) error {
-	got, failed, pause := 0, 0, firstPause
+	got, failed, pause := 0, 0, a.pause
 	for {
 		n, err := a.get(x.offset+int64(got), x.buf[got:])
 		if got += n; got == len(x.buf) {
@@ -213,7 +215,7 @@ func (a *ahead) fetch(x *stretch) error {
 			return context.Cause(a.ctx)
 		}
 		if n > 0 {
-			failed, pause = 0, firstPause
+			failed, pause = 0, a.pause
 		}
 		if err == nil || errors.Is(err, ErrNoObject) {
 			if changed := a.check(); changed != nil {
