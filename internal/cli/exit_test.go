@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/buttersink/buttersink/internal/archive"
 	"github.com/buttersink/buttersink/internal/btrfs"
 	"github.com/buttersink/buttersink/internal/store"
 )
@@ -36,6 +37,9 @@ func TestJudge(t *testing.T) {
 		{"changed parent", wrap(&store.ParentError{Path: "/p", Why: "w"}), 6, "whole"},
 		{"permission", wrap(&btrfs.PermissionError{Capability: "CAP_SYS_ADMIN"}), 1, "CAP_SYS_ADMIN"},
 		{"not btrfs", wrap(btrfs.ErrNotBtrfs), 1, "mounted"},
+		{"cold", wrap(&archive.ColdError{Key: "k", Class: "GLACIER"}), 5, "thawed"},
+		{"denied by S3", wrap(&archive.DeniedError{Bucket: "s3://b", Action: "s3:PutObject", Err: errors.New("x")}), 1, "docs/s3.md"},
+		{"denied by a directory", wrap(&archive.DeniedError{Bucket: "dir:///b", Action: "writing", Err: errors.New("x")}), 1, "owns the directory"},
 		{"joined", errors.Join(errors.New("x"), &store.LockedError{}), 7, "other run"},
 	} {
 		got := judge(c.err)

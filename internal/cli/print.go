@@ -51,13 +51,22 @@ func printable(s string) string {
 	return b.String()
 }
 
-// secret matches the password in a URL.
-var secret = regexp.MustCompile(`(://[^/\s:@]*):[^/\s@]+@`)
+// secret matches the password in a URL, secretOption the value of an option of
+// one that has no business there, and secretKey a secret key of age.
+var (
+	secret       = regexp.MustCompile(`(://[^/\s:@]*):[^/\s@]+@`)
+	secretOption = regexp.MustCompile(`(?i)([?&][^=&\s]*(?:secret|passw|token)[^=&\s]*)=[^&\s]+`)
+	secretKey    = regexp.MustCompile(`(?i)(AGE-SECRET-KEY-[A-Z0-9-]*1)[A-Z0-9]+`)
+)
 
-// redact hides passwords that somebody has put into a URL.
+// redact hides secrets that somebody has put where they are shown.
 func redact(s string) string {
-	if !strings.Contains(s, "://") {
-		return s
+	if strings.Contains(s, "://") {
+		s = secret.ReplaceAllString(s, "$1:***@")
+		s = secretOption.ReplaceAllString(s, "$1=***")
 	}
-	return secret.ReplaceAllString(s, "$1:***@")
+	if strings.Contains(strings.ToUpper(s), "AGE-SECRET-KEY-") {
+		s = secretKey.ReplaceAllString(s, "$1***")
+	}
+	return s
 }

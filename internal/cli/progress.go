@@ -130,12 +130,12 @@ func (p *progress) note(e transfer.Event) {
 // called more than once.
 func (p *progress) close() { p.bars.close() }
 
-// skippedText says how much of what was stored did not have to be.
+// skippedText says how much of an object was there from an interrupted upload.
 func skippedText(n int64) string {
 	if n <= 0 {
 		return ""
 	}
-	return fmt.Sprintf("; %s of what is stored were there already", humanSize(n))
+	return fmt.Sprintf("; %s of it were there already", humanSize(n))
 }
 
 // retryText says why a step begins again, and when.

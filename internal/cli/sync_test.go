@@ -10,6 +10,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/buttersink/buttersink/internal/archive"
 	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -21,6 +22,9 @@ import (
 func TestExplainSync(t *testing.T) {
 	bad := []error{errors.New("a: disk on fire")}
 	inTheWay := []error{fmt.Errorf("a: %w", &store.ExistsError{Path: "/b/a", What: "a directory"})}
+	cold := []error{fmt.Errorf("a: %w", &archive.ColdError{Key: "k", Class: "GLACIER"})}
+	problem := &job.ProblemError{Problem: plan.Problem{Path: "b", Why: "what it starts from could not be had"}}
+	taken := &job.ProblemError{Problem: plan.Problem{Path: "b", Why: "its place is taken", Conflict: true}}
 	for _, tt := range []struct {
 		name string
 		err  error
@@ -33,6 +37,11 @@ func TestExplainSync(t *testing.T) {
 		{"only conflicts", &job.IncompleteError{Wanted: 2, Done: 1, Conflicts: true, Failures: inTheWay}, exitConflict, "move what is in the way"},
 		{"nothing done, a conflict among it", &job.IncompleteError{Wanted: 2, Failures: append(inTheWay, bad...)}, exitFailed, ""},
 		{"full", &job.IncompleteError{Wanted: 2, Failures: []error{fmt.Errorf("a: writing: %w", syscall.ENOSPC)}}, exitFailed, "'buttersink list -d /b/' gives back"},
+		{"cold", &job.IncompleteError{Wanted: 2, Done: 1, Failures: cold}, exitPending, ""},
+		{"cold, and what comes of it", &job.IncompleteError{Wanted: 2, Failures: append(cold, problem)}, exitPending, ""},
+		{"cold, and something else", &job.IncompleteError{Wanted: 2, Failures: append(cold, bad...)}, exitFailed, ""},
+		{"cold, and a conflict", &job.IncompleteError{Wanted: 3, Done: 1, Failures: append(cold, taken)}, exitPartly, "carries on with the rest"},
+		{"a problem alone", &job.IncompleteError{Wanted: 2, Failures: []error{problem}}, exitFailed, ""},
 		{"interrupted", &job.IncompleteError{Wanted: 2, Done: 1, Interrupted: &interruptedError{syscall.SIGTERM}, Failures: bad}, exitInterrupted, "carries on"},
 		{"not all removed", &job.RemovalError{Failures: bad}, exitPartly, "Everything was transferred"},
 		{"the same place", &job.SamePlaceError{Place: "x"}, exitUsage, ""},

@@ -115,7 +115,7 @@ func runVerify(ctx context.Context, env *Env, command string, o *verifyOptions, 
 		return &exitError{code: exitFailed, err: err, hint: st.noSnapshots(e.There)}
 	}
 	if err == nil {
-		err = explainVerification(report, o.data)
+		err = explainVerification(report)
 	}
 	if report != nil {
 		view.result(report, o.data, err)
@@ -125,19 +125,15 @@ func runVerify(ctx context.Context, env *Env, command string, o *verifyOptions, 
 
 // explainVerification is the error that a report stands for, nil if everything
 // is sound.
-func explainVerification(r *store.Verification, data bool) error {
+func explainVerification(r *store.Verification) error {
 	streams, snaps := r.Streams[store.Damaged], r.Snapshots[store.Damaged]
 	open, openSnaps := r.Streams[store.Unchecked], r.Snapshots[store.Unchecked]
 	switch {
 	case streams+snaps > 0:
-		hint := "Snapshots that the source still has come back by the next sync once what is damaged has been moved away."
-		if !data && streams > 0 {
-			hint = "With --data it tells what is in them."
-		}
 		return &exitError{
 			code: exitFailed,
 			err:  fmt.Errorf("damaged: %s, %s", plural(streams, "stream", "streams"), plural(snaps, "snapshot", "snapshots")),
-			hint: hint,
+			hint: "Move away what is damaged, and the next sync stores again what the source still has.",
 		}
 	case open+openSnaps > 0:
 		return &exitError{
