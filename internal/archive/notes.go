@@ -50,8 +50,10 @@ type partNote struct {
 // was about to be completed only the tag can be guessed that it would have in S3;
 // it may be empty.
 type manifestNote struct {
-	Manifest json.RawMessage `json:"manifest"`
-	Guess    string          `json:"guess,omitempty"`
+	// Manifest is its text as it is, not JSON in JSON: that would be written in
+	// another way, and its checksum be wrong.
+	Manifest []byte `json:"manifest"`
+	Guess    string `json:"guess,omitempty"`
 }
 
 // journal writes down one upload while it goes on. Its methods are called by
