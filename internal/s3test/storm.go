@@ -56,6 +56,7 @@ type rule struct {
 	share  float64
 	status int // 0 loses the reply
 	code   string
+	region string // where the bucket is said to be; empty for nothing
 }
 
 // Storm starts one before the server, until the test ends.
@@ -92,6 +93,12 @@ func (s *Storm) Fail(n, status int, code string, ops ...string) {
 // Calm.
 func (s *Storm) FailShare(share float64, status int, code string, ops ...string) {
 	s.add(&rule{ops: ops, left: -1, share: share, status: status, code: code})
+}
+
+// Redirect answers the next n requests as AWS does where the bucket is in another
+// region.
+func (s *Storm) Redirect(n int, region string, ops ...string) {
+	s.add(&rule{ops: ops, left: n, share: 1, status: http.StatusMovedPermanently, code: "PermanentRedirect", region: region})
 }
 
 // Lose lets the next n requests through to the server and breaks the connection
@@ -192,6 +199,9 @@ func (s *Storm) handler(t testing.TB, server *Server) http.Handler {
 			_, _ = io.Copy(io.Discard, body) // so that the answer is read, and not a reset
 			s.status(seen, rule.status)
 			w.Header().Set("Content-Type", "application/xml")
+			if rule.region != "" {
+				w.Header().Set("X-Amz-Bucket-Region", rule.region)
+			}
 			w.WriteHeader(rule.status)
 			if r.Method != http.MethodHead {
 				_, _ = fmt.Fprintf(w, "<?xml version=\"1.0\"?><Error><Code>%s</Code><Message>a storm</Message></Error>", rule.code)

@@ -130,7 +130,7 @@ type retryer struct {
 
 // IsErrorRetryable is asked once about every attempt that has failed.
 func (r *retryer) IsErrorRetryable(err error) bool {
-	if a, answered := answerOf(err); !answered || a.status >= 500 || a.status < 300 {
+	if a, answered := answerOf(err); !answered || a.status >= 500 && a.status != 501 || a.status < 300 {
 		r.request.unsure = true
 	}
 	again := r.Standard.IsErrorRetryable(err)
@@ -155,6 +155,11 @@ func passing(err error) bool {
 	case "InternalError", "ServiceUnavailable", "SlowDown", "OperationAborted", "RequestTimeout", "IncompleteBody",
 		"BadDigest", "XAmzContentSHA256Mismatch", "XAmzContentChecksumMismatch", "ReducedRequestRate", "Busy":
 		return true
+	// versitygw has this answer, too, while somebody else removes the last object
+	// beside the one that is being made.
+	case "ExistingObjectIsDirectory":
+		return true
 	}
-	return a.status == 429 || a.status >= 500 && a.status != 501
+	// What is not implemented stays so, and storage that is full does for long.
+	return a.status == 429 || a.status >= 500 && a.status != 501 && a.status != 507
 }

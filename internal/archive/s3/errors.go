@@ -48,8 +48,15 @@ func answerOf(err error) (a answer, ok bool) {
 	if hasCode {
 		a.code, a.message = api.ErrorCode(), api.ErrorMessage()
 	}
+	if m := expected.FindStringSubmatch(a.message); m != nil && a.region == "" {
+		a.region = m[1]
+	}
 	return a, true
 }
+
+// expected is how AWS, and those who do as it does, name the region that a
+// request should have been signed for.
+var expected = regexp.MustCompile(`expecting ['"]([a-z0-9-]+)['"]`)
 
 // Error makes an answer the cause of an error.
 func (a answer) Error() string {
@@ -126,7 +133,10 @@ func (b *Bucket) explain(r *request, err error) error {
 		return r.wrap(b, fmt.Errorf("%w: the credentials have expired, and there are no newer ones; renew them and start again", a))
 	case a.unknownUser():
 		return r.wrap(b, fmt.Errorf("%w: %s does not know the access key, or the secret is not the right one", a, b.server()))
-	case a.code == "AuthorizationHeaderMalformed", a.status == 301, a.status == 302, a.status == 307:
+	case a.status == 307:
+		// docs.aws.amazon.com/AmazonS3/latest/userguide/Redirects.html
+		return store.MarkTemporary(r.wrap(b, fmt.Errorf("%w: the name of a bucket that was just made is not known everywhere yet", a)))
+	case a.code == "AuthorizationHeaderMalformed", a.status == 301, a.status == 302:
 		where := ""
 		if a.region != "" {
 			where = ", which is " + a.region

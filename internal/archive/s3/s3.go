@@ -26,6 +26,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -159,9 +160,35 @@ func (b *Bucket) Limits() archive.Limits {
 	return archive.Limits{Small: small, MinPart: minPart, MaxPart: maxPart, Parts: maxParts, Object: maxObject}
 }
 
-// CheckKey says why there can be no object with a key.
-// docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+// CheckKey says why there can be no object with a key. Some that S3 would take
+// are among them: many servers keep objects in files, and so take slashes for
+// what they are in paths. One that a key begins with is what AWS alone, and old
+// programs, take as it is.
 func (b *Bucket) CheckKey(key string) error {
+	if err := impossible(key); err != nil {
+		return err
+	}
+	if strings.ContainsRune(key, 0) {
+		return errors.New("it has a zero byte")
+	}
+	const longest = 255 // bytes of a file's name
+	if isAWS(b.endpoint) {
+		key = strings.TrimPrefix(key, "/")
+	}
+	for c := range strings.SplitSeq(key, "/") {
+		switch {
+		case c == "":
+			return errors.New("it begins or ends with a slash, or has two in a row")
+		case len(c) > longest:
+			return fmt.Errorf("it has a component of %d bytes, and servers that keep files take up to %d", len(c), longest)
+		}
+	}
+	return nil
+}
+
+// impossible says why S3 cannot have a key.
+// docs.aws.amazon.com/AmazonS3/latest/userguide/object-keys.html
+func impossible(key string) error {
 	switch {
 	case key == "":
 		return errors.New("it is empty")

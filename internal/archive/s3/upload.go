@@ -85,6 +85,9 @@ func fits(o archive.UploadOptions) error {
 
 // Continue takes up an unfinished upload again.
 func (b *Bucket) Continue(ctx context.Context, u archive.Unfinished) (archive.Upload, error) {
+	if u.ID == "" {
+		return nil, fmt.Errorf("taking up the upload of %s in %s again: %w", u.Key, b, archive.ErrNoUpload)
+	}
 	up := &upload{b: b, u: u, sums: map[int32]stored{}}
 	// How its parts are checked was settled when it was begun.
 	out, err := up.page(ctx, nil, aws.Int32(1))
