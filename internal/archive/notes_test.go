@@ -1,0 +1,135 @@
+package archive
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"testing"
+
+	"github.com/buttersink/buttersink/internal/archive/seal"
+	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
+)
+
+// The first Create of a run puts in order what runs that were killed have left,
+// and touches nothing else.
+func TestTidy(t *testing.T) {
+	edge, last := snapshot.Edge{To: id(1)}, snapshot.Edge{To: id(2)}
+	data := streamOf(t, edge, 300_000, 1)
+	key := "pre/fix/a/" + edgeName(edge, seal.Form{})
+	for _, at := range []string{"Begin", "Part", "Complete", "Put", "Uploads"} {
+		b, notes := newMemoryBucket(), newNotes()
+		calls := 0
+		b.hook = func(op, _ string) error { calls++; return nil }
+		// Killed before the next call after the first one of a kind.
+		first := openOn(t, b, notes, nil)
+		seen, dead := false, killAfter(b, 1<<40)
+		b.hook = func(op, key string) error {
+			if seen || dead.Load() {
+				dead.Store(true)
+				return errors.New("dead")
+			}
+			seen = op == at
+			return nil
+		}
+		first.o.Notes = mortal{notes, dead}
+		if at == "Uploads" { // the second time, when the object is complete
+			n := 0
+			b.hook = func(op, key string) error {
+				if op == "Uploads" {
+					if n++; n == 2 {
+						dead.Store(true)
+					}
+				}
+				if dead.Load() {
+					return errors.New("dead")
+				}
+				return nil
+			}
+		}
+		first.store(t.Context(), sized(edge, data), runs(t, data))
+		b.hook = nil
+
+		// Uploads that were removed meanwhile, of another prefix, of somebody else.
+		j := &journal{s: first.Store, upload: uploadNote{Key: "pre/fix/gone/x", ID: "gone", Secret: []byte("secret")}, parts: map[int]partNote{}}
+		elsewhere := &journal{s: first.Store, upload: uploadNote{Key: "else/x", ID: "u"}, parts: map[int]partNote{}}
+		first.o.Notes = notes
+		j.begin()
+		j.part(partNote{Number: 1})
+		elsewhere.begin()
+		begun(t, b, "pre/fix/theirs", data)
+
+		f := openOn(t, b, notes, nil)
+		if _, err := f.store(t.Context(), store.Want{Edge: last, Path: "b"}, runs(t, streamOf(t, last, 10, 2))); err != nil {
+			t.Fatal(err)
+		}
+		_, complete := b.objects[key]
+		wantNotes := []string{elsewhere.upload.name()}
+		wantUploads := 1
+		if !complete {
+			wantUploads++ // it can still be carried on
+			for _, name := range notes.names() {
+				if name != wantNotes[0] {
+					wantNotes = append(wantNotes, name)
+				}
+			}
+			if len(wantNotes) < 2 {
+				t.Errorf("after %s: the note of the upload is gone", at)
+			}
+		} else if _, described := b.objects[manifestKey(key)]; !described {
+			t.Errorf("after %s: the object has no manifest", at)
+		}
+		slices.Sort(wantNotes)
+		if got := notes.names(); !slices.Equal(got, wantNotes) || slices.ContainsFunc(got, func(s string) bool { return s == j.upload.name() }) {
+			t.Errorf("after %s: notes %q, want %q", at, got, wantNotes)
+		}
+		if len(b.uploads) != wantUploads {
+			t.Errorf("after %s: %d uploads, want %d", at, len(b.uploads), wantUploads)
+		}
+	}
+}
+
+// A manifest is not put beside an object that may be another one.
+func TestNotTheirManifest(t *testing.T) {
+	edge, last := snapshot.Edge{To: id(1)}, snapshot.Edge{To: id(2)}
+	data := streamOf(t, edge, 300_000, 1)
+	key := "pre/fix/a/" + edgeName(edge, seal.Form{})
+	for i, o := range []memoryObject{
+		{data: data[1:], tag: "x"}, {data: data, tag: "x"}, {data: data, tag: ""}, {},
+	} {
+		b, notes := newMemoryBucket(), newNotes()
+		f := openOn(t, b, notes, nil)
+		m := f.describe(&stored{Object: Object{Key: key, Size: int64(len(data))}, Edge: edge, Path: "a"})
+		f.keepManifest(key, m, fmt.Sprint("guess", i))
+		if o.data != nil {
+			b.objects[key] = o
+		}
+		if _, err := f.store(t.Context(), store.Want{Edge: last, Path: "b"}, runs(t, streamOf(t, last, 10, 2))); err != nil {
+			t.Fatal(err)
+		}
+		if _, there := b.objects[manifestKey(key)]; there {
+			t.Errorf("%d: it has been put", i)
+		}
+		f.settled(t)
+	}
+}
+
+// Notes that cannot be read or kept do not keep anything from being stored.
+func TestNotesFail(t *testing.T) {
+	edge := snapshot.Edge{To: id(1)}
+	data := streamOf(t, edge, 300_000, 1)
+	ways, keys := sealings(t)
+	for name, sealing := range ways {
+		f := openOn(t, newMemoryBucket(), nil, func(o *Options) { o.Seal, o.Keys, o.Notes = sealing, keys, noNotes{} })
+		if _, err := f.store(t.Context(), sized(edge, data), runs(t, data)); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		f.settled(t)
+	}
+}
+
+type noNotes struct{}
+
+func (noNotes) Notes(string) (map[string][]byte, error) { return nil, errors.New("no disk") }
+func (noNotes) Keep(string, string, []byte) error       { return errors.New("no disk") }
+func (noNotes) Forget(string, string) error             { return errors.New("no disk") }
