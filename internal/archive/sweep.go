@@ -24,6 +24,9 @@ const (
 	sweepers = 4
 	// lookers is how many objects of a chain are asked for at the same time.
 	lookers = 8
+	// healings is how many times what is needed is put back before that is given
+	// up.
+	healings = 20
 	// afterwards is how long may be spent on putting back what is needed when the
 	// run has been told to end.
 	afterwards = time.Minute
@@ -262,21 +265,34 @@ func (g *graph) refused(going map[spot]bool) map[spot]error {
 }
 
 // heal puts back from the trash what snapshots need that are there now and have
-// no chain, and notes that as the fate of what was to be removed.
+// no chain, and notes that as the fate of what was to be removed. What is put back
+// is like something new: others may have removed meanwhile what it needs in turn,
+// so it looks again until nothing is lacking.
 func (s *Store) heal(ctx context.Context, fates map[spot]error) error {
+	for range healings {
+		again, err := s.healOnce(ctx, fates)
+		if !again || err != nil {
+			return err
+		}
+	}
+	return errors.New("other machines keep removing what is put back")
+}
+
+// healOnce looks once, and tells whether it has put anything back.
+func (s *Store) healOnce(ctx context.Context, fates map[spot]error) (again bool, err error) {
 	began := s.began()
 	x, c, err := s.scan(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	s.learn(c, began)
 	g := newGraph(c)
 	if !slices.Contains(g.rooted(nil), false) {
-		return nil
+		return false, nil
 	}
 	for o, err := range s.inTrash(ctx, "") {
 		if err != nil {
-			return err
+			return false, err
 		}
 		if !o.Cold {
 			e := x.entry(o.Object, named{path: o.Path, edge: o.Edge, form: o.Form}, false)
@@ -313,10 +329,11 @@ func (s *Store) heal(ctx context.Context, fates map[spot]error) error {
 				fates[at], failed = err, errors.Join(failed, err)
 				return
 			}
+			again = true
 			s.log.Warn("put back from the trash, since another snapshot needs it", "snapshot", o.Path, "needed by", g.name(n))
 		})
 	}
-	return failed
+	return again, failed
 }
 
 // returned puts an object of the trash back, if nobody else has done so.

@@ -20,7 +20,7 @@ import (
 	"github.com/buttersink/buttersink/internal/store"
 )
 
-var sweeps = flag.Int("sweeps", 300, "how many random runs of machines that store and sweep at the same time")
+var sweeps = flag.Int("sweeps", 1000, "how many random runs of machines that store and sweep at the same time")
 
 // sweep removes snapshots by their paths and returns what became of them.
 func sweep(t testing.TB, s *Store, paths ...string) map[string]error {
@@ -403,7 +403,7 @@ func TestSweepProperty(t *testing.T) {
 		}
 	}
 	t.Logf("%d increments stored, %d taken back; %d snapshots removed, %d needed", stored, backed, removed, needed)
-	if *sweeps >= 300 && min(stored, backed, removed, needed) < 20 {
+	if *sweeps >= 1000 && min(stored, backed, removed, needed) < 20 {
 		t.Error("chance has not met enough of each case")
 	}
 }
