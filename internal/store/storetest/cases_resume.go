@@ -14,7 +14,7 @@ import (
 // say nothing of stores that make their checkpoints at other places.
 var resumeCases = []Case{
 	{"resume/nothing to carry on", func(t testing.TB, h Harness) {
-		src, x := populated(t, h, "a", "b")
+		src, x := source(t, h, "a", "b")
 		dst := h.New(t)
 		raw := read(t, src, full(x[0]))
 		for i, p := range []string{"a", "b"} {
@@ -28,7 +28,7 @@ var resumeCases = []Case{
 		}
 	}},
 	{"resume/carries on", func(t testing.TB, h Harness) {
-		src, x := populated(t, h, "a", "b")
+		src, x := source(t, h, "a", "b")
 		dst := h.New(t)
 		for _, e := range []struct {
 			from snapshot.Snapshot
@@ -50,7 +50,7 @@ var resumeCases = []Case{
 		}
 	}},
 	{"resume/again and again", func(t testing.TB, h Harness) {
-		src, x := populated(t, h, "a")
+		src, x := source(t, h, "a")
 		dst := h.New(t)
 		raw := read(t, src, full(x[0]))
 		want := resumed(x[0], none, "a")
@@ -73,7 +73,7 @@ var resumeCases = []Case{
 		nothingLeft(t, dst)
 	}},
 	{"resume/nothing looks whole", func(t testing.TB, h Harness) {
-		src, x := populated(t, h, "a")
+		src, x := source(t, h, "a")
 		dst := h.New(t)
 		want := resumed(x[0], none, "sub/a")
 		resumer(t, dst, want).Close()
@@ -94,7 +94,7 @@ var resumeCases = []Case{
 		begins(t, resumer(t, dst, want)) // what was removed cannot be carried on
 	}},
 	{"resume/fresh", func(t testing.TB, h Harness) {
-		src, x := populated(t, h, "a")
+		src, x := source(t, h, "a")
 		dst := h.New(t)
 		raw := read(t, src, full(x[0]))
 		want := resumed(x[0], none, "a")
@@ -108,7 +108,7 @@ var resumeCases = []Case{
 		nothingLeft(t, dst)
 	}},
 	{"resume/another edge", func(t testing.TB, h Harness) {
-		src, x := populated(t, h, "a", "b")
+		src, x := source(t, h, "a", "b")
 		dst := h.New(t)
 		transfer(t, src, dst, x[0], none, "a")
 		for p, was := range map[string]snapshot.Snapshot{"b": x[1], "c": x[0]} {
@@ -126,7 +126,7 @@ var resumeCases = []Case{
 		}
 	}},
 	{"resume/no END", func(t testing.TB, h Harness) {
-		src, x := populated(t, h, "a")
+		src, x := source(t, h, "a")
 		dst := h.New(t)
 		raw := read(t, src, full(x[0]))
 		want := resumed(x[0], none, "a")
@@ -146,7 +146,7 @@ var resumeCases = []Case{
 		same(t, dst, []string{})
 	}},
 	{"resume/not after Commit", func(t testing.TB, h Harness) {
-		src, x := populated(t, h, "a")
+		src, x := source(t, h, "a")
 		dst := h.New(t)
 		raw := read(t, src, full(x[0]))
 		want := resumed(x[0], none, "a")

@@ -1,5 +1,5 @@
 // Package storetest holds stores to their contract. It has a suite that every
-// live store passes ([Run]), a live store that is kept in memory ([Memory]), and
+// store passes, live ones and archives ([Run]), a live store that is kept in memory ([Memory]), and
 // a decorator in which things go wrong to order ([Fault]).
 //
 // Only tests import it. It knows the contract of package store and streams, and
