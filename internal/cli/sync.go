@@ -217,8 +217,10 @@ const mostPart = 5 << 10
 // check says what is wrong with the values of the flags.
 func (o *syncOptions) check(command string) error {
 	switch {
-	case o.partSize < 1 || o.partSize > mostPart:
-		return usagef(command, "--part-size %d: want 1 to %d MiB", o.partSize, mostPart)
+	case o.partSize < 1:
+		return usagef(command, "--part-size %d: want 1 MiB or more", o.partSize)
+	case o.partSize > mostPart:
+		return usagef(command, "--part-size %d: want %d MiB at most", o.partSize, mostPart)
 	case o.maxRestore.given != "" && o.maxRestore.bytes == 0:
 		return usagef(command, "--max-restore %s: no stream is that short", o.maxRestore.given)
 	case o.maxChain < 0:
