@@ -308,7 +308,7 @@ func TestWhatIsAskedFor(t *testing.T) {
 		{"store in full, first", func() error {
 			return keep(t.Context(), v.s, visited, wholeStream(t, visited, 100))
 		}, counts{
-			"GetObject": 1, // the marker
+			"GetObject":  1, // the marker
 			"HeadObject": 1, "ListMultipartUploads": 2, "CreateMultipartUpload": 1, "UploadPart": 1, "CompleteMultipartUpload": 1, "PutObject": 1,
 		}},
 		{"store an increment of three parts", func() error {
