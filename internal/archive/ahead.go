@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"sync"
 	"time"
@@ -98,6 +99,9 @@ type ahead struct {
 	mu  sync.Mutex
 	tag string // what the object was called when it was looked at first
 
+	// reader is held by Read, and by Close as soon as Read has given up: what runs
+	// gpg may still be reading when it is closed.
+	reader sync.Mutex
 	queue  []*stretch // that are being read, in order
 	next   int64      // where the next one begins
 	size   int64      // how long it is
@@ -108,6 +112,11 @@ type ahead struct {
 	// last has it looked at again whether the object has changed when all of it has
 	// been read, as nothing else would show it.
 	last bool
+
+	// sum is that of everything that has been read, where it is wanted: it is
+	// computed beside the reading, and complete at io.EOF.
+	sum  hash.Hash
+	sums chan *stretch // in order; nil as long as there is none
 }
 
 // stretch is a range that is being read.
@@ -116,6 +125,7 @@ type stretch struct {
 	buf    []byte
 	own    bool // it is beyond the bound of the pool
 	done   chan struct{}
+	summed chan struct{} // closed when nobody sums it any more
 	err    error
 }
 
@@ -139,6 +149,8 @@ func (s *Store) rangeSize() int64 { return min(longRange, max(s.o.PartSize, 64<<
 
 // Read implements io.Reader.
 func (a *ahead) Read(p []byte) (int, error) {
+	a.reader.Lock()
+	defer a.reader.Unlock()
 	if a.err != nil {
 		return 0, a.err
 	}
@@ -185,8 +197,12 @@ func (a *ahead) start() {
 		if !own && !a.s.reading.take(n) {
 			return
 		}
-		x := &stretch{offset: a.next, buf: a.s.reading.buffer(n, a.long), own: own, done: make(chan struct{})}
+		x := &stretch{
+			offset: a.next, buf: a.s.reading.buffer(n, a.long), own: own,
+			done: make(chan struct{}), summed: make(chan struct{}),
+		}
 		a.queue = append(a.queue, x)
+		a.addUp(x)
 		a.next += n
 		a.size = min(2*a.size, a.long)
 		a.under.Go(func() {
@@ -196,7 +212,31 @@ func (a *ahead) start() {
 	}
 }
 
+// addUp has a range summed when it has been read.
+func (a *ahead) addUp(x *stretch) {
+	if a.sum == nil {
+		close(x.summed)
+		return
+	}
+	if a.sums == nil {
+		sums := make(chan *stretch, rangesAhead)
+		a.sums = sums
+		a.under.Go(func() {
+			good := true
+			for x := range sums {
+				<-x.done
+				if good = good && x.err == nil; good {
+					a.sum.Write(x.buf) // hashes never fail
+				}
+				close(x.summed)
+			}
+		})
+	}
+	a.sums <- x // there is room for all that are read at a time
+}
+
 func (a *ahead) release(x *stretch) {
+	<-x.summed
 	if !x.own {
 		a.s.reading.give(int64(len(x.buf)))
 	}
@@ -279,6 +319,9 @@ func (a *ahead) explain(err error) error {
 
 // Close stops reading.
 func (a *ahead) Close() error {
+	a.stop(errClosed)
+	a.reader.Lock()
+	defer a.reader.Unlock()
 	if a.closed {
 		return nil
 	}
@@ -286,7 +329,9 @@ func (a *ahead) Close() error {
 	if a.err == nil {
 		a.err = errClosed
 	}
-	a.stop(errClosed)
+	if a.sums != nil {
+		close(a.sums)
+	}
 	a.under.Wait()
 	for _, x := range a.queue {
 		a.release(x)

@@ -131,6 +131,9 @@ func (s *Store) plain(ctx context.Context, o *stored, raw io.Reader) (io.ReadClo
 	p.stored = &counted{r: raw}
 	if p.want != nil && !p.want.Object.SHA256.IsZero() {
 		p.stored.sum = sha256.New()
+		if a, ok := raw.(*ahead); ok {
+			a.sum, p.stored.elsewhere = p.stored.sum, true
+		}
 	}
 	in, err := seal.NewReader(ctx, p.stored, o.Form, s.o.Keys)
 	if err != nil {
@@ -218,12 +221,14 @@ type counted struct {
 	r   io.Reader
 	n   int64
 	sum hash.Hash
+	// elsewhere is set where r itself does the summing.
+	elsewhere bool
 }
 
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n += int64(n)
-	if c.sum != nil {
+	if c.sum != nil && !c.elsewhere {
 		c.sum.Write(p[:n])
 	}
 	return n, err //nolint:wrapcheck // io.EOF among them
