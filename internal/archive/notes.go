@@ -205,10 +205,19 @@ func (s *Store) keepManifest(key string, m *Manifest, guess string) {
 	}
 }
 
+// Tidy does what earlier runs that were interrupted have left to be done, as far
+// as this machine knows of it. What does not work has been told and waits for
+// another run.
+func (s *Store) Tidy(ctx context.Context) {
+	if len(s.allNotes()) > 0 && s.writable(ctx) == nil {
+		s.tidy(ctx)
+	}
+}
+
 // tidy does what an earlier run that was interrupted has left to be done:
-// manifests of objects that were completed, uploads of objects that are there,
-// notes of uploads that are not. It is done once, and whatever does not work has
-// been told and waits for another run.
+// manifests of objects that were completed, uploads of objects that are there, or
+// of snapshots that have come there by another edge, notes of uploads that are
+// not. Whatever does not work has been told and waits for another run.
 func (s *Store) tidy(ctx context.Context) {
 	notes := s.allNotes()
 	for _, name := range slices.Sorted(maps.Keys(notes)) {
@@ -279,7 +288,7 @@ func (s *Store) tidyUpload(ctx context.Context, n *uploadNote) error {
 	at := Unfinished{Key: n.Key, ID: n.ID, Begun: n.Begun}
 	_, err := s.bucket.Stat(ctx, n.Key)
 	switch {
-	case err == nil:
+	case err == nil, errors.Is(err, ErrNoObject) && s.superseded(n.Key):
 		if err := s.abort(ctx, at); err != nil {
 			return err
 		}
@@ -297,6 +306,13 @@ func (s *Store) tidyUpload(ctx context.Context, n *uploadNote) error {
 	}
 	s.forgetUploads(n.Key, n.ID)
 	return nil
+}
+
+// superseded reports whether the snapshot that an upload is of is at its path
+// already: a later plan has made it from something else.
+func (s *Store) superseded(key string) bool {
+	n := parseKey(s.o.Prefix, key)
+	return n.kind == isObject && slices.ContainsFunc(s.leading(n.edge.To), func(o *stored) bool { return !o.Outside && o.Path == n.path })
 }
 
 // abort drops an unfinished upload.

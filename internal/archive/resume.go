@@ -146,7 +146,6 @@ func (s *Store) partSizeOf(parts []Part, j *journal) (int64, bool) {
 	if len(parts) == 0 {
 		return 0, false
 	}
-	last := parts[len(parts)-1]
 	size := parts[0].Size
 	switch {
 	case j != nil:
@@ -155,12 +154,9 @@ func (s *Store) partSizeOf(parts []Part, j *journal) (int64, bool) {
 		// It may be the last one, whatever its number.
 		return 0, false
 	}
-	for _, p := range parts[:len(parts)-1] {
-		if p.Size != size {
-			return 0, false
-		}
-	}
-	return size, size > 0 && last.Size <= size
+	// A shorter one may have been the last of a shorter stream; what is behind it
+	// is dropped, or stored again.
+	return size, size > 0 && !slices.ContainsFunc(parts, func(p Part) bool { return p.Size > size })
 }
 
 // byMD5 reports whether a part will be compared by its MD5, as there is nothing

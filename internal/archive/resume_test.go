@@ -210,7 +210,7 @@ func TestUploadsOfOthers(t *testing.T) {
 		{"all but the last", cut[:len(cut)-1], (len(cut) - 1) * 120_000, "part #1"},
 		{"all", cut, len(data), "part #8"},
 		{"a gap", [][]byte{cut[0], nil, cut[2], nil, cut[4]}, 360_000, "part #5"},
-		{"surplus parts", append(slices.Clone(cut), cut[0]), 0, ""}, // not all but the last are as long
+		{"surplus parts", append(slices.Clone(cut), cut[0]), len(data), "part #8"}, // a shorter stream before a longer one
 		{"a surplus part", append(slices.Clone(cut[:3]), nil, nil, nil, nil, nil, cut[3]), 360_000, "part #3"},
 		{"another stream", chunks(other, 120_000)[:3], 0, "not the one that was interrupted: from part #1"},
 		{"from the middle on another", append(slices.Clone(cut[:2]), chunks(other, 120_000)[2:5]...), 240_000, "from part #3"},

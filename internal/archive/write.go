@@ -64,7 +64,8 @@ func (s *Store) Create(ctx context.Context, want store.Want) (store.Writer, erro
 		return nil, err
 	}
 	s.tidied.Do(func() { s.tidy(ctx) })
-	if err := s.free(ctx, want, key); err != nil {
+	there, err := s.free(ctx, want, key)
+	if err != nil {
 		return nil, err
 	}
 	sh, err := s.shape(want.Size)
@@ -79,6 +80,7 @@ func (s *Store) Create(ctx context.Context, want store.Want) (store.Writer, erro
 		s.log.Debug("parts are longer than asked for", "snapshot", printable(want.Path), "part", amount(sh.part))
 	}
 	w := &writer{s: s, want: want, key: key, form: form, up: up, wait: patience}
+	w.gone.Store(there)
 	w.ctx, w.fail = context.WithCancelCause(ctx)
 	if err := w.start(sh); err != nil {
 		return nil, errors.Join(fmt.Errorf("storing %s: %w", s.where(want.Path), err), w.Close())
@@ -86,30 +88,32 @@ func (s *Store) Create(ctx context.Context, want store.Want) (store.Writer, erro
 	return w, nil
 }
 
-// free finds out whether the stream can be stored where it is wanted.
-func (s *Store) free(ctx context.Context, want store.Want, key string) error {
+// free finds out whether the stream can be stored where it is wanted. There is set
+// if somebody else has stored one of the same edge since the last listing, so that
+// nothing is to be done but to compare.
+func (s *Store) free(ctx context.Context, want store.Want, key string) (there bool, err error) {
 	if id, taken := s.at(want.Path); taken && id != want.Edge.To {
-		return &store.ExistsError{Path: s.where(want.Path), What: "a snapshot with another identity, " + id.Short()}
+		return false, &store.ExistsError{Path: s.where(want.Path), What: "a snapshot with another identity, " + id.Short()}
 	}
 	for _, o := range s.of(want.Edge) {
 		if o.Path == want.Path && !o.Outside {
-			return &store.ExistsError{Path: s.where(want.Path), What: "the same stream, " + printable(o.Key)}
+			return false, &store.ExistsError{Path: s.where(want.Path), What: "the same stream, " + printable(o.Key)}
 		}
 	}
 	switch _, err := s.bucket.Stat(ctx, key); {
 	case err == nil:
-		return &store.ExistsError{Path: s.where(want.Path), What: "the same stream, " + printable(key)}
+		return true, nil
 	case !errors.Is(err, ErrNoObject):
-		return fmt.Errorf("storing %s: %w", s.where(want.Path), err)
+		return false, fmt.Errorf("storing %s: %w", s.where(want.Path), err)
 	}
 	if want.Edge.IsFull() || len(s.leading(want.Edge.From)) > 0 {
-		return nil
+		return false, nil
 	}
 	found, err := s.stands(ctx, want.Edge.From)
 	if err == nil && !found {
 		err = &store.ParentError{ID: want.Edge.From, Why: "is not in " + s.String()}
 	}
-	return err
+	return false, err
 }
 
 // upload returns the one that is carried on with, or a new one.

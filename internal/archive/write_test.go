@@ -299,10 +299,16 @@ func TestCreateRefuses(t *testing.T) {
 		}
 		t.Log(err)
 	}
-	// What is there is seen without a listing too.
+	// What is there is seen without a listing too: the same stream may come again,
+	// and no byte of it is stored; another one may not.
 	other := openOn(t, f.b, nil, nil)
-	if _, err := other.Create(ctx, store.Want{Edge: full, Path: "a"}); !exists(err) {
-		t.Errorf("over an object that was not listed: %v", err)
+	f.b.calls = map[string]int{}
+	if _, err := other.store(ctx, store.Want{Edge: full, Path: "a"}, data); err != nil || f.b.calls["Part"] > 0 {
+		t.Errorf("what somebody else has stored meanwhile: %v, %v", err, f.b.calls)
+	}
+	third := openOn(t, f.b, nil, nil)
+	if _, err := third.store(ctx, store.Want{Edge: full, Path: "a"}, runs(t, streamOf(t, full, 1000, 7))); !exists(err) {
+		t.Errorf("another stream over what somebody else has stored: %v", err)
 	}
 	if w, err := other.Create(ctx, store.Want{Edge: snapshot.Edge{To: id(2), From: id(1)}, Path: "b"}); err != nil {
 		t.Errorf("with a parent that was not listed: %v", err)

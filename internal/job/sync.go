@@ -261,6 +261,9 @@ func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 		}
 		return report, err
 	}
+	if t, ok := dst.(store.Tidier); ok {
+		t.Tidy(ctx)
+	}
 	return report, e.remove(ctx, src, dst, report, o)
 }
 

@@ -37,6 +37,14 @@ type Sweeper interface {
 	Sweep(ctx context.Context, all []snapshot.Snapshot, removed func(snapshot.Snapshot, error)) error
 }
 
+// Tidier is a store in which interrupted transfers leave things behind that only
+// a later run can put in order.
+type Tidier interface {
+	// Tidy does so once everything else is done. What does not work is told in the
+	// log: it waits for another run.
+	Tidy(ctx context.Context)
+}
+
 // Trashed is a stream that has been removed and can still be had back.
 type Trashed struct {
 	snapshot.Stored
