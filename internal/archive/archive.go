@@ -29,10 +29,11 @@
 // # Memory
 //
 // Listing holds one page of the bucket, and for each stream 80 bytes, its tag, and
-// the path of its snapshot, which all streams to it share: about 170 bytes with
-// paths of 30 (TestMemory), of which the greater part is text. Keys are made again
-// when they are asked for; only those that we would not have made are kept. What
-// List returns, snapshots and edges, is on top of that, and the caller's.
+// the path of its snapshot, which all streams to it share: 180 bytes with paths of
+// 30 (TestMemory). Keys are made again when they are asked for; only those that we
+// would not have made are kept. While it goes on it takes up to three times that;
+// so does sweeping, which lists twice. What List returns, snapshots and edges, is
+// on top of that, and the caller's.
 package archive
 
 import (
@@ -45,6 +46,7 @@ import (
 
 	"github.com/buttersink/buttersink/internal/archive/seal"
 	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
 )
 
 // Options say how an archive is used.
@@ -104,6 +106,18 @@ type Store struct {
 	partials map[string][]Unfinished
 	marker   *marker // what was read of it; nil if it has not been looked for
 }
+
+var _ interface {
+	store.Store
+	store.Source
+	store.Sink
+	store.Inspector
+	store.Located
+	store.Sweeper
+	store.Trash
+	store.SizeKeeper
+	store.Verifier
+} = (*Store)(nil)
 
 // stored is an object that holds the stream of an edge.
 type stored struct {

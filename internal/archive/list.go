@@ -308,8 +308,10 @@ func (x *scanner) complaints(c *catalogue) []string {
 		{x.refused, "Ignoring %d object whose key leads elsewhere: %s", "Ignoring %d objects whose keys lead elsewhere: %s"},
 		{x.empty, "Ignoring %d object that is empty: %s", "Ignoring %d objects that are empty: %s"},
 		{c.shared(), "At %d path there are several snapshots: %s", "At %d paths there are several snapshots: %s"},
-		{newGraph(c).unrooted(), "%d snapshot cannot be restored, since what it starts from is not there: %s",
-			"%d snapshots cannot be restored, since what they start from is not there: %s"},
+		{
+			newGraph(c).unrooted(), "%d snapshot cannot be restored, since what it starts from is not there: %s",
+			"%d snapshots cannot be restored, since what they start from is not there: %s",
+		},
 	} {
 		switch {
 		case t.n == 1:
