@@ -29,7 +29,8 @@
 // there as a whole or not at all, and one whose making was reported is there.
 // Deleting is not synchronised: after a power cut what was deleted may be back.
 // The parts of an upload are verified by their checksums when it is carried on
-// (record.go), and become durable as a whole when it is completed.
+// (record.go), and become durable as a whole when it is completed. Where the disk
+// then takes something not, none of them is trusted any more.
 //
 // # Memory
 //

@@ -131,10 +131,13 @@ func (u *upload) put(ctx context.Context, number int, body archive.Body) (record
 	if err := r.append(records); err != nil {
 		return none, err
 	}
+	if err := records.Close(); err != nil {
+		return none, err
+	}
 	u.mu.Lock()
 	u.sure[number] = r
 	u.mu.Unlock()
-	return r, records.Close()
+	return r, nil
 }
 
 // forget takes it down that a part is not there while it is being written, since
@@ -287,7 +290,7 @@ func (u *upload) complete(ctx context.Context, parts []archive.Part) (archive.Ob
 		return none, err
 	}
 	if err := retried(data.Sync); err != nil {
-		return none, err
+		return none, errors.Join(err, u.distrust())
 	}
 	var at unix.Stat_t
 	if err := unix.Fstat(int(data.Fd()), &at); err != nil {
@@ -304,6 +307,19 @@ func (u *upload) complete(ctx context.Context, parts []archive.Part) (archive.Ob
 		u.b.log.Warn("what is left of a completed upload cannot be removed", "bucket", u.b.String(), "upload", u.id, "err", err)
 	}
 	return described(u.d.Key, at), nil
+}
+
+// distrust takes it that no part is there. What the kernel could not write it takes
+// for written from then on, and the next attempt to synchronise succeeds.
+func (u *upload) distrust() error {
+	u.mu.Lock()
+	clear(u.sure)
+	u.mu.Unlock()
+	records, err := u.open(recordsIn, unix.O_WRONLY|unix.O_TRUNC)
+	if err != nil {
+		return err
+	}
+	return records.Close()
 }
 
 // compare looks whether the parts are those that are stored, and make an object.

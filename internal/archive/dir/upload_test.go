@@ -211,6 +211,27 @@ func TestUploadRefuses(t *testing.T) {
 	store(t, u, 10)
 }
 
+// TestDistrusted has no parts any more, whatever the page cache says.
+func TestDistrusted(t *testing.T) {
+	b := open(t, t.TempDir())
+	u := begin(t, b, "o")
+	one := store(t, u, 1)
+	if err := u.(*upload).distrust(); err != nil {
+		t.Fatal(err)
+	}
+	if parts, err := u.Parts(t.Context()); err != nil || len(parts) > 0 {
+		t.Errorf("the parts are %+v (%v)", parts, err)
+	}
+	if _, err := u.Complete(t.Context(), []archive.Part{one}); !errors.Is(err, archive.ErrNoUpload) {
+		t.Errorf("Complete: %v", err)
+	}
+	one = store(t, u, 1)
+	if _, err := u.Complete(t.Context(), []archive.Part{one}); err != nil {
+		t.Fatal(err)
+	}
+	holdsParts(t, b, "o", 1)
+}
+
 const storingEnv = "BUTTERSINK_DIR_TEST_STORING"
 
 // storeUntilKilled is what the process does that is killed: it stores and replaces
