@@ -166,8 +166,16 @@ func TestStormAnswersAndWritesDown(t *testing.T) {
 		t.Errorf("after Calm: %v", err)
 	}
 
+	storm.FailAfter(1, 1, 500, "InternalError", "DeleteObject")
+	for i, want := range []string{"", "InternalError", ""} {
+		_, err := c.DeleteObject(t.Context(), &s3.DeleteObjectInput{Bucket: &bucket, Key: aws.String("lost")})
+		if code(err) != want {
+			t.Errorf("request %d of a storm that comes after the first: %v", i+1, err)
+		}
+	}
+
 	seen := storm.Requests("PutObject")
-	if len(seen) != 3 || storm.Count("HeadObject") != 2 || storm.Count() != 5 {
+	if len(seen) != 3 || storm.Count("HeadObject") != 2 || storm.Count() != 8 {
 		t.Fatalf("seen were %d PutObject, %d HeadObject of %d", len(seen), storm.Count("HeadObject"), storm.Count())
 	}
 	first, second := seen[0], seen[1]

@@ -52,6 +52,7 @@ type Storm struct {
 // rule is when a Storm does not just pass a request on.
 type rule struct {
 	ops    []string // empty for all
+	skip   int      // how many times it is passed over first
 	left   int      // how many more times; below 0 for ever
 	share  float64
 	status int // 0 loses the reply
@@ -87,6 +88,11 @@ func (s *Server) StormTLS(t testing.TB) *Storm {
 // code ("SlowDown"). Ops name the operations that are meant; none means all.
 func (s *Storm) Fail(n, status int, code string, ops ...string) {
 	s.add(&rule{ops: ops, left: n, share: 1, status: status, code: code})
+}
+
+// FailAfter is Fail for n requests after some that go through.
+func (s *Storm) FailAfter(through, n, status int, code string, ops ...string) {
+	s.add(&rule{ops: ops, skip: through, left: n, share: 1, status: status, code: code})
 }
 
 // FailShare answers a share of all requests, from 0 to 1, with an error, until
@@ -155,6 +161,10 @@ func (s *Storm) match(r *Request) *rule {
 	s.seen = append(s.seen, r)
 	for _, rule := range s.rules {
 		if len(rule.ops) > 0 && !slices.Contains(rule.ops, r.Op) || rule.left == 0 || rand.Float64() >= rule.share {
+			continue
+		}
+		if rule.skip > 0 {
+			rule.skip--
 			continue
 		}
 		if rule.left > 0 {

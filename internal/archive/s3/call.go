@@ -15,8 +15,13 @@ import (
 	"github.com/aws/smithy-go/middleware"
 )
 
-// attempts is how often a request is made before its error is given on.
-const attempts = 10
+// How often a request is made before its error is given on, where neither the
+// environment nor the profile says so (AWS_MAX_ATTEMPTS), and how long it rests at
+// most between two.
+const (
+	attempts = 10
+	longest  = 20 * time.Second
+)
 
 // request is something that is asked of the bucket.
 type request struct {
@@ -101,9 +106,9 @@ func (b *Bucket) move(a answer) bool {
 	return false
 }
 
-// newRetries says what is asked again, and after how long: up to longest, at
-// random, twice as long each time, beginning with a second.
-func newRetries(longest time.Duration) *retry.Standard {
+// newRetries says what is asked again, how often, and after how long: up to
+// longest, at random, twice as long each time, beginning with a second.
+func newRetries(attempts int, longest time.Duration) *retry.Standard {
 	return retry.NewStandard(func(o *retry.StandardOptions) {
 		o.MaxAttempts = attempts
 		o.MaxBackoff = longest

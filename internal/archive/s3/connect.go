@@ -6,10 +6,12 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -19,6 +21,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
 	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/smithy-go/logging"
 )
 
 // firstRegion is asked where nobody says in which region a bucket is. It knows
@@ -31,17 +34,27 @@ const hint = "set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, use a profile of 
 
 // connect finds credentials, region and endpoint, and makes the client.
 func (b *Bucket) connect(ctx context.Context) error {
-	cfg, err := loadConfig(ctx, b.o, false)
+	cfg, err := loadConfig(ctx, b.o, b.log, false)
 	if err != nil {
 		return fmt.Errorf("reading the settings for S3: %w", err)
 	}
-	b.creds = aws.NewCredentialsCache(&chain{o: b.o})
+	b.creds = aws.NewCredentialsCache(&chain{o: b.o, log: b.log})
 	if _, err := b.creds.Retrieve(ctx); err != nil {
+		if ours, ok := errors.AsType[*credentialsError](err); ok {
+			return ours
+		}
 		return err
 	}
 	b.region = firstOf(b.o.Region, cfg.Region, firstRegion)
 
 	get := b.o.Getenv
+	most := attempts
+	if n, err := strconv.Atoi(get("AWS_MAX_ATTEMPTS")); err == nil && n > 0 {
+		most = n
+	} else if cfg.RetryMaxAttempts > 0 {
+		most = cfg.RetryMaxAttempts
+	}
+	b.retries = newRetries(most, longest)
 	endpoint := b.o.Endpoint
 	if endpoint == "" && !strings.EqualFold(get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"), "true") {
 		endpoint = firstOf(get("AWS_ENDPOINT_URL_S3"), get("AWS_ENDPOINT_URL"))
@@ -54,6 +67,7 @@ func (b *Bucket) connect(ctx context.Context) error {
 		o.RequestChecksumCalculation = aws.RequestChecksumCalculationWhenRequired
 		o.ResponseChecksumValidation = aws.ResponseChecksumValidationWhenRequired
 		o.DisableLogOutputChecksumValidationSkipped = true
+		o.Logger = quiet{b.log}
 		if endpoint != "" {
 			o.BaseEndpoint = &endpoint
 		}
@@ -74,9 +88,9 @@ func (b *Bucket) connect(ctx context.Context) error {
 // loadConfig reads the environment and the profile as every program of AWS's
 // does. What Getenv says counts; with metadata set, the machine's own service for
 // credentials is asked too.
-func loadConfig(ctx context.Context, o Options, metadata bool) (aws.Config, error) {
+func loadConfig(ctx context.Context, o Options, log *slog.Logger, metadata bool) (aws.Config, error) {
 	get := o.Getenv
-	var load []func(*config.LoadOptions) error
+	load := []func(*config.LoadOptions) error{config.WithLogger(quiet{log})}
 	if file := firstOf(get("AWS_CONFIG_FILE"), inHome(get, ".aws", "config")); file != "" {
 		load = append(load, config.WithSharedConfigFiles([]string{file}))
 	}
@@ -101,13 +115,29 @@ func loadConfig(ctx context.Context, o Options, metadata bool) (aws.Config, erro
 // chain gives credentials: of the environment, a profile, the machine, and at
 // last of ButterSink's own files. It looks everything up again every time, so
 // that it finds those that have been renewed.
-type chain struct{ o Options }
+type chain struct {
+	o   Options
+	log *slog.Logger
+}
+
+// credentialsError says that there are no credentials.
+type credentialsError struct{ error }
+
+func (e *credentialsError) Unwrap() error { return e.error }
+
+// quiet makes what the SDK has to say a detail of the log.
+type quiet struct{ *slog.Logger }
+
+// Logf implements logging.Logger.
+func (q quiet) Logf(_ logging.Classification, format string, v ...any) {
+	q.Debug("the SDK says: " + fmt.Sprintf(format, v...))
+}
 
 // Retrieve implements aws.CredentialsProvider.
 func (c *chain) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	var why error
 	for _, metadata := range []bool{false, true} {
-		cfg, err := loadConfig(ctx, c.o, metadata)
+		cfg, err := loadConfig(ctx, c.o, c.log, metadata)
 		if err == nil {
 			var found aws.Credentials
 			if found, err = c.ask(ctx, cfg, metadata); err == nil {
@@ -125,13 +155,13 @@ func (c *chain) Retrieve(ctx context.Context) (aws.Credentials, error) {
 	}
 	found, ok, err := botoCredentials(botoFiles(c.o.Getenv))
 	if err != nil {
-		return aws.Credentials{}, err
+		return aws.Credentials{}, &credentialsError{err}
 	}
 	if !ok {
 		if why != nil {
-			return aws.Credentials{}, fmt.Errorf("no credentials for S3 (%w): %s", why, hint)
+			return aws.Credentials{}, &credentialsError{fmt.Errorf("no credentials for S3 (%w): %s", why, hint)}
 		}
-		return aws.Credentials{}, errors.New("no credentials for S3: " + hint)
+		return aws.Credentials{}, &credentialsError{errors.New("no credentials for S3: " + hint)}
 	}
 	return found, nil
 }

@@ -167,6 +167,9 @@ func (b *Bucket) unanswered(err error) error {
 	if errors.Is(err, errStalled) {
 		return store.MarkTemporary(errStalled)
 	}
+	if missing, ok := errors.AsType[*credentialsError](err); ok {
+		return missing
+	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
 		return fmt.Errorf("no host has the name %s; look at the endpoint and the region", dns.Name)
 	}

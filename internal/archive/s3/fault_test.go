@@ -171,11 +171,26 @@ func TestLostRepliesOfWhatMayBeDoneOnlyOnce(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
+	// That so many are lost that it gives up changes nothing for the next try.
+	u, parts := begin(t, b, "big", []byte("ours"))
+	storm.Lose(1, "CompleteMultipartUpload")
+	storm.Fail(attempts-1, 503, "SlowDown", "CompleteMultipartUpload")
+	storm.Fail(attempts, 503, "SlowDown", "HeadObject")
+	if _, err := u.Complete(ctx, parts); !contract.Temporary(err) {
+		t.Fatalf("Complete, with nothing but lost replies and storms: %v", err)
+	}
+	storm.Fail(1, 404, "NoSuchUpload", "CompleteMultipartUpload") // as AWS answers
+	if o, err := u.Complete(ctx, parts); err != nil || o.Size != 4 {
+		t.Errorf("Complete once more: %+v, %v", o, err)
+	}
+	if err := b.Delete(ctx, "big"); err != nil {
+		t.Fatal(err)
+	}
 	// The object of somebody else is not taken for ours.
 	if err := b.Put(ctx, "big", []byte("another"), false); err != nil {
 		t.Fatal(err)
 	}
-	u, parts := begin(t, b, "big", []byte("ours"))
+	u, parts = begin(t, b, "big", []byte("ours"))
 	storm.Lose(1, "CompleteMultipartUpload")
 	if _, err := u.Complete(ctx, parts); !errors.Is(err, archive.ErrTaken) {
 		t.Errorf("Complete where another object is, of which the reply was lost: %v", err)
@@ -259,7 +274,7 @@ func continued(t *testing.T, b *Bucket, u archive.Upload) archive.Upload {
 func TestServerDiesAmidParts(t *testing.T) {
 	server := s3test.Start(t)
 	b := open(t, server, Options{})
-	b.retries = newRetries(100 * time.Millisecond)
+	b.retries = newRetries(attempts, 100*time.Millisecond)
 	data := content(8, 4*minPart)
 	u, err := b.Begin(t.Context(), "k", archive.UploadOptions{})
 	if err != nil {

@@ -131,10 +131,7 @@ func Open(ctx context.Context, o Options) (*Bucket, error) {
 	if err := checkSSE(o); err != nil {
 		return nil, err
 	}
-	b := &Bucket{
-		o: o, log: o.Log, copyOver: maxCopy, copyPart: 1 << 30,
-		retries: newRetries(20 * time.Second),
-	}
+	b := &Bucket{o: o, log: o.Log, copyOver: maxCopy, copyPart: 1 << 30}
 	if b.log == nil {
 		b.log = slog.New(slog.DiscardHandler)
 	}

@@ -35,7 +35,7 @@ func open(t testing.TB, server *s3test.Server, o Options) *Bucket {
 	if err != nil {
 		t.Fatal(err)
 	}
-	b.retries = newRetries(time.Millisecond)
+	b.retries = newRetries(attempts, time.Millisecond)
 	t.Cleanup(func() {
 		if err := b.Close(); err != nil {
 			t.Error(err)

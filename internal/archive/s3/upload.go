@@ -27,8 +27,9 @@ type upload struct {
 	// checksums.
 	summed bool
 
-	mu   sync.Mutex
-	sums map[int32]stored
+	mu     sync.Mutex
+	sums   map[int32]stored
+	unsure bool // an earlier Complete may have been carried out
 }
 
 // stored is what the server has said of a part.
@@ -207,7 +208,14 @@ func contentMD5(body archive.Body, start int64) (*string, error) {
 // Complete makes the object out of parts.
 func (u *upload) Complete(ctx context.Context, parts []archive.Part) (archive.Object, error) {
 	b := u.b
-	r := &request{doing: "completing", key: u.u.Key, action: "s3:PutObject"}
+	u.mu.Lock()
+	r := &request{doing: "completing", key: u.u.Key, action: "s3:PutObject", unsure: u.unsure}
+	u.mu.Unlock()
+	defer func() {
+		u.mu.Lock()
+		defer u.mu.Unlock()
+		u.unsure = r.unsure
+	}()
 	made, size, err := u.completed(ctx, parts)
 	if err != nil {
 		return archive.Object{}, r.wrap(b, err)
