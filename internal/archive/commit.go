@@ -84,14 +84,8 @@ func (w *writer) Commit(ctx context.Context) error {
 func (w *writer) done(ctx context.Context, o *stored) {
 	w.committed = true
 	w.s.add(o)
-	for at, err := range w.s.bucket.Uploads(ctx, w.key) {
-		if err == nil && at.Key == w.key {
-			err = w.s.abort(ctx, at)
-		}
-		if err != nil {
-			w.s.log.Warn("what may be left of interrupted uploads cannot be removed", "object", printable(w.key), "error", err)
-			break
-		}
+	if err := w.s.abortAll(ctx, w.key); err != nil {
+		w.s.log.Warn("what may be left of interrupted uploads cannot be removed", "object", printable(w.key), "error", err)
 	}
 	w.s.forgetUploads(w.key, "")
 }

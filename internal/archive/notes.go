@@ -232,6 +232,8 @@ func (s *Store) tidy(ctx context.Context) {
 			if json.Unmarshal(notes[name], &n) == nil && n.name() == name && s.ours(n.Key) {
 				err = s.tidyUpload(ctx, &n)
 			}
+		} else if strings.HasPrefix(name, noteParts) {
+			s.tidyParts(name, notes)
 		}
 		if err != nil {
 			s.log.Warn("what an interrupted run has left cannot be put in order", "note", printable(name), "error", err)
@@ -288,7 +290,11 @@ func (s *Store) tidyUpload(ctx context.Context, n *uploadNote) error {
 	at := Unfinished{Key: n.Key, ID: n.ID, Begun: n.Begun}
 	_, err := s.bucket.Stat(ctx, n.Key)
 	switch {
-	case err == nil, errors.Is(err, ErrNoObject) && s.superseded(n.Key):
+	case err == nil:
+		if err := s.abortAll(ctx, n.Key); err != nil {
+			return err
+		}
+	case errors.Is(err, ErrNoObject) && s.superseded(n.Key):
 		if err := s.abort(ctx, at); err != nil {
 			return err
 		}
@@ -308,11 +314,35 @@ func (s *Store) tidyUpload(ctx context.Context, n *uploadNote) error {
 	return nil
 }
 
+// tidyParts forgets what is noted about parts of an upload that is forgotten
+// itself: a run was interrupted between the two.
+func (s *Store) tidyParts(name string, notes map[string][]byte) {
+	id, rest, _ := strings.Cut(strings.TrimPrefix(name, noteParts), " ")
+	_, key, _ := strings.Cut(rest, " ")
+	if _, ok := notes[noteUpload+id+" "+key]; !ok && s.ours(key) && isPartsOf(name, id, key) {
+		s.forgetNote(name)
+	}
+}
+
 // superseded reports whether the snapshot that an upload is of is at its path
 // already: a later plan has made it from something else.
 func (s *Store) superseded(key string) bool {
 	n := parseKey(s.o.Prefix, key)
 	return n.kind == isObject && slices.ContainsFunc(s.leading(n.edge.To), func(o *stored) bool { return !o.Outside && o.Path == n.path })
+}
+
+// abortAll drops the unfinished uploads of an object that is there: nobody can
+// complete them any more.
+func (s *Store) abortAll(ctx context.Context, key string) error {
+	for at, err := range s.bucket.Uploads(ctx, key) {
+		if err == nil && at.Key == key {
+			err = s.abort(ctx, at)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // abort drops an unfinished upload.
