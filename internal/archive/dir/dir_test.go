@@ -328,11 +328,47 @@ func TestDenied(t *testing.T) {
 			t.Errorf("listed %q", o.Key)
 		}
 	}
-	for _, call := range []string{"Stat", "Get", "Begin", "Put", "Delete", "Copy", "List"} {
+	for call, action := range map[string]string{
+		"Stat": "reading", "Get": "reading", "Begin": "writing", "Put": "writing", "Delete": "deleting", "Copy": "reading", "List": "listing",
+	} {
 		denied, ok := errors.AsType[*archive.DeniedError](all[call])
-		if !ok || denied.Action == "" || !errors.Is(denied, unix.EACCES) {
+		if !ok || denied.Action != action || !errors.Is(denied, unix.EACCES) {
 			t.Errorf("%s: %v", call, all[call])
 		}
+	}
+}
+
+// TestMountedBelow has another file system in the directory: what is there is read,
+// and nothing can be put there.
+func TestMountedBelow(t *testing.T) {
+	btrfstest.Require(t)
+	top := t.TempDir()
+	b := open(t, top)
+	put(t, b, "d/o", "x")
+	other := filepath.Join(top, "other")
+	if err := os.Mkdir(other, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("tmpfs", other, "tmpfs", 0, "size=1m"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unmount(t, other) })
+	if err := os.WriteFile(filepath.Join(other, "o"), []byte("theirs"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"d/o", "other/o"}, listed(t, b, "")); diff != "" {
+		t.Errorf("listed (-want +got):\n%s", diff)
+	}
+	for _, once := range []bool{false, true} {
+		if err := b.Put(t.Context(), "other/p", nil, once); !errors.Is(err, unix.EXDEV) || !strings.Contains(err.Error(), "another file system") {
+			t.Errorf("Put (once: %v): %v", once, err)
+		}
+	}
+	if err := b.Copy(t.Context(), "other/o", "d/copy"); err != nil {
+		t.Error(err)
+	}
+	if diff := cmp.Diff([]string{"d/copy", "d/o", "other/o"}, listed(t, b, "")); diff != "" {
+		t.Errorf("listed (-want +got):\n%s", diff)
 	}
 }
 
@@ -395,7 +431,7 @@ func TestLocationStays(t *testing.T) {
 // TestAgainstModel compares a bucket with a map.
 func TestAgainstModel(t *testing.T) {
 	rapid.Check(t, func(r *rapid.T) {
-		b, err := Open(t.TempDir(), Options{})
+		b, err := Open(memory(t), Options{})
 		if err != nil {
 			r.Fatal(err)
 		}
@@ -470,7 +506,7 @@ func TestAgainstModel(t *testing.T) {
 
 // TestListDeep lists directories deeper than are held open.
 func TestListDeep(t *testing.T) {
-	b := open(t, t.TempDir())
+	b := open(t, memory(t))
 	want := []string{}
 	for depth := range 100 {
 		key := strings.Repeat("d/", depth) + fmt.Sprint("o", depth)

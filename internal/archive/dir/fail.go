@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -35,11 +36,25 @@ func (b *Bucket) fail(doing, key string, err error) error {
 	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s %s: %w", doing, name, err)
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.EPERM):
-		return &archive.DeniedError{Bucket: b.String(), Action: doing, Key: key, Err: bare(err)}
+		return &archive.DeniedError{Bucket: b.String(), Action: action(doing), Key: key, Err: bare(err)}
 	case errors.Is(err, os.ErrClosed), errors.Is(err, unix.EBADF):
 		return fmt.Errorf("%s %s: the bucket has been closed: %w", doing, name, err)
 	}
 	return fmt.Errorf("%s %s: %w%s", doing, name, bare(err), hint(err))
+}
+
+// action is what a bucket is asked to allow where something is done in it.
+func action(doing string) string {
+	switch verb, _, _ := strings.Cut(doing, " "); verb {
+	case "opening", "listing", "deleting", "writing", "reading":
+		return verb
+	case "looking":
+		return "reading"
+	}
+	if doing == "copying" { // from
+		return "reading"
+	}
+	return "writing"
 }
 
 // bare takes off what package os puts around an error number: paths that are
