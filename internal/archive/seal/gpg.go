@@ -193,7 +193,7 @@ func (r *gpgReader) next() (b []byte, ok bool, err error) {
 		if r.input != nil && !r.busy && len(r.in) == 0 {
 			n, err := r.src.Read(r.room)
 			switch {
-			case err != nil && !errors.Is(err, io.EOF):
+			case err != nil && err != io.EOF:
 				return nil, false, err
 			case n == 0 && err != nil:
 				close(r.input)

@@ -99,7 +99,11 @@ func (l *lanes) take() (*lane, error) {
 		l.free = l.free[:n-1]
 		return b, nil
 	}
-	return &lane{done: make(chan struct{}, 1)}, nil
+	b := &lane{done: make(chan struct{}, 1)}
+	if l.next > 0 { // the first grows, as it may be the only one
+		b.in = make([]byte, 0, l.size)
+	}
+	return b, nil
 }
 
 // drain puts the oldest block out.

@@ -74,7 +74,7 @@ func (r *reader) Read(p []byte) (int, error) {
 		return 0, r.err
 	}
 	n, err := r.top.Read(p)
-	if err != nil && !errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+	if err != nil && err != io.EOF { // io.EOF within another error is no end
 		err = r.explain(err)
 	}
 	r.err = err
@@ -165,7 +165,7 @@ func (s *source) Read(p []byte) (int, error) {
 		return 0, s.err
 	}
 	n, err := s.src.Read(p)
-	if err != nil && err != io.EOF { //nolint:errorlint // io.Reader says io.EOF itself
+	if err != nil && err != io.EOF {
 		s.err = err
 	}
 	return n, err

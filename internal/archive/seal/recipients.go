@@ -101,7 +101,8 @@ func isAge(s string) bool {
 // isSecret tells whether somewhere in a text a secret key begins.
 func isSecret(s string) bool {
 	s = strings.ToUpper(s)
-	return strings.Contains(s, "AGE-SECRET-KEY-") || strings.Contains(s, "AGE-PLUGIN-") || strings.Contains(s, "PRIVATE KEY")
+	return strings.Contains(s, "AGE-SECRET-KEY-") || strings.Contains(s, "AGE-PLUGIN-") ||
+		strings.Contains(s, "-----BEGIN") && strings.Contains(s, "PRIVATE KEY")
 }
 
 // ageRecipient reads one recipient of age.
@@ -114,8 +115,8 @@ func ageRecipient(s string) (Recipient, error) {
 	case strings.HasPrefix(s, "age1pq1"):
 		r.name = s
 		r.age, err = age.ParseHybridRecipient(s)
-	case strings.HasPrefix(s, "age1") && strings.Count(s, "1") > 1 && strings.LastIndexByte(s, '1') > 3 && !isX25519(s):
-		return Recipient{}, errors.New("plugins of age are not supported")
+	case strings.HasPrefix(s, "age1") && strings.LastIndexByte(s, '1') > 3:
+		return Recipient{}, errors.New("this is misspelt, or for one of the plugins of age, which are not supported")
 	case strings.HasPrefix(s, "age1"):
 		r.name = s
 		r.age, err = age.ParseX25519Recipient(s)
@@ -135,9 +136,6 @@ func ageRecipient(s string) (Recipient, error) {
 	}
 	return r, nil
 }
-
-// isX25519 tells the length of a native recipient; plugins have other ones.
-func isX25519(s string) bool { return len(s) == len("age1")+58 }
 
 // recipientsFile reads a file with a recipient a line.
 func recipientsFile(name string) ([]Recipient, error) {
