@@ -27,6 +27,8 @@ type marker struct {
 	ID                snapshot.ID `json:"id"`
 	Created           time.Time   `json:"created"`
 	RequireEncryption bool        `json:"require_encryption"`
+
+	hidden error // why it could not be read, if there may be one
 }
 
 // InitOptions say what an archive promises.
@@ -115,8 +117,8 @@ func (s *Store) marked(ctx context.Context) (*marker, error) {
 	}
 	m, err := s.readMarker(ctx)
 	switch {
-	case err != nil && !s.needsMarker() && denied(err) && s.o.Seal.Form().Cipher != seal.None:
-		m = new(marker) // all that it could ask for is done
+	case denied(err) && !s.needsMarker():
+		m = &marker{hidden: err}
 	case err != nil:
 		return nil, fmt.Errorf("asking whether %s may be written to: %w", s, err)
 	case m == nil && s.needsMarker():
@@ -137,7 +139,13 @@ func (s *Store) writable(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if (m.RequireEncryption || s.o.RequireEncryption) && s.o.Seal.Form().Cipher == seal.None {
+	if s.o.Seal.Form().Cipher != seal.None {
+		return nil // all that a marker can ask for is done
+	}
+	if m.hidden != nil {
+		return fmt.Errorf("asking whether %s takes what is not encrypted: %w", s, m.hidden)
+	}
+	if m.RequireEncryption || s.o.RequireEncryption {
 		return fmt.Errorf("storing in %s: nothing is stored there that is not encrypted; say for whom, with --encrypt", s)
 	}
 	return nil

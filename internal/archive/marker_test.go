@@ -130,6 +130,23 @@ func TestWritable(t *testing.T) {
 	}
 }
 
+// TestHiddenMarker: who may not read the marker may still remove, since that needs
+// nothing that it says.
+func TestHiddenMarker(t *testing.T) {
+	bucket := newMemoryBucket()
+	bucket.put("A/"+uuidA+"_None", 1)
+	bucket.hook = func(op, _ string) error {
+		if op == "Get" {
+			return &DeniedError{Bucket: "mem://bucket", Action: "s3:GetObject", Err: errors.New("403")}
+		}
+		return nil
+	}
+	s := open(t, bucket, "")
+	if err := s.Remove(t.Context(), at(t, mustList(t, s), "A")); err != nil {
+		t.Error(err)
+	}
+}
+
 func FuzzMarker(f *testing.F) {
 	f.Add([]byte(`{"version":1,"id":"` + uuidA + `","created":"2026-11-21T15:04:05Z","require_encryption":true}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
