@@ -2,6 +2,7 @@ package s3
 
 import (
 	"context"
+	"errors"
 	"io"
 	"net"
 	"net/http"
@@ -21,6 +22,18 @@ func TestRegions(t *testing.T) {
 	t.Run("the server names it", func(t *testing.T) {
 		b := open(t, server, Options{Region: "eu-central-1"})
 		if err := everything(t.Context(), b, content(1, 100)); err != nil {
+			t.Error(err)
+		}
+	})
+	t.Run("to many at a time", func(t *testing.T) {
+		b := open(t, server, Options{Region: "eu-central-1"})
+		errs := make([]error, 16)
+		var active sync.WaitGroup
+		for i := range errs {
+			active.Go(func() { errs[i] = b.Put(t.Context(), "k", nil, false) })
+		}
+		active.Wait()
+		if err := errors.Join(errs...); err != nil {
 			t.Error(err)
 		}
 	})
@@ -68,6 +81,7 @@ func TestNames(t *testing.T) {
 		"AWS, with dots":  {Options{Bucket: dotted, Region: "eu-central-1"}, true, "k", "PUT s3.eu-central-1.amazonaws.com/my.backups/k"},
 		"AWS, old key":    {Options{Bucket: bucket, Region: "eu-central-1"}, true, "/k", "PUT backups.s3.eu-central-1.amazonaws.com//k"},
 		"own":             {Options{Bucket: bucket, Endpoint: "http://minio.example.org"}, true, "k", "PUT backups.minio.example.org/k"},
+		"own, https":      {Options{Bucket: bucket, Endpoint: "minio.example.org"}, true, "k", "PUT backups.minio.example.org/k"},
 		"own, one name":   {Options{Bucket: bucket, Endpoint: "http://minio.example.org"}, false, "k", "PUT minio.example.org/backups/k"},
 		"own, below path": {Options{Bucket: bucket, Endpoint: "http://minio.example.org/s3", PathStyle: true}, true, "k", "PUT minio.example.org/s3/backups/k"},
 	} {

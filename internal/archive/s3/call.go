@@ -44,7 +44,8 @@ type option = func(*sdk.Options)
 func (b *Bucket) do(ctx context.Context, r *request, ask func(option) error) error {
 	var renewed, moved, renamed bool
 	for {
-		err := ask(b.option(r))
+		path, region := b.path.Load(), b.where()
+		err := ask(b.option(r, path, region))
 		if err == nil {
 			b.met.Store(true)
 			return nil
@@ -61,9 +62,9 @@ func (b *Bucket) do(ctx context.Context, r *request, ask func(option) error) err
 			renewed = true
 			b.log.Debug("looking for credentials again", "because", a.code)
 			b.creds.Invalidate()
-		case answered && !moved && b.move(a):
+		case answered && !moved && b.move(a, region):
 			moved = true
-		case !answered && !renamed && !b.path.Load() && b.endpoint != "" && unnamed(err, b.o.Bucket):
+		case !answered && !renamed && !path && b.endpoint != "" && unnamed(err, b.o.Bucket):
 			renamed = true
 			b.log.Debug("putting the name of the bucket into the path", "because", err)
 			b.path.Store(true)
@@ -74,13 +75,10 @@ func (b *Bucket) do(ctx context.Context, r *request, ask func(option) error) err
 }
 
 // option is what all calls for a request have in common.
-func (b *Bucket) option(r *request) option {
-	b.mu.Lock()
-	region := b.region
-	b.mu.Unlock()
+func (b *Bucket) option(r *request, path bool, region string) option {
 	return func(o *sdk.Options) {
 		o.Region = region
-		o.UsePathStyle = b.path.Load()
+		o.UsePathStyle = path
 		o.Retryer = &retryer{Standard: b.retries, request: r, log: b.log}
 		if r.plain && b.proven.Load() {
 			o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
@@ -90,16 +88,17 @@ func (b *Bucket) option(r *request) option {
 	}
 }
 
-// move goes to the region that an answer names, if that is another one.
-func (b *Bucket) move(a answer) bool {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	if a.region == "" || a.region == b.region {
+// move goes to the region that an answer names, if that is another one than was
+// asked.
+func (b *Bucket) move(a answer, asked string) bool {
+	if a.region == "" || a.region == asked {
 		return false
 	}
 	switch a.status {
 	case 301, 302, 307, 400:
-		b.log.Debug("the bucket is in another region", "bucket", b.o.Bucket, "region", a.region, "asked", b.region)
+		b.log.Debug("the bucket is in another region", "bucket", b.o.Bucket, "region", a.region, "asked", asked)
+		b.mu.Lock()
+		defer b.mu.Unlock()
 		b.region = a.region
 		return true
 	}

@@ -59,6 +59,11 @@ func (b *Bucket) connect(ctx context.Context) error {
 	if endpoint == "" && !strings.EqualFold(get("AWS_IGNORE_CONFIGURED_ENDPOINT_URLS"), "true") {
 		endpoint = firstOf(get("AWS_ENDPOINT_URL_S3"), get("AWS_ENDPOINT_URL"))
 	}
+	if endpoint != "" {
+		if endpoint, err = parseEndpoint(endpoint); err != nil {
+			return err
+		}
+	}
 	b.client = sdk.NewFromConfig(cfg, func(o *sdk.Options) {
 		o.Credentials = b.creds
 		o.HTTPClient = newClient(b.transport, b.o.StallAfter)
