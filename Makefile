@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS  = -s -w -X github.com/buttersink/buttersink/internal/cli.version=$(VERSION)
 TOOL     = $(GO) tool -modfile=tools/go.mod
 
-.PHONY: build demo test test-go race fuzz bench lint deps servers clean
+.PHONY: build demo test test-go race fuzz bench lint deps servers rivals clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/buttersink ./cmd/buttersink
@@ -19,6 +19,10 @@ deps:
 servers:
 	cd tools/servers && $(GO) build -o ../../bin/servers/versitygw github.com/versity/versitygw/cmd/versitygw
 	cd tools/servers && $(GO) build -o ../../bin/servers/toxiproxy github.com/Shopify/toxiproxy/v2/cmd/server
+
+# What archives in S3 are compared with, of a pinned version too.
+rivals:
+	cd tools/rivals && $(GO) build -o ../../bin/rivals/rclone github.com/rclone/rclone
 
 demo: deps build
 	sh packaging/demo.sh
@@ -42,7 +46,7 @@ fuzz:
 
 # The table of docs/performance.md; BENCH=-quick leaves out what takes minutes.
 BENCH ?=
-bench: build deps
+bench: build deps servers rivals
 	$(GO) run ./internal/bench $(BENCH)
 	$(GO) test -run "^$$" -bench . ./internal/stream
 

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,12 @@ type row struct {
 	ours, theirs *work
 	// seconds makes target one of seconds of ours; there is no other work then.
 	seconds bool
+	// bucket has the server run (server.go), with this bucket on it: empty before
+	// each run, or with what stock has put there once.
+	bucket string
+	stock  *work
+	// peak is how many bytes of memory ours may take; 0 is peakTarget.
+	peak int64
 	// note looks at what ours said.
 	note func(said []byte) (string, error)
 }
@@ -50,6 +57,8 @@ type bench struct {
 	src, dst *disk
 	made     map[*set]bool
 	states   int
+	server   *server
+	stocked  map[string]bool // buckets
 }
 
 func newBench(ctx context.Context, o options, dir string) (*bench, error) {
@@ -65,7 +74,7 @@ func newBench(ctx context.Context, o options, dir string) (*bench, error) {
 		return nil, err
 	}
 	return &bench{
-		ctx: ctx, o: o, dir: dir, program: program, self: self, made: map[*set]bool{},
+		ctx: ctx, o: o, dir: dir, program: program, self: self, made: map[*set]bool{}, stocked: map[string]bool{},
 		src: &disk{dir: filepath.Join(dir, "src")},
 		dst: &disk{dir: filepath.Join(dir, "dst"), image: filepath.Join(dir, "dst.img")},
 	}, nil
@@ -93,6 +102,9 @@ func (b *bench) measure(r row) (outcome, error) {
 	}
 	if err := b.ready(r); err != nil {
 		return outcome{}, fmt.Errorf("making ready: %w", err)
+	}
+	if err := b.stock(r); err != nil {
+		return outcome{}, fmt.Errorf("filling the bucket: %w", err)
 	}
 	kept := ""
 	if r.prime != nil {
@@ -227,12 +239,21 @@ func (b *bench) once(r row, w work, state string) (cost, error) {
 			return cost{}, err
 		}
 	}
+	env := []string{stateEnv + state}
+	if r.bucket != "" {
+		env = append(env, b.server.env...)
+		if r.stock == nil {
+			if err := b.server.empty(r.bucket); err != nil {
+				return cost{}, err
+			}
+		}
+	}
 	syscall.Sync()
-	c, err := do(b.ctx, w, []string{stateEnv + state})
+	c, err := do(b.ctx, w, env)
 	return c, errors.Join(err, b.src.unmount(), b.dst.unmount())
 }
 
-// peakTarget is what the memory of a row may be at most.
+// peakTarget is what the memory of a row may be at most, if the row says nothing.
 const peakTarget = 100 << 20
 
 // outcome is a row's result. Times are medians.
@@ -252,6 +273,7 @@ type outcome struct {
 
 	seconds bool // Target is in seconds
 	late    bool // and missed
+	large   bool // Peak is too much
 }
 
 func (r row) outcome(ours, theirs []cost) (outcome, error) {
@@ -271,7 +293,8 @@ func (r row) outcome(ours, theirs []cost) (outcome, error) {
 	if r.target > 0 {
 		o.late = o.Ratio > r.target || r.seconds && o.Ours > r.target
 	}
-	o.Missed = o.late || o.Peak > peakTarget
+	o.large = o.Peak > cmp.Or(r.peak, peakTarget)
+	o.Missed = o.late || o.large
 	var err error
 	if r.note != nil {
 		o.Note, err = r.note(ours[len(ours)-1].said)

@@ -42,6 +42,8 @@ type options struct {
 	json, markdown bool
 	dir            string
 	program        string
+	versitygw      string
+	rclone         string
 }
 
 func main() {
@@ -63,6 +65,8 @@ func main() {
 	flag.BoolVar(&o.markdown, "markdown", false, "print the table of docs/performance.md")
 	flag.StringVar(&o.dir, "dir", os.TempDir(), "where the images of the file systems go")
 	flag.StringVar(&o.program, "program", "bin/buttersink", "the program to time")
+	flag.StringVar(&o.versitygw, "versitygw", "bin/servers/versitygw", "the S3 server for archives")
+	flag.StringVar(&o.rclone, "rclone", "bin/rivals/rclone", "what archives in S3 are compared with")
 	flag.Parse()
 	var err error
 	if o.only, err = regexp.Compile(*only); err != nil || flag.NArg() > 0 || o.runs < 1 {

@@ -37,6 +37,14 @@ func part(ctx context.Context, args []string) error {
 		return receivePart(ctx, args[0], args[1])
 	case verb == "sizes" && len(args) == 3:
 		return sizesPart(ctx, args[0], args[1], args[2])
+	case verb == "put" && len(args) == 2:
+		return putPart(ctx, args[0], args[1])
+	case verb == "get" && len(args) == 1:
+		return getPart(ctx, args[0])
+	case verb == "fill" && len(args) == 2:
+		return fillPart(args[0], args[1])
+	case verb == "chart" && len(args) == 1:
+		return chartPart(ctx, args[0])
 	case verb == "plan" && len(args) == 1:
 		count, err := strconv.Atoi(args[0])
 		if err != nil {

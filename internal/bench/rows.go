@@ -83,6 +83,8 @@ func (b *bench) rows() []row {
 		rows = append(rows, r)
 	}
 
+	rows = append(rows, b.archiveRows()...)
+
 	compressed := send("--proto", "2", "--compressed-data", b.source("s0"))
 	mixed := []row{
 		{name: "sync, mixed 3 GB", against: theirs, target: .68, set: mixedSet, ours: sync("s0"), theirs: piped(b.source("s0"))},

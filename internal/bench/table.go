@@ -65,7 +65,7 @@ func (o outcome) cells() []string {
 			cells[5] += " missed"
 		}
 	}
-	if o.Peak > peakTarget {
+	if o.large {
 		cells[7] += " missed"
 	}
 	if o.Note != "" {
