@@ -1,7 +1,10 @@
 package archive
 
 import (
+	"cmp"
 	"context"
+	"iter"
+	"slices"
 	"time"
 
 	"github.com/buttersink/buttersink/internal/archive/seal"
@@ -24,23 +27,34 @@ type Kept struct {
 	Described bool
 }
 
-// Kept returns the objects below the prefix that hold streams, as the last List
-// found them, in no order. It takes some memory for each of them.
-func (s *Store) Kept() []Kept {
+// Kept gives the objects below the prefix that hold streams, as the last List
+// found them, in order of the paths of their snapshots. It takes four bytes for
+// each of them.
+func (s *Store) Kept() iter.Seq[Kept] {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	c := s.known
-	all := make([]Kept, 0, len(c.entries))
-	for i := range c.entries {
-		if e := &c.entries[i]; !e.has(flagOutside) {
-			o := c.object(e)
-			all = append(all, Kept{
+	s.mu.Unlock()
+	return func(yield func(Kept) bool) {
+		order := make([]uint32, 0, len(c.entries))
+		for i := range c.entries {
+			if !c.entries[i].has(flagOutside) {
+				order = append(order, uint32(i))
+			}
+		}
+		// Paths are numbered in order, and entries of one path are ordered by edge.
+		slices.SortFunc(order, func(i, j uint32) int {
+			return cmp.Or(cmp.Compare(c.entries[i].path, c.entries[j].path), cmp.Compare(i, j))
+		})
+		for _, i := range order {
+			o := c.object(&c.entries[i])
+			if !yield(Kept{
 				Edge: o.Edge, Path: o.Path, Key: o.Key, Size: o.Size, Modified: o.Modified, Form: o.Form,
 				Class: o.Class, Cold: o.Cold, Described: o.Described,
-			})
+			}) {
+				return
+			}
 		}
 	}
-	return all
 }
 
 // Writable says why no stream may be stored here in the form in which the options

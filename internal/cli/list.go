@@ -79,11 +79,6 @@ subvolumes are never touched: they are shown as what they may be.`,
 }
 
 func runList(ctx context.Context, env *Env, command string, o *listOptions, directory string) error {
-	// A listing is over before collecting its garbage would pay; one that is not
-	// stays within bounds.
-	defer debug.SetGCPercent(debug.SetGCPercent(400))
-	defer debug.SetMemoryLimit(debug.SetMemoryLimit(80 << 20))
-
 	exclude, err := patterns(command, o.exclude)
 	if err != nil {
 		return err
@@ -94,6 +89,12 @@ func runList(ctx context.Context, env *Env, command string, o *listOptions, dire
 	}
 	if err := o.s3.fit(command, p); err != nil {
 		return err
+	}
+	if !p.archive() {
+		// Such a listing is over before collecting its garbage would pay; one that is
+		// not stays within bounds. An archive may have a million streams.
+		defer debug.SetGCPercent(debug.SetGCPercent(400))
+		defer debug.SetMemoryLimit(debug.SetMemoryLimit(80 << 20))
 	}
 	engine := &job.Engine{Log: env.Log}
 	if !o.dryRun {

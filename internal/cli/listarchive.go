@@ -2,12 +2,10 @@ package cli
 
 import (
 	"bufio"
-	"cmp"
 	"fmt"
+	"iter"
 	"path"
 	"regexp"
-	"slices"
-	"strings"
 	"time"
 
 	"github.com/buttersink/buttersink/internal/archive"
@@ -34,15 +32,18 @@ type streamRecord struct {
 	Cold        bool      `json:"cold,omitempty"`
 }
 
-// keptOf returns the streams of an archive that are meant, ordered by path.
-func keptOf(st *archive.Store, name string, exclude []*regexp.Regexp) []archive.Kept {
-	all := slices.DeleteFunc(st.Kept(), func(k archive.Kept) bool {
-		return name != "" && path.Base(k.Path) != name || leftOut(exclude, k.Path)
-	})
-	slices.SortFunc(all, func(a, b archive.Kept) int {
-		return cmp.Or(strings.Compare(a.Path, b.Path), strings.Compare(a.Key, b.Key))
-	})
-	return all
+// keptOf gives the streams of an archive that are meant, ordered by path.
+func keptOf(st *archive.Store, name string, exclude []*regexp.Regexp) iter.Seq[archive.Kept] {
+	return func(yield func(archive.Kept) bool) {
+		for k := range st.Kept() {
+			if name != "" && path.Base(k.Path) != name || leftOut(exclude, k.Path) {
+				continue
+			}
+			if !yield(k) {
+				return
+			}
+		}
+	}
 }
 
 // edgeText is "ea7c...3ea1 /pre/fix/A from 6dc7...3ad8 /pre/fix/B", as
@@ -60,10 +61,12 @@ func edgeText(inv *snapshot.Inventory, e snapshot.Edge, at string) string {
 
 // printKept writes ButterSink's lines: the edge, how long it is as it is stored,
 // and what it is sealed with.
-func printKept(env *Env, l *job.Listing, all []archive.Kept) {
+func printKept(env *Env, l *job.Listing, all iter.Seq[archive.Kept]) {
 	out := bufio.NewWriterSize(env.Stdout, 64<<10)
 	var total int64
-	for _, k := range all {
+	n := 0
+	for k := range all {
+		n++
 		notes := humanSize(k.Size)
 		if form := k.Form.Suffix(); form != "" {
 			notes += " " + form
@@ -74,14 +77,14 @@ func printKept(env *Env, l *job.Listing, all []archive.Kept) {
 		total += k.Size
 		out.WriteString(printable(edgeText(l.Inventory, k.Edge, k.Path)) + " (" + notes + ")\n")
 	}
-	if len(all) > 0 {
-		fmt.Fprintf(out, "TOTAL: %d diffs %s\n", len(all), humanSize(total))
+	if n > 0 {
+		fmt.Fprintf(out, "TOTAL: %d diffs %s\n", n, humanSize(total))
 	}
 	out.Flush() // env.Stdout keeps the error
 }
 
-func recordKept(out *records, l *job.Listing, all []archive.Kept) {
-	for _, k := range all {
+func recordKept(out *records, l *job.Listing, all iter.Seq[archive.Kept]) {
+	for k := range all {
 		var size snapshot.Size
 		if k.Form.Plain() {
 			size = snapshot.ExactSize(k.Size)
