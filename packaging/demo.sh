@@ -1,7 +1,8 @@
 #!/bin/sh
 # Shows the main job on two scratch file systems: a dozen snapshots, a plan with
 # sizes and reasons, a sync, an incremental sync, a killed run that is carried on,
-# equal trees. Cleans up after itself.
+# equal trees; then an archive of sealed files on a plain disk, and a restore from
+# it. Cleans up after itself.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -16,7 +17,7 @@ cleanup() {
 	trap - EXIT
 	[ -z "$run" ] || kill -9 "$run" 2>/dev/null || true
 	[ -z "$run" ] || wait "$run" 2>/dev/null || true
-	for fs in a b; do
+	for fs in a b usb new; do
 		if mountpoint -q "$here/$fs" && ! umount "$here/$fs"; then
 			echo "still mounted, and left alone: $here/$fs" >&2
 			exit 1
@@ -42,14 +43,18 @@ run() {
 	return $status
 }
 
-for fs in a b; do
+for fs in a b new; do
 	truncate -s 1G "$here/$fs.img"
 	mkfs.btrfs -q "$here/$fs.img" >/dev/null
 	mkdir "$here/$fs"
 	mount -o loop,noatime "$here/$fs.img" "$here/$fs"
 	mkdir "$here/$fs/snaps"
 done
-a=$here/a b=$here/b
+truncate -s 1G "$here/usb.img"
+mkfs.ext4 -q "$here/usb.img"
+mkdir "$here/usb"
+mount -o loop,noatime "$here/usb.img" "$here/usb"
+a=$here/a b=$here/b new=$here/new usb=$here/usb
 
 say "A subvolume that changes, and a snapshot after each change"
 btrfs subvolume create "$a/live" >/dev/null
@@ -121,3 +126,35 @@ fi
 equal=$(find "$here/sums.b" -name '*.sha256sum' | wc -l)
 [ "$equal" = 13 ] || { echo "$equal snapshots instead of 13" >&2; exit 1; }
 echo "$equal snapshots have equal digests"
+
+say "An archive on a disk that has no btrfs: only what is encrypted may go there"
+show age-keygen -o "$here/key"
+age-keygen -o "$here/key" 2>/dev/null
+public=$(age-keygen -y "$here/key")
+run buttersink init --require-encryption "dir://$usb/"
+run buttersink --compress zstd --encrypt "age:$public" "$a/snaps/" "dir://$usb/"
+run buttersink list "dir://$usb/"
+
+say "Is it all right? Every byte is read, opened and checked"
+run buttersink verify --data --identity "$here/key" "dir://$usb/"
+
+say "A new machine gets everything back"
+run buttersink --identity "$here/key" "dir://$usb/" "$new/snaps/"
+mkdir "$here/sums.new"
+# Known sizes come along, as files beside the snapshots.
+(cd "$here/sums.new" && find "$new/snaps" -mindepth 1 -maxdepth 1 -type d -exec buttersink checksumdir {} + >/dev/null 2>&1)
+if ! diff -r "$here/sums.a" "$here/sums.new"; then
+	echo "the restored trees differ" >&2
+	exit 1
+fi
+equal=$(find "$here/sums.new" -name '*.sha256sum' | wc -l)
+[ "$equal" = 13 ] || { echo "$equal snapshots instead of 13" >&2; exit 1; }
+echo "$equal snapshots have equal digests"
+
+say "And without buttersink: age, zstd and btrfs do"
+object=$(find "$usb/films" -name '*_None.zst.age')
+mkdir "$new/by-hand"
+show "age -d -i $here/key $object | zstd -d | btrfs receive $new/by-hand"
+age -d -i "$here/key" "$object" | zstd -d | btrfs receive -q "$new/by-hand"
+cmp "$a/films/film" "$new/by-hand/films/film"
+echo "films is the same"

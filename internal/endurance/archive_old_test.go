@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -65,12 +66,12 @@ func TestArchiveOfOldProgram(t *testing.T) {
 
 	list := d.run("list", "--json", d.url).fine()
 	for _, name := range []string{"a0", "a1", "b1"} {
-		if !strings.Contains(list.out.String(), `"id":"`+s.wanted[name].uuid+`","path":"`+name+`"`) {
+		if !regexp.MustCompile(`"event":"stream","to":"` + s.wanted[name].uuid + `",.*"path":"` + name + `"`).MatchString(list.out.String()) {
 			t.Errorf("%s is not listed:\n%s", name, list.story())
 		}
 	}
-	if n := strings.Count(list.out.String(), `"event":"snapshot"`); n != 3 {
-		t.Errorf("%d snapshots are listed instead of 3:\n%s", n, list.story())
+	if n := strings.Count(list.out.String(), `"event":"stream"`); n != 3 {
+		t.Errorf("%d streams are listed instead of 3:\n%s", n, list.story())
 	}
 
 	before := map[string]int64{}
@@ -135,7 +136,7 @@ func TestArchiveOfOldUploads(t *testing.T) {
 	}{
 		{"20 MiB", 20 << 20, []int{1}, []int{7}, []int{2}},
 		{"5 MiB", 5 << 20, []int{1, 2, 3}, []int{6, 9}, []int{4, 5}},
-		{"5 MiB, one of them another", 5 << 20, []int{1, 3}, []int{2, 8}, []int{2, 4, 5}},
+		{"5 MiB, one of them another", 5 << 20, []int{1, 3}, []int{2, 8}, []int{2, 3, 4, 5}}, // from there on
 		{"5 MiB, all there", 5 << 20, []int{1, 2, 3, 4, 5}, []int{6}, nil},
 	} {
 		t.Run(test.name, func(t *testing.T) {
@@ -145,11 +146,12 @@ func TestArchiveOfOldUploads(t *testing.T) {
 			bucket := d.bucket.(s3Bucket).name
 			s := empty(t)
 			live := s.src.Subvolume("live")
-			s.snapshot(live, "a0")
-			if err := os.WriteFile(filepath.Join(live, "ballast"), noise(1, 23<<20), 0o644); err != nil {
-				t.Fatal(err)
+			for i, name := range []string{"a0", "a1"} {
+				if err := os.WriteFile(filepath.Join(live, name), noise(byte(i), 23<<20), 0o644); err != nil {
+					t.Fatal(err)
+				}
+				s.snapshot(live, name)
 			}
-			s.snapshot(live, "a1")
 			d.old(s, "a0")
 			key, data := d.oldStream(s, "a1<a0")
 			parts := make([][]byte, 10)
@@ -216,7 +218,7 @@ func TestArchiveParentOutside(t *testing.T) {
 	d.old(s, "a0", "a2")
 	d.prefix = "pre/fix/"
 	list := d.run("list", "--json", d.url).fine()
-	if n := strings.Count(list.out.String(), `"event":"snapshot"`); n != 1 || !strings.Contains(list.out.String(), s.wanted["a1"].uuid) {
+	if n := strings.Count(list.out.String(), `"event":"stream"`); n != 1 || !strings.Contains(list.out.String(), s.wanted["a1"].uuid) {
 		t.Errorf("the listing is not that of a1:\n%s", list.story())
 	}
 	s.restoreTo(d, "a1", s.to()).fine()

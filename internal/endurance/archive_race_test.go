@@ -24,7 +24,7 @@ func TestArchiveSameAtOnce(t *testing.T) {
 	everywhere(t, func(t *testing.T, d *depot) {
 		s := pair(t, 3, 6<<20)
 		two := s.another()
-		for i := range times(t, 3) {
+		for i := range times(t, 2) {
 			if i == 1 {
 				d.write = append(d.write, "--compress=zstd")
 			}
@@ -74,7 +74,7 @@ func TestArchiveDeleteAtOnce(t *testing.T) {
 	all := *s
 	all.wanted = maps.Clone(s.wanted)
 	maps.Copy(all.wanted, cleaner.wanted)
-	for range times(t, 4) {
+	for range times(t, 2) {
 		s.storeFrom(s.from()+"a0", d).fine()
 		s.storeFrom(s.from()+"a1", d).fine()
 		r := s.store(d)

@@ -111,7 +111,7 @@ func (s *scene) whole() int {
 	count := 0
 	for _, e := range entries {
 		if _, ok := s.wanted[e.Name()]; !ok {
-			if !strings.Contains(e.Name(), ".part") {
+			if !strings.Contains(e.Name(), ".part") && !s.sizes(e) {
 				s.t.Fatalf("what is %s?", e.Name())
 			}
 			continue
@@ -123,6 +123,14 @@ func (s *scene) whole() int {
 		}
 	}
 	return count
+}
+
+// sizes reports whether an entry is the file with the known sizes of a snapshot,
+// which comes with it from an archive.
+func (s *scene) sizes(e os.DirEntry) bool {
+	name, ok := strings.CutSuffix(e.Name(), ".bs")
+	_, wanted := s.wanted[name]
+	return ok && wanted && e.Type().IsRegular()
 }
 
 // compare fails the test unless a snapshot at the destination is its original.
@@ -177,7 +185,7 @@ func (s *scene) clean() {
 		s.t.Fatal(err)
 	}
 	for _, e := range entries {
-		if _, ok := s.wanted[e.Name()]; !ok {
+		if _, ok := s.wanted[e.Name()]; !ok && !s.sizes(e) {
 			s.t.Errorf("left behind: %s", e.Name())
 		}
 	}
@@ -222,6 +230,12 @@ func (s *scene) empty() {
 	s.t.Helper()
 	for _, path := range s.dst.Subvolumes() {
 		s.dst.Delete(path)
+	}
+	sizes, _ := filepath.Glob(s.to() + "*.bs")
+	for _, file := range sizes {
+		if err := os.Remove(file); err != nil {
+			s.t.Fatal(err)
+		}
 	}
 	clear(s.seen)
 }
