@@ -108,9 +108,6 @@ func (o opening) forS3(p place) (s3.Options, error) {
 		}
 		all.PathStyle = style
 	}
-	if e := all.Endpoint; e != "" && !strings.HasPrefix(e, "http://") && !strings.HasPrefix(e, "https://") {
-		return s3.Options{}, fmt.Errorf("the endpoint %q is no URL: want https://HOST or http://HOST:PORT", redact(e))
-	}
 	if all.KMSKey != "" && all.SSE == "" {
 		all.SSE = "aws:kms"
 	}

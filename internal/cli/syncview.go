@@ -96,6 +96,11 @@ func (v *syncView) planned(o *job.Outlook) {
 		}
 	}
 	v.warnFull(o)
+	if v.o.delete {
+		for _, s := range needed(o) {
+			v.say("Stays, since a snapshot that stays starts from it: %s", s.Path)
+		}
+	}
 	for _, s := range o.Remove {
 		would, will := "WOULD: Delete subvolume", "Will delete subvolume"
 		if o.DestinationHas.Archive {
@@ -103,6 +108,24 @@ func (v *syncView) planned(o *job.Outlook) {
 		}
 		v.say("%s: %s", map[bool]string{true: would, false: will}[v.o.dryRun], s.Path)
 	}
+}
+
+// needed are the snapshots of an archive that the source does not have any more,
+// and that are not removed, since the chain of another one needs them.
+func needed(o *job.Outlook) (all []snapshot.Snapshot) {
+	if !o.DestinationHas.Archive {
+		return nil
+	}
+	going := map[snapshot.ID]bool{}
+	for _, s := range o.Remove {
+		going[s.ID] = true
+	}
+	for _, s := range o.DestinationHas.Inside() {
+		if here, ok := o.SourceHolds.Find(s.ID); !going[s.ID] && (!ok || here.Outside) {
+			all = append(all, s)
+		}
+	}
+	return all
 }
 
 // warnFull says on a terminal what would have ended a run without one.
