@@ -233,10 +233,10 @@ func (d *decision) whyNot(id snapshot.ID) string {
 		if why := d.why(snap, there); why != "" {
 			return "which " + why
 		}
-	case d.dst.Occupied[snap.Path] != "":
-		return fmt.Sprintf("whose place %s is taken by %s", snap.Path, d.dst.Occupied[snap.Path])
+	case d.dst.Occupied[d.place(snap)] != "":
+		return fmt.Sprintf("whose place %s is taken by %s", d.place(snap), d.dst.Occupied[d.place(snap)])
 	}
-	return fmt.Sprintf("which cannot be put at %s", path.Clean(snap.Path))
+	return fmt.Sprintf("which cannot be put at %s", path.Clean(d.place(snap)))
 }
 
 func (d *decision) whyLong() string {

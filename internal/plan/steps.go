@@ -167,7 +167,7 @@ func (d *decision) step(n int) Step {
 	r := d.graph.of(n)
 	a := &d.graph.arcs[d.sol.choice[n]]
 	step := Step{
-		Action: Send, Edge: d.graph.edge(a.from, n), Snapshot: r.snap, Path: r.snap.Path, Size: a.size,
+		Action: Send, Edge: d.graph.edge(a.from, n), Snapshot: r.snap, Path: d.place(r.snap), Size: a.size,
 		Intermediate: !d.graph.nodes[n].must, Reason: d.reason(n),
 	}
 	if d.dst.Archive {

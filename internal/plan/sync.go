@@ -6,6 +6,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
 )
@@ -160,23 +161,34 @@ func (s *sync) above(want snapshot.Snapshot) (string, bool) {
 }
 
 // passable reports whether a snapshot that is not wanted may be sent all the
-// same, because others start from it. It goes to its own relative path.
+// same, because others start from it. It goes to its own place.
 func (s *sync) passable(snap snapshot.Snapshot) bool {
-	if _, failed := s.w.Known[snap.ID]; failed || snap.Outside || snap.Trust == snapshot.Touched || s.wants[snap.ID] || s.w.Never[snap.ID] {
+	if _, failed := s.w.Known[snap.ID]; failed || snap.Outside && !s.src.Archive || snap.Trust == snapshot.Touched || s.wants[snap.ID] || s.w.Never[snap.ID] {
 		return false
 	}
-	if _, held := s.dst.Find(snap.ID); held && s.whole(snap.ID) || s.dst.Occupied[snap.Path] != "" {
+	place := s.place(snap)
+	if _, held := s.dst.Find(snap.ID); held && s.whole(snap.ID) || s.dst.Occupied[place] != "" {
 		return false
 	}
 	if s.dst.Archive {
 		return true
 	}
-	for dir := path.Dir(snap.Path); dir != "." && dir != "/"; dir = path.Dir(dir) {
+	for dir := path.Dir(place); dir != "." && dir != "/"; dir = path.Dir(dir) {
 		if s.taken[dir] {
 			return false
 		}
 	}
-	return !s.dirs[snap.Path] && !s.wanted[snap.Path]
+	return !s.dirs[place] && !s.wanted[place]
+}
+
+// place is the path of a snapshot at the destination: that of the source. What an
+// archive has outside of its prefix, and something in it starts from, goes below
+// the destination too, at its path in the whole bucket.
+func (s *sync) place(snap snapshot.Snapshot) string {
+	if snap.Outside && s.src.Archive {
+		return strings.TrimPrefix(path.Clean(snap.Path), "/")
+	}
+	return snap.Path
 }
 
 // why says why a snapshot that both sides hold is not the same on both, or
