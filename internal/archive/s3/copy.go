@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -12,6 +13,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/buttersink/buttersink/internal/archive"
+	"github.com/buttersink/buttersink/internal/store"
 )
 
 // Copy makes an object with the content of another one, in the same storage
@@ -33,6 +35,9 @@ func (b *Bucket) Copy(ctx context.Context, from, to string) error {
 		}
 		return c.whole(ctx, m)
 	})
+	if errors.Is(err, archive.ErrTaken) { // of the condition on the source
+		return store.MarkTemporary(r.wrap(b, errors.New("its source has been replaced meanwhile")))
+	}
 	if cold, ok := errors.AsType[*archive.ColdError](err); ok {
 		cold.Key, cold.Class = from, class
 	}
@@ -114,34 +119,37 @@ func (c *copying) ranges(ctx context.Context, u *upload) ([]types.CompletedPart,
 	count := int((c.from.Size + size - 1) / size)
 	parts := make([]types.CompletedPart, count)
 
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
 	const atOnce = 4
 	var (
 		work    = make(chan int)
 		workers sync.WaitGroup
+		errs    = make([]error, count)
+		failed  atomic.Bool
 	)
 	for range min(atOnce, count) {
 		workers.Go(func() {
 			for i := range work {
 				offset := int64(i) * size
-				part, err := c.part(ctx, u, int32(i+1), offset, min(size, c.from.Size-offset))
-				if err != nil {
-					cancel(err)
+				parts[i], errs[i] = c.part(ctx, u, int32(i+1), offset, min(size, c.from.Size-offset))
+				if errs[i] != nil {
+					failed.Store(true)
 				}
-				parts[i] = part
 			}
 		})
 	}
-	for i := range count {
-		if ctx.Err() != nil {
-			break
-		}
+	// After an error no more are begun, but those there are come to their end: what
+	// is stored after an upload was dropped brings it back.
+	for i := 0; i < count && !failed.Load(); i++ {
 		work <- i
 	}
 	close(work)
 	workers.Wait()
-	return parts, context.Cause(ctx)
+	for _, err := range errs {
+		if err != nil {
+			return nil, err
+		}
+	}
+	return parts, nil
 }
 
 // part copies one range.

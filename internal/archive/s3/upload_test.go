@@ -13,6 +13,7 @@ import (
 
 	"github.com/buttersink/buttersink/internal/archive"
 	"github.com/buttersink/buttersink/internal/s3test"
+	contract "github.com/buttersink/buttersink/internal/store"
 )
 
 func md5Of(data []byte) string {
@@ -298,6 +299,16 @@ func TestCopyInParts(t *testing.T) {
 		t.Errorf("%d other requests were sent", n)
 	}
 
+	// What comes to the place of the source does not become a part of the copy.
+	for _, over := range []int64{minPart, maxCopy} {
+		b.copyOver = over
+		storm.Fail(1, 412, "PreconditionFailed", "UploadPartCopy", "CopyObject")
+		err := b.Copy(t.Context(), "a b+c", "other")
+		if err == nil || errors.Is(err, archive.ErrTaken) || !contract.Temporary(err) {
+			t.Errorf("a copy of which the source was replaced: %v", err)
+		}
+	}
+	b.copyOver = minPart
 	// A copy that fails leaves nothing behind.
 	storm.Fail(1, 403, "AccessDenied", "UploadPartCopy")
 	if err := b.Copy(t.Context(), "a b+c", "other"); err == nil {
