@@ -44,8 +44,9 @@ func (v *verifier) look(ctx context.Context, o *stored) result {
 	return r
 }
 
-// manifest reads the manifest of an object, and compares it with what is listed.
-// It returns nil where there is none, or none that says anything.
+// manifest reads the manifest of an object, and compares it with what is listed,
+// but for the path: an archive may have been moved. It returns nil where there is
+// none, or none that says anything.
 func (v *verifier) manifest(ctx context.Context, o *stored, r *result) *Manifest {
 	if !o.Described {
 		r.manifest = false
@@ -73,8 +74,6 @@ func (v *verifier) manifest(ctx context.Context, o *stored, r *result) *Manifest
 	case !m.of(o.Edge, o.Form) || path.Base(m.Key) != path.Base(o.Key):
 		r.worse(damaged, fmt.Sprintf("its manifest is that of %s", printable(m.Key)))
 		return nil
-	case unescape(m.Path) != o.Path && !o.Outside:
-		r.worse(damaged, fmt.Sprintf("its manifest is that of a stream of the snapshot %s", printable(m.Path)))
 	case m.Object.Bytes != o.Size:
 		r.worse(damaged, fmt.Sprintf("it has %d bytes, and %d by its manifest", o.Size, m.Object.Bytes))
 	}
