@@ -7,12 +7,16 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"sync"
 	"testing"
 
 	"github.com/buttersink/buttersink/internal/archive"
 	"github.com/buttersink/buttersink/internal/archive/dir"
+	"github.com/buttersink/buttersink/internal/archive/s3"
 	"github.com/buttersink/buttersink/internal/archive/seal"
+	"github.com/buttersink/buttersink/internal/s3test"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/store/storetest"
@@ -30,15 +34,60 @@ func TestContract(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			h := harness(o)
-			for _, c := range storetest.Cases() {
-				t.Run(c.Name, func(t *testing.T) {
-					if why := notYet[c.Name]; why != "" {
-						t.Skip(why)
+			run(t, harness(o, 16<<10, func(t testing.TB) func(t testing.TB) archive.Bucket {
+				t.Helper()
+				path := t.TempDir()
+				return func(t testing.TB) archive.Bucket {
+					t.Helper()
+					b, err := dir.Open(path, dir.Options{})
+					if err != nil {
+						t.Fatal(err)
 					}
-					c.Run(t, h)
-				})
+					return b
+				}
+			}))
+		})
+	}
+}
+
+// TestContractOnS3 does so for archives on a real server.
+func TestContractOnS3(t *testing.T) {
+	server := s3test.Start(t)
+	to, keys := pair(t)
+	o := archive.Options{Seal: seal.Options{Compress: true, Recipients: to}, Keys: keys, Prefix: "some/where"}
+	run(t, harness(o, 0, func(t testing.TB) func(t testing.TB) archive.Bucket {
+		t.Helper()
+		bucket := server.Bucket(t)
+		return func(t testing.TB) archive.Bucket {
+			t.Helper()
+			b, err := s3.Open(t.Context(), s3.Options{Bucket: bucket, Endpoint: server.Endpoint, PathStyle: true, Getenv: environment(server)})
+			if err != nil {
+				t.Fatal(err)
 			}
+			return b
+		}
+	}))
+}
+
+// environment is that of a program which may use a server, and nothing else.
+func environment(server *s3test.Server) func(string) string {
+	return func(name string) string {
+		for _, v := range slices.Backward(server.Env()) {
+			if value, ok := strings.CutPrefix(v, name+"="); ok {
+				return value
+			}
+		}
+		return ""
+	}
+}
+
+func run(t *testing.T, h storetest.Harness) {
+	for _, c := range storetest.Cases() {
+		t.Run(c.Name, func(t *testing.T) {
+			if why := notYet[c.Name]; why != "" {
+				t.Skip(why)
+			}
+			c.Run(t, h)
 		})
 	}
 }
@@ -72,24 +121,22 @@ func pair(t *testing.T) ([]seal.Recipient, seal.Keys) {
 
 // place is where an archive is.
 type place struct {
-	path  string
+	open  func(t testing.TB) archive.Bucket
 	notes *notes
 }
 
-func harness(o archive.Options) storetest.Harness {
-	o.PartSize, o.Version = 16<<10, "test"
+// harness makes archives with parts of some length in buckets that are made by
+// bucket, each of which can be opened several times.
+func harness(o archive.Options, part int64, bucket func(t testing.TB) func(t testing.TB) archive.Bucket) storetest.Harness {
+	o.PartSize, o.Version = part, "test"
 	var mu sync.Mutex
 	places := map[store.Store]place{}
 	trees := 0
 	open := func(t testing.TB, at place) *archive.Store {
 		t.Helper()
-		b, err := dir.Open(at.path, dir.Options{})
-		if err != nil {
-			t.Fatal(err)
-		}
 		o := o
 		o.Notes = at.notes
-		s, err := archive.Open(t.Context(), b, o)
+		s, err := archive.Open(t.Context(), at.open(t), o)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -117,7 +164,7 @@ func harness(o archive.Options) storetest.Harness {
 	return storetest.Harness{
 		New: func(t testing.TB) store.Store {
 			t.Helper()
-			s := open(t, place{t.TempDir(), &notes{kept: map[string]map[string][]byte{}}})
+			s := open(t, place{bucket(t), &notes{kept: map[string]map[string][]byte{}}})
 			if err := s.Init(t.Context(), archive.InitOptions{RequireEncryption: o.RequireEncryption}); err != nil {
 				t.Fatal(err)
 			}
@@ -149,7 +196,7 @@ func harness(o archive.Options) storetest.Harness {
 		},
 		Leave: func(t testing.TB, s store.Store, path string) {
 			t.Helper()
-			leave(t, where(s).path, o, path)
+			leave(t, where(s).open(t), o, path)
 		},
 	}
 }
@@ -259,18 +306,14 @@ func (n *notes) Forget(place, name string) error {
 }
 
 // leave begins an upload as a process that dies.
-func leave(t testing.TB, path string, o archive.Options, snapshotPath string) {
+func leave(t testing.TB, b archive.Bucket, o archive.Options, snapshotPath string) {
 	t.Helper()
-	b, err := dir.Open(path, dir.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
 	defer b.Close()
 	key := snapshotPath + "/" + snapshot.ID{7}.String() + "_None" + o.Seal.Form().Suffix()
 	if o.Prefix != "" {
 		key = o.Prefix + "/" + key
 	}
-	if _, err := b.Begin(context.WithoutCancel(t.Context()), key, archive.UploadOptions{PartSize: 1 << 20}); err != nil {
+	if _, err := b.Begin(context.WithoutCancel(t.Context()), key, archive.UploadOptions{PartSize: 5 << 20}); err != nil {
 		t.Fatal(err)
 	}
 }
