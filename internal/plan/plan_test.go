@@ -140,6 +140,28 @@ func TestSync(t *testing.T) {
 }
 
 // TestNested: nothing can be made inside of a snapshot that is to be received.
+// TestOutsideParent restores an increment from an archive that has its parent
+// outside of the prefix.
+func TestOutsideParent(t *testing.T) {
+	parent, child := snap("/else/where/a", "x", 1), snap("b", "x", 2)
+	parent.Outside = true
+	src := inventory(parent, child)
+	src.Archive = true
+	src.Edges = []snapshot.Stored{
+		{Edge: snapshot.Edge{To: parent.ID}, Size: snapshot.ExactSize(100)},
+		{Edge: snapshot.Edge{To: child.ID, From: parent.ID}, Size: snapshot.ExactSize(10)},
+	}
+	p := Sync(src, inventory(), Wish{Want: all(src)}, nil)
+	if shape(p) != "else/where/a b</else/where/a" || len(p.Problems) != 0 || !p.Steps[0].Intermediate {
+		t.Errorf("plan is %q with problems %+v", shape(p), p.Problems)
+	}
+	taken := inventory()
+	taken.Occupied["else/where/a"] = "a file"
+	if p := Sync(src, taken, Wish{Want: all(src)}, nil); len(p.Steps) != 0 || len(p.Problems) != 1 {
+		t.Errorf("over what is in the way: %q with problems %+v", shape(p), p.Problems)
+	}
+}
+
 func TestNested(t *testing.T) {
 	src := inventory(snap("w", "x", 1), snap("w/in", "y", 2), snap("w2", "x", 3))
 	p := Sync(src, inventory(), Wish{Want: all(src)}, nil)
