@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"sync"
 
@@ -21,8 +22,9 @@ const (
 	sizeReaders = 16
 )
 
-// KnownSizes reads the notes of sizes beside the snapshots of the last List.
-func (s *Store) KnownSizes(ctx context.Context) (map[snapshot.Edge]int64, error) {
+// KnownSizes reads the notes of sizes beside the snapshots of the last List, at
+// these paths or at all.
+func (s *Store) KnownSizes(ctx context.Context, paths ...string) (map[snapshot.Edge]int64, error) {
 	s.mu.Lock()
 	c := s.known
 	s.mu.Unlock()
@@ -30,6 +32,9 @@ func (s *Store) KnownSizes(ctx context.Context) (map[snapshot.Edge]int64, error)
 	go func() {
 		defer close(keys)
 		for p, key := range c.sizes {
+			if len(paths) > 0 && !slices.Contains(paths, c.paths[p]) {
+				continue
+			}
 			if key == "" {
 				key = sizesKey(c.prefix, c.paths[p])
 			}

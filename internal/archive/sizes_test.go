@@ -104,6 +104,9 @@ func TestKnownSizesOfMany(t *testing.T) {
 		}
 		return nil
 	}
+	if got, err := s.KnownSizes(t.Context(), "no such path"); err != nil || len(got) != 0 {
+		t.Errorf("%d sizes beside nothing, %v", len(got), err)
+	}
 	if got, err := s.KnownSizes(t.Context()); err != nil || len(got) != 299 {
 		t.Errorf("%d, %v", len(got), err)
 	}

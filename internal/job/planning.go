@@ -109,7 +109,7 @@ func (e *Engine) outlook(ctx context.Context, src, dst store.Store, o SyncOption
 	if err != nil {
 		return nil, err
 	}
-	z := e.newSizes(ctx, src, w.holds, o)
+	z := e.newSizes(ctx, src, w, o)
 	p, err := e.plan(ctx, src, dst, w.holds, w.has, w.wish, z)
 	if err != nil {
 		return nil, err

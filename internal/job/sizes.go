@@ -48,14 +48,26 @@ type sizes struct {
 	kept map[snapshot.Edge]int64
 }
 
-func (e *Engine) newSizes(ctx context.Context, src store.Store, holds *snapshot.Inventory, o SyncOptions) *sizes {
+func (e *Engine) newSizes(ctx context.Context, src store.Store, w *world, o SyncOptions) *sizes {
 	z := &sizes{
 		engine: e, o: o, begun: time.Now(),
 		edges: map[snapshot.Edge]snapshot.Size{}, cloned: map[formed]snapshot.Size{}, tried: map[snapshot.Edge]bool{},
 	}
 	z.measurer, _ = src.(store.Measurer)
-	if keeper, ok := src.(store.SizeKeeper); ok {
-		kept, err := keeper.KnownSizes(ctx)
+	// An archive knows its streams anyway; of the others only those of what goes
+	// are passed on, and each note there is costs a request.
+	var paths []string
+	if w.holds.Archive {
+		for _, id := range w.wish.Want {
+			if snap, ok := w.holds.Find(id); ok {
+				if there, ok := w.has.Find(id); !ok || there.Outside {
+					paths = append(paths, snap.Path)
+				}
+			}
+		}
+	}
+	if keeper, ok := src.(store.SizeKeeper); ok && (!w.holds.Archive || len(paths) > 0) {
+		kept, err := keeper.KnownSizes(ctx, paths...)
 		if err != nil && ctx.Err() == nil {
 			e.log().Warn("the sizes beside the snapshots cannot be read", "store", src.String(), "error", err)
 		}
@@ -65,7 +77,7 @@ func (e *Engine) newSizes(ctx context.Context, src store.Store, holds *snapshot.
 			z.edges[edge] = snapshot.AboutSize(n)
 		}
 	}
-	for _, stored := range holds.Edges {
+	for _, stored := range w.holds.Edges {
 		z.edges[stored.Edge] = stored.Size
 	}
 	return z

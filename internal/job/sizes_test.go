@@ -27,7 +27,7 @@ type keeper struct {
 	kept map[snapshot.Edge]int64
 }
 
-func (k *keeper) KnownSizes(context.Context) (map[snapshot.Edge]int64, error) {
+func (k *keeper) KnownSizes(context.Context, ...string) (map[snapshot.Edge]int64, error) {
 	k.mu.Lock()
 	defer k.mu.Unlock()
 	return maps.Clone(k.kept), nil
@@ -200,7 +200,7 @@ func TestSizesHaveForms(t *testing.T) {
 	without := with
 	without.Clones = nil
 	e := &Engine{Ledger: mustLedger(t)}
-	z := e.newSizes(t.Context(), src, &snapshot.Inventory{}, SyncOptions{DryRun: true})
+	z := e.newSizes(t.Context(), src, &world{holds: &snapshot.Inventory{}}, SyncOptions{DryRun: true})
 	for range 2 { // plans are made again
 		for _, tt := range []struct {
 			step plan.Step

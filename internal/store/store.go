@@ -176,9 +176,9 @@ type Measurer interface {
 // snapshots, where other machines find them.
 type SizeKeeper interface {
 	// KnownSizes returns what the store has noted about the streams of the
-	// snapshots in its last List. What cannot be read is left out, with a
-	// warning in the log.
-	KnownSizes(ctx context.Context) (map[snapshot.Edge]int64, error)
+	// snapshots in its last List, at these paths, or at all if none is named. What
+	// cannot be read is left out, with a warning in the log.
+	KnownSizes(ctx context.Context, paths ...string) (map[snapshot.Edge]int64, error)
 	// KeepSizes notes the lengths of streams that make the snapshot at a path,
 	// beside those noted before. They go with the snapshot. Those of full streams
 	// may be left out. It refuses the paths that Create refuses for what they are.

@@ -21,13 +21,14 @@ import (
 // maxSizesFile bounds how much of a file of sizes is read.
 const maxSizesFile = 8 << 20
 
-// KnownSizes reads the ".bs" files beside the snapshots of the last List.
-func (s *Store) KnownSizes(ctx context.Context) (map[snapshot.Edge]int64, error) {
+// KnownSizes reads the ".bs" files beside the snapshots of the last List, at these
+// paths or at all.
+func (s *Store) KnownSizes(ctx context.Context, paths ...string) (map[snapshot.Edge]int64, error) {
 	beside := map[string]map[string]bool{} // by directory, the names of the files
 	s.mu.Lock()
 	for _, snap := range s.known {
 		for _, c := range append([]snapshot.Snapshot{*snap}, snap.Copies...) {
-			if c.Outside {
+			if c.Outside || len(paths) > 0 && !slices.Contains(paths, c.Path) {
 				continue
 			}
 			dir, name := dirOf(c.Path)

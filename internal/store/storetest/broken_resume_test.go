@@ -269,7 +269,7 @@ func (s keepsSizes) KeepSizes(ctx context.Context, path string, sizes map[snapsh
 	return s.Memory.KeepSizes(ctx, path, sizes)
 }
 
-func (s keepsSizes) KnownSizes(ctx context.Context) (map[snapshot.Edge]int64, error) {
+func (s keepsSizes) KnownSizes(ctx context.Context, _ ...string) (map[snapshot.Edge]int64, error) {
 	return maps.Clone(s.all), ctx.Err()
 }
 

@@ -193,4 +193,7 @@ func known(t testing.TB, s store.Store, want map[snapshot.Edge]int64) {
 	if !maps.Equal(got, want) {
 		t.Errorf("%s knows the sizes %v, want %v", s, got, want)
 	}
+	if other, err := able[store.SizeKeeper](t, s).KnownSizes(t.Context(), "no such path"); err != nil || len(other) > 0 {
+		t.Errorf("%s knows the sizes %v, %v of nothing", s, other, err)
+	}
 }

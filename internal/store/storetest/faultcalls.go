@@ -162,7 +162,7 @@ func (f *Fault) Form(r store.Request) string {
 }
 
 // KnownSizes implements store.SizeKeeper.
-func (f *Fault) KnownSizes(ctx context.Context) (map[snapshot.Edge]int64, error) {
+func (f *Fault) KnownSizes(ctx context.Context, paths ...string) (map[snapshot.Edge]int64, error) {
 	s, err := inner[store.SizeKeeper](f, KnownSizes)
 	if err != nil {
 		return nil, err
@@ -170,7 +170,7 @@ func (f *Fault) KnownSizes(ctx context.Context) (map[snapshot.Edge]int64, error)
 	if err := f.before(ctx, KnownSizes, snapshot.ID{}); err != nil {
 		return nil, err
 	}
-	return s.KnownSizes(ctx)
+	return s.KnownSizes(ctx, paths...)
 }
 
 // KeepSizes implements store.SizeKeeper.

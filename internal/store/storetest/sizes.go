@@ -4,12 +4,13 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
 )
 
 // KnownSizes implements store.SizeKeeper.
-func (m *Memory) KnownSizes(ctx context.Context) (map[snapshot.Edge]int64, error) {
+func (m *Memory) KnownSizes(ctx context.Context, paths ...string) (map[snapshot.Edge]int64, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, fmt.Errorf("reading the sizes of %s: %w", m, err)
 	}
@@ -17,7 +18,7 @@ func (m *Memory) KnownSizes(ctx context.Context) (map[snapshot.Edge]int64, error
 	defer m.mu.Unlock()
 	all := map[snapshot.Edge]int64{}
 	for path, sizes := range m.sizes {
-		if m.at(path, false) != nil {
+		if m.at(path, false) != nil && (len(paths) == 0 || slices.Contains(paths, path)) {
 			maps.Copy(all, sizes)
 		}
 	}
