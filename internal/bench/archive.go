@@ -53,7 +53,7 @@ func (b *bench) archiveRows() []row {
 	receive := []string{"btrfs", "receive", "-q", b.destination()}
 	rcat := []string{rclone, "rcat", remote + "bench-up/theirs"}
 	cat := func(bucket string) []string {
-		return []string{rclone, "cat", remote + bucket, "--include", "*_None*", "--exclude", "*.json"}
+		return []string{rclone, "cat", remote + bucket, "--filter", "- *.json", "--filter", "+ *_None*", "--filter", "- *"}
 	}
 	sealing := []string{"--compress", "zstd", "--encrypt", "age:" + agePublic}
 	up := func(to string, args ...string) *work {
