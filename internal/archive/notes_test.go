@@ -1,9 +1,11 @@
 package archive
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/buttersink/buttersink/internal/archive/seal"
@@ -87,6 +89,65 @@ func TestTidy(t *testing.T) {
 			t.Errorf("after %s: %d uploads, want %d", at, len(b.uploads), wantUploads)
 		}
 	}
+}
+
+// A run that has nothing to store puts in order what others have left: uploads of
+// a snapshot that has come there by another edge, ones of an object that is there
+// and that were never noted, notes of parts without an upload. What a machine
+// still needs stays.
+func TestTidyAfterwards(t *testing.T) {
+	full, again := snapshot.Edge{To: id(1)}, snapshot.Edge{To: id(1), From: id(2)}
+	other, later := snapshot.Edge{To: id(2)}, snapshot.Edge{To: id(3)}
+	b, notes := newMemoryBucket(), newNotes()
+	f := openOn(t, b, notes, nil)
+	for path, e := range map[string]snapshot.Edge{"a": full, "b": other} {
+		if _, err := f.store(t.Context(), store.Want{Edge: e, Path: path}, runs(t, streamOf(t, e, 1000, 0))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	f.Tidy(t.Context()) // there is nothing to do
+	f.settled(t)
+	keyOf := func(path string, e snapshot.Edge) string { return "pre/fix/" + path + "/" + edgeName(e, seal.Form{}) }
+	for _, key := range []string{keyOf("a", again), keyOf("b", other), keyOf("c", later)} {
+		begun(t, b, key, []byte("some"))
+		at := b.uploadsOf(key)[0]
+		j := &journal{s: f.Store, upload: uploadNote{Key: key, ID: at.ID, Begun: at.Begun, PartSize: 100_000}, parts: map[int]partNote{}}
+		j.begin()
+		j.part(partNote{Number: 1})
+	}
+	begun(t, b, keyOf("b", other), []byte("never noted"))
+	orphan := &journal{s: f.Store, upload: uploadNote{Key: keyOf("d", later), ID: "orphan"}, parts: map[int]partNote{}}
+	orphan.part(partNote{Number: 1})
+	if len(notes.all) != 7 {
+		t.Fatalf("notes %q", notes.names())
+	}
+
+	g := openOn(t, b, notes, nil)
+	if _, err := g.List(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	g.Tidy(t.Context())
+	if len(b.uploads) != 1 || len(b.uploadsOf(keyOf("c", later))) != 1 {
+		t.Errorf("%d uploads are left", len(b.uploads))
+	}
+	for _, name := range notes.names() {
+		if !strings.HasSuffix(name, " "+keyOf("c", later)) {
+			t.Errorf("left: %q", name)
+		}
+	}
+	if len(notes.all) != 2 {
+		t.Errorf("notes %q", notes.names())
+	}
+}
+
+// uploadsOf returns the unfinished uploads of a key.
+func (b *memoryBucket) uploadsOf(key string) (all []Unfinished) {
+	for at := range b.Uploads(context.Background(), key) {
+		if at.Key == key {
+			all = append(all, at)
+		}
+	}
+	return all
 }
 
 // A manifest is not put beside an object that may be another one.
