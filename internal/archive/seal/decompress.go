@@ -57,8 +57,8 @@ func newDecompressor(ctx context.Context, src io.Reader) (*decompressor, error) 
 	workers := defaultWorkers()
 	dec, err := zstd.NewReader(nil,
 		zstd.WithDecoderConcurrency(workers),
-		zstd.WithDecoderMaxMemory(FrameSize),
-		zstd.WithDecoderMaxWindow(FrameSize),
+		zstd.WithDecoderMaxMemory(maxFrame),
+		zstd.WithDecoderMaxWindow(maxFrame),
 		zstd.WithDecodeAllCapLimit(true))
 	if err != nil {
 		return nil, fmt.Errorf("setting up decompression: %w", err)
@@ -210,7 +210,7 @@ func (d *decompressor) header(f *frame, magic []byte) ([]byte, error) {
 	if width == 2 {
 		n += 256
 	}
-	if n == 0 || n > FrameSize {
+	if n == 0 || n > maxFrame {
 		return nil, errNotOurs
 	}
 	f.size = int(n)

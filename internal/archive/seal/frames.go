@@ -12,6 +12,9 @@ import (
 // 8 MiB make 37.7, 37.2, 36.8 and 36.7 % of them. Memory grows with it.
 const FrameSize = 2 << 20
 
+// maxFrame is how many bytes of a stream a frame may hold that is read.
+const maxFrame = 4 << 20
+
 // The format of zstd: RFC 8878, and the seekable one on top of it
 // (zstd_seekable_compression_format.md in the sources of zstd).
 const (

@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"slices"
 	"testing"
 
 	seekable "github.com/SaveTheRbtz/zstd-seekable-format-go/pkg"
@@ -119,7 +120,7 @@ func TestForeignFrames(t *testing.T) {
 		"a frame alone":   stock(t, data, zstd.WithSingleSegment(true)),
 		"no checksum":     stock(t, data, zstd.WithSingleSegment(true), zstd.WithEncoderCRC(false)),
 		"a window":        stock(t, data, zstd.WithSingleSegment(false)),
-		"a big frame":     stock(t, make([]byte, FrameSize+1), zstd.WithSingleSegment(true)),
+		"a big frame":     stock(t, make([]byte, maxFrame+1), zstd.WithSingleSegment(true)),
 		"a table alone":   empty.Bytes(),
 		"skipped before":  append(bytes.Clone(skip), good...),
 		"skipped behind":  append(bytes.Clone(good), skip...),
@@ -131,6 +132,27 @@ func TestForeignFrames(t *testing.T) {
 	} {
 		if got, err := opened(bytes.NewReader(b), Form{Compressed: true}, Keys{}); !isDamage(err) {
 			t.Errorf("%s: %d bytes, %v", name, len(got), err)
+		}
+	}
+}
+
+// TestOtherFrameSizes: frames may hold more than those made here, to a limit.
+func TestOtherFrameSizes(t *testing.T) {
+	for size, ok := range map[int]bool{1000: true, FrameSize + 1: true, maxFrame: true, maxFrame + 1: false} {
+		data := content(2*size+size/2, 1)
+		var b bytes.Buffer
+		c := &compressor{dst: &b, lanes: newLanes(t.Context(), 1, 1)}
+		for piece := range slices.Chunk(data, size) {
+			if err := c.frame(len(piece), stock(t, piece, zstd.WithSingleSegment(true))); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := c.Close(); err != nil {
+			t.Fatal(err)
+		}
+		got, err := opened(&b, Form{Compressed: true}, Keys{})
+		if (err == nil) != ok || !ok && !isDamage(err) || ok && !bytes.Equal(got, data) {
+			t.Errorf("frames of %d bytes: %d of %d bytes, %v", size, len(got), len(data), err)
 		}
 	}
 }

@@ -41,9 +41,9 @@
 // compressor keeps for each worker: 3 MiB at level 1, 4 MiB from level 3 on, 7
 // MiB from 6 on, 37 MiB from 10 on. With 2 workers at level 3, age included, this
 // is 22 MiB, measured. Encrypting with age takes (Workers+2) × 512 KiB, with gpg
-// 512 KiB here and what gpg takes. Reading takes the same for the pieces, and
-// little else. To this come 6 bytes for each MiB of the stream, for the seek
-// table, when writing.
+// 512 KiB here and what gpg takes. Reading takes as much for the pieces, twice as
+// much if others have made them as long as they may be, and little else. To this
+// come 6 bytes for each MiB of the stream, for the seek table, when writing.
 package seal
 
 import "strings"
