@@ -33,9 +33,7 @@ const (
 	ageRecipient = "age:age1kufsg64k4rajafa0uys8gud48mperg72vmmgsejuw8ep8yzkvsmqtlmn0g"
 )
 
-var (
-	none, zst, sealed = seal.Form{}, seal.Form{Compressed: true}, seal.Form{Compressed: true, Cipher: seal.Age}
-)
+var none, zst, sealed = seal.Form{}, seal.Form{Compressed: true}, seal.Form{Compressed: true, Cipher: seal.Age}
 
 func newVerified(t testing.TB) *verified {
 	t.Helper()
