@@ -157,9 +157,10 @@ func sizeOf(t *testing.T, path string) int64 {
 }
 
 // everywhere runs a test for an archive in S3 and for one in a directory, at
-// the same time.
+// the same time as others.
 func everywhere(t *testing.T, test func(*testing.T, *depot)) {
 	t.Helper()
+	t.Parallel()
 	t.Run("s3", func(t *testing.T) {
 		t.Parallel()
 		test(t, s3Depot(t, s3test.Start(t)))

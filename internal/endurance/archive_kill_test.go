@@ -15,9 +15,10 @@ import (
 )
 
 // killing runs something again and again, and kills it at random moments, until
-// it is done; and all of it again until there were so many kills. After each of
-// them look is called.
-func killing(t *testing.T, kills int, undisturbed time.Duration, begin func() *run, look func(), finish func()) int {
+// it is done; and all of it again until there were so many kills. Half of them
+// come when moment returns, if there is one, however fast the machine is. After
+// each of them look is called.
+func killing(t *testing.T, kills int, undisturbed time.Duration, begin func() *run, moment func(*run), look, finish func()) int {
 	t.Helper()
 	count := 0
 	for count < kills {
@@ -25,9 +26,13 @@ func killing(t *testing.T, kills int, undisturbed time.Duration, begin func() *r
 			// At first most die young, and later ever fewer, so that it ends.
 			life := undisturbed/20 + rand.N(undisturbed/2+undisturbed*time.Duration(tries)/20)
 			r := begin()
-			timer := time.AfterFunc(life, func() { r.signal(syscall.SIGKILL) })
+			if moment != nil && rand.N(2) == 0 {
+				moment(r)
+			} else {
+				r.lives(life)
+			}
+			r.signal(syscall.SIGKILL)
 			code := r.wait()
-			timer.Stop()
 			if code == killed {
 				count++
 				look()
@@ -43,11 +48,19 @@ func killing(t *testing.T, kills int, undisturbed time.Duration, begin func() *r
 	return count
 }
 
+// lives waits for some time, or until the process has ended.
+func (r *run) lives(life time.Duration) {
+	for end := time.Now().Add(life); time.Now().Before(end) && !r.gone(); {
+		time.Sleep(time.Millisecond)
+	}
+}
+
 // TestArchiveKilledUploads kills the program at random moments while it stores
 // streams of several parts. Whatever has come to its key is whole; in the end
 // everything is there, once, and described; and no part that was stored has been
 // sent twice.
 func TestArchiveKilledUploads(t *testing.T) {
+	t.Parallel()
 	key := newAgeKey(t)
 	for _, form := range []struct {
 		name  string
@@ -77,7 +90,7 @@ func TestArchiveKilledUploads(t *testing.T) {
 			look()
 			d.clear()
 			carried := 0
-			n := killing(t, times(t, 8), undisturbed, func() *run { watch.next(); return s.store(d) }, look, func() {
+			n := killing(t, times(t, 8), undisturbed, func() *run { watch.next(); return s.store(d) }, watch.sends, look, func() {
 				d.sound(s)
 				watch.once(t)
 				carried += watch.carriedOn()
@@ -149,7 +162,7 @@ func TestArchiveKilledDirectory(t *testing.T) {
 	began := time.Now()
 	s.store(d).fine()
 	undisturbed := time.Since(began)
-	n := killing(t, times(t, 6), undisturbed, func() *run { return s.store(d) }, func() {}, func() {
+	n := killing(t, times(t, 6), undisturbed, func() *run { return s.store(d) }, nil, func() {}, func() {
 		d.sound(s)
 		s.secretless()
 		s.empty()
@@ -172,7 +185,7 @@ func TestArchiveKilledRestores(t *testing.T) {
 	undisturbed := time.Since(began)
 	s.complete()
 	s.empty()
-	n := killing(t, times(t, 8), undisturbed, func() *run { return s.restore(d, often) }, func() { s.whole() }, func() {
+	n := killing(t, times(t, 8), undisturbed, func() *run { return s.restore(d, often) }, nil, func() { s.whole() }, func() {
 		s.complete()
 		s.empty()
 	})

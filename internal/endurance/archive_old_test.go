@@ -127,6 +127,7 @@ const otherUUID = "6dc79d55-8f46-da4f-a5a3-f63b54ac3ad8_None"
 // part sizes: no part that is there and right is sent again, and no part is
 // taken that is not of this stream, which the old program took for the end of it.
 func TestArchiveOfOldUploads(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		name     string
 		partSize int

@@ -1,9 +1,11 @@
 package endurance
 
 import (
+	"math/rand/v2"
 	"slices"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/buttersink/buttersink/internal/s3test"
 )
@@ -28,6 +30,14 @@ func watched(t *testing.T, d *depot) *watch {
 func (w *watch) next() {
 	w.run++
 	w.since[w.run] = w.Count()
+}
+
+// sends waits until a run has begun to send a few parts, or has ended.
+func (w *watch) sends(r *run) {
+	for want := w.Count("UploadPart") + 2 + rand.N(3); w.Count("UploadPart") < want && !r.gone(); {
+		time.Sleep(time.Millisecond)
+	}
+	time.Sleep(rand.N(10 * time.Millisecond))
 }
 
 // forget begins anew.
