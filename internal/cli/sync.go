@@ -269,6 +269,7 @@ func (o *syncOptions) open(ctx context.Context, env *Env, command string, from, 
 	in := opening{local: local.Options{KernelSend: o.kernelSend, Plain: o.decompress}, s3: o.s3, ledger: led}
 	out := opening{local: o.checkpoints(), s3: o.s3, keep: o.keep, ledger: led}
 	if from.archive() {
+		in.archive.PartSize = int64(o.partSize) << 20 // it bounds what is read ahead, too
 		if in.archive.Keys, err = env.keys(o.identity); err != nil {
 			return nil, nil, err
 		}
