@@ -71,6 +71,9 @@ func newDecompressor(ctx context.Context, src io.Reader) (*decompressor, error) 
 
 func (d *decompressor) Read(p []byte) (int, error) {
 	for len(d.rest) == 0 {
+		if d.ctx.Err() != nil {
+			return 0, context.Cause(d.ctx)
+		}
 		if d.out != nil {
 			d.free = append(d.free, d.out)
 			d.out = nil
