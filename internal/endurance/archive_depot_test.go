@@ -115,10 +115,10 @@ const uploadsOfDir = ".buttersink-uploads/"
 func (b dirBucket) keys() []string        { return b.walk(true) }
 func (b dirBucket) size(key string) int64 { return sizeOf(b.t, b.path(key)) }
 
-// unfinished leaves out files that have not got their names yet: what a machine
-// that died has left of these goes a day later.
+// unfinished are uploads that have data. What else a run that died has left in
+// that folder goes a day later.
 func (b dirBucket) unfinished() []string {
-	return slices.DeleteFunc(b.walk(false), func(key string) bool { return strings.HasPrefix(key, uploadsOfDir+"new-") })
+	return slices.DeleteFunc(b.walk(false), func(key string) bool { return !strings.HasSuffix(key, "/data") })
 }
 
 func (b dirBucket) get(key string) []byte {

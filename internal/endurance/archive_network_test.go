@@ -207,8 +207,8 @@ func TestArchiveDenied(t *testing.T) {
 					sound()
 				case code != failed && code != partly:
 					t.Errorf("%s ends with %d:\n%s", what, code, r.story())
-				default:
-					r.says(action)
+				case !strings.Contains(r.out.String()+r.err.String(), action):
+					t.Errorf("%s does not say %s:\n%s", what, action, r.story())
 				}
 			}
 			d.env = theirs
