@@ -34,7 +34,7 @@ func TestContract(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			run(t, harness(o, 16<<10, func(t testing.TB) func(t testing.TB) archive.Bucket {
+			storetest.Run(t, harness(o, 16<<10, func(t testing.TB) func(t testing.TB) archive.Bucket {
 				t.Helper()
 				path := t.TempDir()
 				return func(t testing.TB) archive.Bucket {
@@ -55,7 +55,7 @@ func TestContractOnS3(t *testing.T) {
 	server := s3test.Start(t)
 	to, keys := pair(t)
 	o := archive.Options{Seal: seal.Options{Compress: true, Recipients: to}, Keys: keys, Prefix: "some/where"}
-	run(t, harness(o, 0, func(t testing.TB) func(t testing.TB) archive.Bucket {
+	storetest.Run(t, harness(o, 0, func(t testing.TB) func(t testing.TB) archive.Bucket {
 		t.Helper()
 		bucket := server.Bucket(t)
 		return func(t testing.TB) archive.Bucket {
@@ -79,22 +79,6 @@ func environment(server *s3test.Server) func(string) string {
 		}
 		return ""
 	}
-}
-
-func run(t *testing.T, h storetest.Harness) {
-	for _, c := range storetest.Cases() {
-		t.Run(c.Name, func(t *testing.T) {
-			if why := notYet[c.Name]; why != "" {
-				t.Skip(why)
-			}
-			c.Run(t, h)
-		})
-	}
-}
-
-// notYet has the clauses of the contract that archives do not keep.
-var notYet = map[string]string{
-	"refuse/another state": "writers do not compare the transaction numbers of a stream with those that were announced",
 }
 
 // pair is a key of age, made for this test.

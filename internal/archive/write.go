@@ -211,7 +211,12 @@ func (w *writer) Write(p []byte) (int, error) {
 		return 0, w.broken()
 	}
 	if id, ok := w.tally.Identity(); ok && !w.checked {
-		if w.checked = true; !announced(id, w.want.Edge) {
+		w.checked = true
+		if err := sameState(id, w.want); err != nil {
+			w.fail(err)
+			return 0, w.broken()
+		}
+		if !announced(id, w.want.Edge) {
 			w.fail(fmt.Errorf("the stream is another than was announced: it makes %s, not %s", edgeText(edgeOf(id)), edgeText(w.want.Edge)))
 			return 0, w.broken()
 		}
@@ -412,6 +417,18 @@ func (w *writer) stop() {
 // announced reports whether a stream is that of an edge.
 func announced(id stream.Identity, e snapshot.Edge) bool {
 	return edgeOf(id) == e && id.HasParent != e.IsFull()
+}
+
+// sameState compares the transaction numbers of a stream with those that were
+// announced, where they were known.
+func sameState(id stream.Identity, want store.Want) error {
+	if want.Transid != 0 && id.Transid != want.Transid {
+		return fmt.Errorf("the stream is of transaction %d of the snapshot, not %d", id.Transid, want.Transid)
+	}
+	if want.FromTransid != 0 && id.HasParent && id.ParentTransid != want.FromTransid {
+		return fmt.Errorf("the stream starts from transaction %d of its parent, not %d", id.ParentTransid, want.FromTransid)
+	}
+	return nil
 }
 
 func edgeOf(id stream.Identity) snapshot.Edge {
