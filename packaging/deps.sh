@@ -20,6 +20,8 @@ need git git
 need age age
 need zstd zstd
 need gpg gnupg
+need mkfs.xfs xfsprogs
+need mkfs.vfat dosfstools
 
 for extra in "$@"; do
 	case $extra in
