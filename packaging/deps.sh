@@ -20,6 +20,7 @@ need git git
 need age age
 need zstd zstd
 need gpg gnupg
+need ssh-keygen openssh-client
 need mkfs.xfs xfsprogs
 need mkfs.vfat dosfstools
 
