@@ -20,6 +20,7 @@ type scanner struct {
 	sizes   map[uint32]string
 	descr   []entry // manifests whose objects have not been seen right before
 	last    string  // key of the last entry
+	hollow  []spot  // snapshots of which an object is empty
 
 	ignored, refused, empty tally
 	warnings                []string
@@ -156,6 +157,9 @@ func (x *scanner) see(o Object, outside bool) {
 	case isObject:
 		if o.Size <= 0 {
 			x.empty.add(o.Key)
+			if !outside {
+				x.hollow = append(x.hollow, spot{n.edge.To, strings.Clone(n.path)})
+			}
 			return
 		}
 		x.entries = append(x.entries, x.entry(o, n, outside))
@@ -347,6 +351,14 @@ func (s *Store) List(ctx context.Context) (*snapshot.Inventory, error) {
 	}
 	inv := &snapshot.Inventory{Archive: true, Dir: "/" + s.o.Prefix, Warnings: x.complaints(c)}
 	inv.Edges, inv.Snapshots = c.edges(), c.snapshots()
+	// What nothing can be made of was there once. Who wants all has to be told that
+	// it cannot be had.
+	for _, lost := range x.hollow {
+		if !slices.ContainsFunc(inv.Snapshots, func(s snapshot.Snapshot) bool { return s.ID == lost.id }) {
+			inv.Snapshots = append(inv.Snapshots, snapshot.Snapshot{ID: lost.id, Path: lost.path})
+		}
+	}
+	slices.SortFunc(inv.Snapshots, func(a, b snapshot.Snapshot) int { return strings.Compare(a.Path, b.Path) })
 	if err := s.unfinished(ctx, inv); err != nil {
 		return nil, err
 	}
@@ -403,6 +415,5 @@ func (c *catalogue) snapshots() []snapshot.Snapshot {
 		}
 		all = append(all, s)
 	}
-	slices.SortFunc(all, func(a, b snapshot.Snapshot) int { return strings.Compare(a.Path, b.Path) })
 	return all
 }

@@ -164,7 +164,10 @@ func TestListWarns(t *testing.T) {
 	if diff := cmp.Diff(want, inv.Warnings); diff != "" {
 		t.Error(diff)
 	}
-	if len(inv.Snapshots) != 3 {
+	// That of the empty object is known, and has no edge.
+	lost, ok := inv.Find(parsed(t, uuidA))
+	leads := slices.ContainsFunc(inv.Edges, func(e snapshot.Stored) bool { return e.To == lost.ID })
+	if len(inv.Snapshots) != 4 || !ok || lost.Path != "A" || leads {
 		t.Errorf("%+v", inv.Snapshots)
 	}
 }

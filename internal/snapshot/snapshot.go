@@ -219,7 +219,8 @@ type Stored struct {
 type Inventory struct {
 	// Archive is set for a store that keeps streams, and can give back only
 	// those (Edges), in place of any between two of its snapshots. Its Snapshots
-	// are those to which any of its edges leads.
+	// are those to which any of its edges leads, and those of which only remains
+	// show that they were there.
 	Archive bool
 	Edges   []Stored
 	// Dir is what relative paths are relative to, for people to read.
