@@ -287,8 +287,10 @@ func (w *writer) ready(p *part) {
 	}
 	switch w.up.compare(p) {
 	case equal:
-		w.s.log.Info(fmt.Sprintf("Skipping already uploaded %s part #%d", amount(p.size), p.number), "snapshot", printable(w.want.Path))
-		w.skipped.Add(p.size)
+		if w.skipped.Add(p.size) == p.size { // how much it is in all is said in the end
+			w.s.log.Info(fmt.Sprintf("Skipping already uploaded parts of %s, from #%d on", printable(w.want.Path), p.number))
+		}
+		w.s.log.Debug(fmt.Sprintf("Skipping already uploaded %s part #%d", amount(p.size), p.number), "snapshot", printable(w.want.Path))
 		w.count.Add(1)
 		w.up.stored(w.up.earlier[p.number], p.prefix)
 		p.release()
@@ -389,7 +391,7 @@ func (w *writer) Close() error {
 	if w.committed {
 		return nil
 	}
-	if !w.drop.Load() && w.count.Load() > 0 && (w.form.Plain() || w.up.noted) {
+	if !w.drop.Load() && (w.count.Load() > 0 || w.up.carried) && (w.form.Plain() || w.up.noted) {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), tidyTime)
