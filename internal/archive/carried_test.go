@@ -1,10 +1,13 @@
 package archive
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"strings"
 	"testing"
 
+	"github.com/buttersink/buttersink/internal/archive/seal"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 )
@@ -61,5 +64,134 @@ func TestCarriedOnInVain(t *testing.T) {
 			t.Errorf("%s: skipped %d: %v", name, skipped, err)
 		}
 		f.settled(t)
+	}
+}
+
+// An object of which the answer to Complete was lost is ours when the same writer
+// is asked for again, and gets its manifest.
+func TestCompleteUnansweredTwice(t *testing.T) {
+	ways, keys := sealings(t)
+	edge := snapshot.Edge{To: id(1)}
+	data := streamOf(t, edge, 300_000, 1)
+	for name, sealing := range ways {
+		b := newMemoryBucket()
+		f := openOn(t, b, newNotes(), func(o *Options) { o.Seal, o.Keys = sealing, keys })
+		f.bucket = deafBucket{b}
+		completed := false
+		b.hook = func(op, key string) error {
+			completed = completed || op == "Complete"
+			if completed && op == "Stat" {
+				return store.MarkTemporary(errors.New("the line is cut"))
+			}
+			return nil
+		}
+		if _, err := f.store(t.Context(), sized(edge, data), runs(t, data)); !store.Temporary(err) {
+			t.Fatalf("%s: %v", name, err)
+		}
+		b.hook, f.bucket = nil, b
+		w, err := f.Create(t.Context(), sized(edge, data))
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		w.(*writer).wait = 0
+		for _, run := range runs(t, data) {
+			if _, err := w.Write(run); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := errors.Join(w.Commit(t.Context()), w.Close()); err != nil {
+			t.Errorf("%s: again: %v", name, err)
+		}
+		f.settled(t)
+		if o := f.of(edge); len(o) != 1 || !o[0].Described {
+			t.Errorf("%s: stored as %+v", name, o)
+		}
+	}
+}
+
+// failingNotes keep nothing any more from some time on.
+type failingNotes struct {
+	*memoryNotes
+	full, stuck bool
+}
+
+func (n *failingNotes) Keep(place, name string, data []byte) error {
+	if n.full && strings.HasPrefix(name, noteParts) {
+		return errors.New("no space left")
+	}
+	return n.memoryNotes.Keep(place, name, data)
+}
+
+func (n *failingNotes) Forget(place, name string) error {
+	if n.stuck {
+		return errors.New("no space left")
+	}
+	return n.memoryNotes.Forget(place, name)
+}
+
+// What is encrypted never leaves the machine unnoted as long as the keys are
+// noted: another stream could be encrypted with them later.
+func TestUnnotedPartsEncrypted(t *testing.T) {
+	ways, keys := sealings(t)
+	edge := snapshot.Edge{To: id(1)}
+	data := streamOf(t, edge, 900_000, 1)
+	for _, stuck := range []bool{false, true} {
+		b, notes := newMemoryBucket(), &failingNotes{memoryNotes: newNotes(), full: true, stuck: stuck}
+		f := openOn(t, b, notes.memoryNotes, func(o *Options) { o.Seal, o.Keys, o.Notes = ways["age"], keys, notes })
+		b.hook = func(op, _ string) error {
+			if op == "Part" {
+				for _, name := range notes.names() {
+					if strings.HasPrefix(name, noteUpload) {
+						t.Errorf("stuck %v: a part is sent that is not noted, and %q is", stuck, name)
+					}
+				}
+			}
+			return nil
+		}
+		_, err := f.store(t.Context(), sized(edge, data), runs(t, data))
+		if stuck == (err == nil) {
+			t.Errorf("stuck %v: %v", stuck, err)
+		}
+		if !stuck {
+			f.settled(t)
+			if got, err := f.read(t.Context(), edge); err != nil || !bytes.Equal(got, data) {
+				t.Errorf("read back %d bytes of %d: %v", len(got), len(data), err)
+			}
+		}
+	}
+}
+
+// A part that was stored, but of which the answer was lost, is stored again where
+// its tag does not tell what it is: it was noted what it was to be.
+func TestForeignTagsEncrypted(t *testing.T) {
+	ways, keys := sealings(t)
+	edge := snapshot.Edge{To: id(1)}
+	data := streamOf(t, edge, 950_000, 1)
+	b, notes := newMemoryBucket(), newNotes()
+	open := func() *fixture {
+		f := openOn(t, b, notes, func(o *Options) { o.Seal, o.Keys = ways["age"], keys })
+		f.bucket = kmsBucket{b}
+		return f
+	}
+	cutAfter(t, open(), 4, data, edge)
+	key := "pre/fix/a/" + edgeName(edge, seal.Form{Cipher: seal.Age})
+	for at, j := range open().recall(key) {
+		for n, p := range j.parts {
+			if p.Tag != "" {
+				p.Tag = ""
+				j.part(p)
+				t.Logf("part %d of %s has been sent, as far as is known", n, at)
+				break
+			}
+		}
+	}
+	f := open()
+	skipped, err := f.store(t.Context(), sized(edge, data), runs(t, data))
+	if err != nil || skipped != 300_000 {
+		t.Errorf("skipped %d: %v", skipped, err)
+	}
+	f.settled(t)
+	if got, err := f.read(t.Context(), edge); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("read back %d bytes of %d: %v", len(got), len(data), err)
 	}
 }

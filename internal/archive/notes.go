@@ -87,10 +87,16 @@ func (j *journal) begin() bool {
 	return true
 }
 
-// part writes down what is known of a part.
-func (j *journal) part(n partNote) {
+// forget has the upload never be carried on.
+func (j *journal) forget() error {
+	j.s.log.Warn("what an interruption of this upload would need cannot be noted any more: it would begin anew", "object", printable(j.upload.Key))
+	return j.s.o.Notes.Forget(j.s.notePlace(), j.upload.name())
+}
+
+// part writes down what is known of a part. A failure has been told.
+func (j *journal) part(n partNote) error {
 	if j.s.o.Notes == nil {
-		return
+		return nil
 	}
 	j.parts[n.Number] = n
 	group := (n.Number - 1) / partsInNote
@@ -107,6 +113,7 @@ func (j *journal) part(n partNote) {
 	if err != nil {
 		j.s.log.Debug("a part cannot be noted", "object", printable(j.upload.Key), "error", err)
 	}
+	return err
 }
 
 // allNotes reads what is kept about the bucket.
@@ -244,6 +251,18 @@ func (s *Store) tidy(ctx context.Context) {
 // ours reports whether a key is below the prefix.
 func (s *Store) ours(key string) bool {
 	return s.o.Prefix == "" || strings.HasPrefix(key, s.o.Prefix+"/")
+}
+
+// describeOurs puts the manifest of an object that has come to a key where we have
+// noted it: then the object is our own, and the answer to Complete was lost.
+func (s *Store) describeOurs(ctx context.Context, key string) {
+	text, ok := s.allNotes()[noteManifest+key]
+	if !ok {
+		return
+	}
+	if err := s.tidyManifest(ctx, key, text); err != nil {
+		s.log.Warn("the manifest of an object that is stored cannot be put", "object", printable(key), "error", err)
+	}
 }
 
 func (s *Store) tidyManifest(ctx context.Context, key string, text []byte) error {

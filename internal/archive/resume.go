@@ -202,6 +202,10 @@ func (u *upload) compare(p *part) verdict {
 		return another
 	case u.proves(there), p.md5 != "" && p.md5 == there.Tag:
 		return equal
+	case noted:
+		// What was sent is the same. Whether it has arrived the tag does not tell, as
+		// not all servers take the MD5 for it.
+		return absent
 	case p.md5 != "":
 		return another
 	}
@@ -214,19 +218,28 @@ func (u *upload) stored(p Part, prefix Hash) {
 	defer u.mu.Unlock()
 	u.parts = append(u.parts, p)
 	if u.noted {
-		u.journal.part(partNote{Number: p.Number, Prefix: prefix, Tag: p.Tag})
+		_ = u.journal.part(partNote{Number: p.Number, Prefix: prefix, Tag: p.Tag}) // it has been told, and costs storing it again
 	}
 }
 
 // sent notes that a part is about to be stored. Of an encrypted object everything
-// that may ever have left the machine has to be known: see writer.ready.
-func (u *upload) sent(number int, prefix Hash) {
-	if u.form.Cipher == seal.None || !u.noted {
-		return
+// that may ever have left the machine has to be known: see writer.ready. Where
+// that cannot be noted, nobody may carry the upload on; if that cannot be seen to
+// either, the part has to stay here.
+func (u *upload) sent(number int, prefix Hash) error {
+	if u.form.Cipher == seal.None {
+		return nil
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	u.journal.part(partNote{Number: number, Prefix: prefix})
+	if !u.noted || u.journal.part(partNote{Number: number, Prefix: prefix}) == nil {
+		return nil
+	}
+	if err := u.journal.forget(); err != nil {
+		return err
+	}
+	u.noted = false
+	return nil
 }
 
 // all returns the parts that are stored, in order.

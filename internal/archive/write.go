@@ -68,6 +68,9 @@ func (s *Store) Create(ctx context.Context, want store.Want) (store.Writer, erro
 	if err != nil {
 		return nil, err
 	}
+	if there {
+		s.describeOurs(ctx, key)
+	}
 	sh, err := s.shape(want.Size)
 	if err != nil {
 		return nil, fmt.Errorf("storing %s: %w", s.where(want.Path), err)
@@ -314,7 +317,10 @@ func (w *writer) ready(p *part) {
 // put stores a part.
 func (w *writer) put(p *part) {
 	defer p.release()
-	w.up.sent(p.number, p.prefix)
+	if err := w.up.sent(p.number, p.prefix); err != nil {
+		w.fail(fmt.Errorf("part %d: %w", p.number, err))
+		return
+	}
 	b := &body{blocks: p.blocks, size: p.size}
 	defer b.retire()
 	done, err := w.up.Put(w.ctx, p.number, Body{ReadSeeker: b, Size: p.size, CRC32C: p.crc})
