@@ -10,14 +10,15 @@ import (
 // gpgWriter is the stage that encrypts by running gpg.
 type gpgWriter struct {
 	*tool
-	ctx context.Context
-	dst io.Writer
+	ctx  context.Context
+	dst  io.Writer
+	made bool // something has come of it
 }
 
 // encryptArgs has gpg encrypt for keys. What it compresses by itself, and how it
 // dresses up its output, is not left to the user's settings.
 func encryptArgs(to []Recipient) []string {
-	args := []string{"--no-armor", "-z", "0", "--set-filename", "", "--output", "-"}
+	args := []string{"--no-armor", "--no-textmode", "--no-for-your-eyes-only", "-z", "0", "--set-filename", "", "--output", "-"}
 	for _, r := range to {
 		args = append(args, "--recipient", r.name)
 	}
@@ -52,6 +53,8 @@ func tryGPG(ctx context.Context, r Recipient) error {
 	}
 	why := fmt.Errorf("it cannot be used: %s", t.words())
 	switch s := &t.status; {
+	case t.err == nil:
+		return err
 	case s.revoked || s.reason == "4":
 		why = errors.New("it is revoked: use another one")
 	case s.expired || s.reason == "5":
@@ -98,6 +101,7 @@ func (w *gpgWriter) pass(b []byte, ok bool) error {
 	if !ok {
 		return w.failed()
 	}
+	w.made = true
 	_, err := w.dst.Write(b)
 	w.back <- b
 	return err
@@ -129,6 +133,12 @@ func (w *gpgWriter) Close() error {
 	}
 	if w.err != nil {
 		return w.failed()
+	}
+	if !w.made { // which gpg calls a success with dry-run in its settings
+		return &toolError{errors.New("encrypting with gpg: it makes nothing; look for dry-run in its gpg.conf")}
+	}
+	if w.status.exposed {
+		return &toolError{errors.New("encrypting with gpg: it would not protect the stream against changes; look for rfc2440 in its gpg.conf")}
 	}
 	return nil
 }

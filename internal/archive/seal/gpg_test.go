@@ -221,7 +221,7 @@ func TestGPGEnds(t *testing.T) {
 	o := Options{Recipients: gpgTo(t, "a@example.org")}
 	data := content(3<<20, 1)
 	cause := errors.New("had enough")
-	const tried = `if [ ! -e "$0.tried" ]; then touch "$0.tried"; cat >/dev/null; exit 0; fi; `
+	const tried = `if [ ! -e "$0.tried" ]; then touch "$0.tried"; cat >/dev/null; echo made; exit 0; fi; `
 
 	t.Run("hangs", func(t *testing.T) {
 		fake(t, tried+"exec sleep 1000")
@@ -317,4 +317,52 @@ func TestGPGEnds(t *testing.T) {
 			t.Error(err)
 		}
 	})
+}
+
+// TestGPGSettings has settings of the user's that would change what is stored, or
+// keep anything from being stored.
+func TestGPGSettings(t *testing.T) {
+	keyring(t)
+	newKey(t, "someone@example.org", "")
+	to := gpgTo(t, "someone@example.org")
+	stream := []byte("one line \t\nanother\r\n\x00\xff\nand a last one")
+	for _, setting := range []string{
+		"textmode", "for-your-eyes-only", "armor", "dry-run", "compress-level 9", "output /dev/null", "rfc2440", "rfc4880",
+		"personal-cipher-preferences 3DES", "cipher-algo 3DES", "disable-mdc",
+	} {
+		t.Run(setting, func(t *testing.T) {
+			conf := filepath.Join(os.Getenv("GNUPGHOME"), "gpg.conf")
+			if err := os.WriteFile(conf, []byte(setting+"\n"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			defer os.Remove(conf)
+			var sealed bytes.Buffer
+			w, err := NewWriter(t.Context(), &sealed, Options{Recipients: to}, nil)
+			if err == nil {
+				_, err = w.Write(stream)
+				err = errors.Join(err, w.Close())
+			}
+			if setting == "dry-run" || setting == "rfc2440" { // which has no checksum
+				if err == nil || !strings.Contains(err.Error(), setting) {
+					t.Errorf("the error is: %v", err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.Remove(conf); err != nil {
+				t.Fatal(err)
+			}
+			r, err := NewReader(t.Context(), &sealed, Form{Cipher: GPG}, Keys{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer r.Close()
+			got, err := io.ReadAll(r)
+			if err != nil || !bytes.Equal(got, stream) {
+				t.Errorf("of %q comes %q, %v", stream, got, err)
+			}
+		})
+	}
 }

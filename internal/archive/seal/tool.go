@@ -190,6 +190,7 @@ func printable(r rune) rune {
 type status struct {
 	okay, intact, manipulated bool // DECRYPTION_OKAY, GOODMDC, BADMDC
 	begun, plain              bool // BEGIN_DECRYPTION, PLAINTEXT
+	exposed                   bool // BEGIN_ENCRYPTION without anything that shows changes
 	noData, noKey, locked     bool
 	expired, revoked          bool
 	reason                    string // of INV_RECP
@@ -235,6 +236,8 @@ func (s *status) line(b []byte) {
 		s.manipulated = true
 	case "BEGIN_DECRYPTION":
 		s.begun = true
+	case "BEGIN_ENCRYPTION": // the kind of MDC, the cipher, the kind of AEAD if there is one
+		s.exposed = len(f) > 1 && f[1] == "0" && (len(f) < 4 || f[3] == "0")
 	case "PLAINTEXT":
 		s.plain = true
 	case "NO_SECKEY":
