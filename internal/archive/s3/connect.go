@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -191,7 +192,7 @@ func newTransport(o Options) (*http.Transport, error) {
 	protocols.SetHTTP1(true)
 	const idle = 64
 	t := &http.Transport{
-		Proxy: http.ProxyFromEnvironment,
+		Proxy: unquoted(http.ProxyFromEnvironment),
 		DialContext: (&net.Dialer{
 			Timeout: min(o.StallAfter, 30*time.Second),
 			Control: func(_, _ string, c syscall.RawConn) error { return c.Control(boundUnsent) },
@@ -218,6 +219,18 @@ func newTransport(o Options) (*http.Transport, error) {
 		t.TLSClientConfig = &tls.Config{RootCAs: pool, MinVersion: tls.VersionTLS12}
 	}
 	return t, nil
+}
+
+// unquoted keeps what finds a proxy from quoting its address in errors, as there
+// may be a password in it.
+func unquoted(find func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
+	return func(r *http.Request) (*url.URL, error) {
+		u, err := find(r)
+		if err != nil {
+			return nil, errors.New("the address of the proxy is not a URL: look at HTTPS_PROXY and HTTP_PROXY")
+		}
+		return u, nil
+	}
 }
 
 // boundUnsent keeps the kernel from taking much more than it can send, so that

@@ -22,14 +22,21 @@ import (
 
 // Stat tells of one object.
 func (b *Bucket) Stat(ctx context.Context, key string) (archive.Object, error) {
-	o, _, err := b.head(ctx, key)
-	return o, err
+	h, err := b.head(ctx, key)
+	return h.Object, err
 }
 
-// head is Stat, with the class as the server names it. An answer to HEAD has no
+// header is an object with what the server says of how it keeps it.
+type header struct {
+	archive.Object
+	class string // as the server names it
+	sse   encryption
+}
+
+// head is Stat, with all that the server says. An answer to HEAD has no
 // text, so what an error is about is found out by reading a byte.
-func (b *Bucket) head(ctx context.Context, key string) (archive.Object, string, error) {
-	o, class, err := b.ask(ctx, key)
+func (b *Bucket) head(ctx context.Context, key string) (header, error) {
+	h, err := b.ask(ctx, key)
 	a, refused := answerIn(err)
 	denied, is := errors.AsType[*archive.DeniedError](err)
 	switch {
@@ -39,16 +46,16 @@ func (b *Bucket) head(ctx context.Context, key string) (archive.Object, string, 
 		refused = !b.met.Load() // there may be no bucket
 	}
 	if !refused || a.status >= 500 {
-		return o, class, err
+		return h, err
 	}
 	if why := b.peek(ctx, key); why != nil {
-		return archive.Object{}, "", why
+		return header{}, why
 	}
 	return b.ask(ctx, key)
 }
 
 // ask asks for what is known of an object.
-func (b *Bucket) ask(ctx context.Context, key string) (archive.Object, string, error) {
+func (b *Bucket) ask(ctx context.Context, key string) (header, error) {
 	r := &request{doing: "looking at", key: key, action: "s3:GetObject"}
 	var out *sdk.HeadObjectOutput
 	err := b.do(ctx, r, func(o option) (err error) {
@@ -56,14 +63,14 @@ func (b *Bucket) ask(ctx context.Context, key string) (archive.Object, string, e
 		return err
 	})
 	if err != nil {
-		return archive.Object{}, "", err
+		return header{}, err
 	}
 	found := object(key, aws.ToInt64(out.ContentLength), out.LastModified, out.ETag, string(out.StorageClass))
 	// x-amz-restore: ongoing-request="false", expiry-date="..." of a thawed copy.
 	if found.Cold && strings.Contains(aws.ToString(out.Restore), `ongoing-request="false"`) {
 		found.Cold = false
 	}
-	return found, string(out.StorageClass), nil
+	return header{found, string(out.StorageClass), encryption{out.ServerSideEncryption, out.SSEKMSKeyId}}, nil
 }
 
 // peek reads a byte of an object.
@@ -118,8 +125,8 @@ func (b *Bucket) cold(ctx context.Context, key string, err error) error {
 	if !ok {
 		return err
 	}
-	if o, class, err := b.head(ctx, key); err == nil && o.Key == key && class != "" {
-		cold.Class = class
+	if h, err := b.head(ctx, key); err == nil && h.class != "" {
+		cold.Class = h.class
 	}
 	return err
 }

@@ -46,7 +46,7 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 		cancel(nil)
 		return nil, err
 	}
-	resp.Body = &receiving{ReadCloser: resp.Body, watch: w, ctx: ctx}
+	resp.Body = &receiving{ReadCloser: resp.Body, watch: w, wait: max(w.after, workAfter(r, w.after)), ctx: ctx}
 	return resp, nil
 }
 
@@ -55,14 +55,23 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 // on; and where the server puts an object together or copies one, it may be
 // silent for as long as that takes.
 func replyAfter(r *http.Request, after time.Duration) time.Duration {
-	const work = 15
-	switch {
-	case r.Method == http.MethodPost && r.URL.Query().Has("uploadId"), r.Header.Get("X-Amz-Copy-Source") != "":
-		return work * after
-	case r.ContentLength > 0:
+	if work := workAfter(r, after); work > 0 {
+		return work
+	}
+	if r.ContentLength > 0 {
 		return 2 * after
 	}
 	return after
+}
+
+// workAfter is how long a server may be silent that puts an object together or
+// copies one, before its reply or in the middle of it; 0 for other requests.
+func workAfter(r *http.Request, after time.Duration) time.Duration {
+	const work = 15
+	if r.Method == http.MethodPost && r.URL.Query().Has("uploadId") || r.Header.Get("X-Amz-Copy-Source") != "" {
+		return work * after
+	}
+	return 0
 }
 
 // watch cancels a request when nothing has moved for a time.
@@ -141,11 +150,12 @@ func (s *sending) Read(b []byte) (int, error) {
 type receiving struct {
 	io.ReadCloser
 	watch *watch
+	wait  time.Duration   // for some of it
 	ctx   context.Context //nolint:containedctx // of the one request that this is the body of
 }
 
 func (r *receiving) Read(b []byte) (int, error) {
-	r.watch.arm(r.watch.after)
+	r.watch.arm(r.wait)
 	n, err := r.ReadCloser.Read(b)
 	r.watch.disarm()
 	return n, r.watch.name(r.ctx, err)

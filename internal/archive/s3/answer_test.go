@@ -1,0 +1,124 @@
+package s3
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/buttersink/buttersink/internal/archive"
+	"github.com/buttersink/buttersink/internal/s3test"
+)
+
+// replies opens a bucket of a server that is nothing but a function.
+func replies(t *testing.T, o Options, serve http.HandlerFunc) *Bucket {
+	t.Helper()
+	server := httptest.NewServer(serve)
+	t.Cleanup(server.Close)
+	o.Bucket, o.Endpoint = "bucket", server.URL
+	o.Getenv = environment(s3test.EnvOf(server.URL, "access", "secret"))
+	b, err := Open(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b.retries = newRetries(2, time.Millisecond)
+	t.Cleanup(func() { b.Close() })
+	return b
+}
+
+// TestCompleteIsAwaitedBehindItsHeader has a server that answers with a header at
+// once, as AWS does, and takes its time for what follows.
+func TestCompleteIsAwaitedBehindItsHeader(t *testing.T) {
+	const after = 200 * time.Millisecond
+	b := replies(t, Options{StallAfter: after}, func(w http.ResponseWriter, r *http.Request) {
+		_, _ = io.Copy(io.Discard, r.Body)
+		q := r.URL.Query()
+		switch {
+		case r.Method == http.MethodPost && q.Has("uploads"):
+			fmt.Fprint(w, `<InitiateMultipartUploadResult><UploadId>id</UploadId></InitiateMultipartUploadResult>`)
+		case r.Method == http.MethodPost:
+			fmt.Fprint(w, `<?xml version="1.0"?>`)
+			_ = http.NewResponseController(w).Flush()
+			time.Sleep(3 * after)
+			fmt.Fprint(w, `<CompleteMultipartUploadResult><ETag>"whole"</ETag></CompleteMultipartUploadResult>`)
+		default:
+			w.Header().Set("ETag", `"part"`)
+		}
+	})
+	u, err := b.Begin(t.Context(), "k", archive.UploadOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	p, err := u.Put(t.Context(), 1, bodyOf([]byte("content")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o, err := u.Complete(t.Context(), []archive.Part{p}); err != nil || o.Tag != "whole" {
+		t.Errorf("completing gives %+v, %v", o, err)
+	}
+}
+
+// TestCopyInPartsWhoseLastReplyIsLost finds what it has made itself.
+func TestCopyInPartsWhoseLastReplyIsLost(t *testing.T) {
+	server := s3test.Start(t)
+	storm := server.Storm(t)
+	b := open(t, server, Options{Endpoint: storm.Endpoint})
+	b.copyOver, b.copyPart = minPart, minPart
+	data := content(7, minPart+1234)
+	if err := b.Put(t.Context(), "from", data, false); err != nil {
+		t.Fatal(err)
+	}
+	// This server would complete an upload twice; others know nothing of it any more.
+	storm.Lose(1, "CompleteMultipartUpload")
+	storm.Fail(1, 404, "NoSuchUpload", "CompleteMultipartUpload")
+	if err := b.Copy(t.Context(), "from", "to"); err != nil {
+		t.Error(err)
+	}
+	if got := server.Get(t, b.o.Bucket, "to"); !bytes.Equal(got, data) {
+		t.Errorf("the copy has %d bytes that are not those of the source", len(got))
+	}
+	if left := server.Unfinished(t, b.o.Bucket); len(left) > 0 {
+		t.Errorf("unfinished are %q", left)
+	}
+}
+
+// TestCopyKeepsItsKey copies what is encrypted with a key of KMS's: without other
+// wishes the copy is encrypted with the same.
+func TestCopyKeepsItsKey(t *testing.T) {
+	for wish, want := range map[string]string{"": "aws:kms mine", "AES256": "AES256 ", "none": " "} {
+		var asked string
+		b := replies(t, Options{SSE: wish}, func(w http.ResponseWriter, r *http.Request) {
+			if r.Method == http.MethodHead {
+				w.Header().Set("ETag", `"tag"`)
+				w.Header().Set("X-Amz-Server-Side-Encryption", "aws:kms")
+				w.Header().Set("X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id", "mine")
+				return
+			}
+			asked = r.Header.Get("X-Amz-Server-Side-Encryption") + " " + r.Header.Get("X-Amz-Server-Side-Encryption-Aws-Kms-Key-Id")
+			fmt.Fprint(w, `<CopyObjectResult><ETag>"tag"</ETag></CopyObjectResult>`)
+		})
+		if err := b.Copy(t.Context(), "from", "to"); err != nil {
+			t.Fatal(err)
+		}
+		if asked != want {
+			t.Errorf("with sse=%s the copy is encrypted with %q, not %q", wish, asked, want)
+		}
+	}
+}
+
+// TestProxyIsNotQuoted has an address of a proxy that is not one, and a password
+// in it.
+func TestProxyIsNotQuoted(t *testing.T) {
+	proxy := unquoted(func(*http.Request) (*url.URL, error) {
+		return nil, errors.New(`invalid proxy address "http://me:pass%word@proxy": bad escape`)
+	})
+	if _, err := proxy(nil); err == nil || strings.Contains(err.Error(), "word") {
+		t.Errorf("the error is: %v", err)
+	}
+}
