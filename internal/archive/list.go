@@ -353,8 +353,10 @@ func (s *Store) List(ctx context.Context) (*snapshot.Inventory, error) {
 	inv.Edges, inv.Snapshots = c.edges(), c.snapshots()
 	// What nothing can be made of was there once. Who wants all has to be told that
 	// it cannot be had.
+	seen := map[snapshot.ID]bool{}
 	for _, lost := range x.hollow {
-		if !slices.ContainsFunc(inv.Snapshots, func(s snapshot.Snapshot) bool { return s.ID == lost.id }) {
+		if from, end := c.to(lost.id); from == end && !seen[lost.id] {
+			seen[lost.id] = true
 			inv.Snapshots = append(inv.Snapshots, snapshot.Snapshot{ID: lost.id, Path: lost.path})
 		}
 	}

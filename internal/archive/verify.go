@@ -168,8 +168,9 @@ func (v *verifier) progress(read, less int64) {
 	}
 }
 
-// lookForLost looks for manifests of streams that are not there: whoever keeps to
-// docs/format.md leaves none.
+// lookForLost looks for what is left of streams that are not there: objects that
+// are empty, and manifests without any, of which whoever keeps to docs/format.md
+// leaves none.
 func (v *verifier) lookForLost(ctx context.Context) error {
 	s := v.s
 	for listed, err := range s.bucket.List(ctx, below(s.o.Prefix, "")) {
@@ -177,10 +178,11 @@ func (v *verifier) lookForLost(ctx context.Context) error {
 			return err
 		}
 		n := parseKey(s.o.Prefix, listed.Key)
-		if n.kind != isDescr || v.chains.has(strings.TrimSuffix(listed.Key, manifestSuffix), n) {
+		if n.kind == isObject && listed.Size <= 0 {
+			v.lost(store.Finding{Verdict: store.Damaged, Edge: n.edge, Path: n.path, Object: listed.Key, Why: "it is empty"})
 			continue
 		}
-		if v.o.Wanted != nil && !v.o.Wanted(snapshot.Snapshot{ID: n.edge.To, Path: n.path}) {
+		if n.kind != isDescr || v.chains.has(strings.TrimSuffix(listed.Key, manifestSuffix), n) {
 			continue
 		}
 		key := strings.TrimSuffix(listed.Key, manifestSuffix)
@@ -188,21 +190,27 @@ func (v *verifier) lookForLost(ctx context.Context) error {
 			Verdict: store.Damaged, Edge: n.edge, Path: n.path, Object: key,
 			Why: "it is not there, and its manifest is: it has been lost, or removed by something that leaves manifests behind",
 		}
-		switch o, err := s.bucket.Stat(ctx, key); {
-		case err == nil && o.Size > 0:
-			continue // it has come since, or is written in another way
+		switch _, err := s.bucket.Stat(ctx, key); {
 		case err == nil:
-			f.Why = "it is empty"
+			continue // it is empty, has come since, or is written in another way
 		case ctx.Err() != nil:
 			return context.Cause(ctx)
 		case !errors.Is(err, ErrNoObject):
 			f.Verdict, f.Why = store.Unchecked, err.Error()
 		}
-		v.mu.Lock()
-		v.count(f)
-		v.mu.Unlock()
+		v.lost(f)
 	}
 	return nil
+}
+
+// lost counts a stream that is not there, if its snapshot is meant.
+func (v *verifier) lost(f store.Finding) {
+	if v.o.Wanted != nil && !v.o.Wanted(snapshot.Snapshot{ID: f.Edge.To, Path: f.Path}) {
+		return
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.count(f)
 }
 
 // judgeAll says of each snapshot how the best of its chains is.
@@ -211,9 +219,10 @@ func (v *verifier) judgeAll(wanted []snapshot.Snapshot) {
 	defer v.mu.Unlock()
 	whole, known := v.chains.reached(sound), v.chains.reached(unchecked)
 	for _, snap := range wanted {
-		n, _ := v.chains.node(snap.ID)
+		n, ok := v.chains.node(snap.ID)
 		verdict := store.Damaged
 		switch {
+		case !ok: // only remains are there
 		case whole[n]:
 			verdict = store.Sound
 		case known[n]:

@@ -138,7 +138,7 @@ func TestVerifyDamage(t *testing.T) {
 		}, "ssss", "dsdd"},
 		{"emptied", func(t *testing.T, v *verified, full, next string) {
 			v.alter(t, next, func([]byte) []byte { return nil })
-		}, "sds-", "sds-"},
+		}, "sdsd", "sdsd"},
 		{"swapped", func(t *testing.T, v *verified, full, next string) { v.swap(t, full, next) }, "dddd", "dddd"},
 		{"swapped with manifests", func(t *testing.T, v *verified, full, next string) {
 			v.swap(t, full, next)

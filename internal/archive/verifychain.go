@@ -101,6 +101,9 @@ func (g *chains) reached(least grade) []bool {
 // why says for people what is the matter with every chain to a snapshot, the
 // nearest first.
 func (g *chains) why(id snapshot.ID) string {
+	if _, ok := g.node(id); !ok {
+		return "no stream of it is there: what is left of it is empty"
+	}
 	var missing, bad []string
 	seen := map[snapshot.ID]bool{id: true}
 	for look := []snapshot.ID{id}; len(look) > 0; look = look[1:] {
