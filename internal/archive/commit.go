@@ -125,10 +125,12 @@ func (w *writer) lost(ctx context.Context, o *stored, m *Manifest, why error) er
 		theirs, err := w.s.manifest(ctx, o)
 		o.Described = err == nil
 		switch {
+		case there.Size <= 0, err == nil && theirs.Object.Bytes != there.Size:
+			return &store.ExistsError{Path: w.name(), What: fmt.Sprintf("what is left of a stream, %d bytes; verify says so too: move it away, with its manifest", there.Size)}
 		case err == nil && theirs.Plain == m.Plain,
 			// Nobody has described it, but its tag says what it is.
 			err != nil && there.Size == m.Object.Bytes && w.form.Plain() && tagOf(w.up.all()) == there.Tag && there.Tag != "":
-			w.s.log.Info("another machine has stored the same stream at the same time", "object", printable(w.key))
+			w.s.log.Info("the same stream has been stored meanwhile, by another run", "object", printable(w.key))
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)
 			defer cancel()
 			w.done(ctx, o)
