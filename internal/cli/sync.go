@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os/signal"
 	"regexp"
-	"slices"
 	"strings"
 	"syscall"
 
@@ -350,7 +349,7 @@ func explainSync(err error, command string, src *opened, destination, maxFull st
 		return explainFull(e, src, destination, maxFull)
 	}
 	if e, ok := errors.AsType[*job.IncompleteError](err); ok {
-		return explainIncomplete(e, destination)
+		return explainIncomplete(e, src, destination)
 	}
 	if e, ok := errors.AsType[*job.NoSnapshotsError](err); ok {
 		return &exitError{code: exitFailed, err: err, hint: src.noSnapshots(e.There)}
@@ -366,46 +365,6 @@ func explainSync(err error, command string, src *opened, destination, maxFull st
 		}
 	}
 	return err
-}
-
-// waiting reports whether nothing but cold storage has kept something from being
-// done, or what comes of that.
-func waiting(failures []error) bool {
-	cold := 0
-	for _, err := range failures {
-		p, problem := errors.AsType[*job.ProblemError](err)
-		switch _, ok := errors.AsType[*archive.ColdError](err); {
-		case ok:
-			cold++
-		case !problem || p.Conflict:
-			return false
-		}
-	}
-	return cold > 0
-}
-
-func explainIncomplete(e *job.IncompleteError, destination string) error {
-	x := &exitError{code: exitFailed}
-	var head error = e
-	cut, interrupted := errors.AsType[*interruptedError](e.Interrupted)
-	switch {
-	case interrupted:
-		head = fmt.Errorf("%w; %d of %d snapshots are at the destination", cut, e.Done, e.Wanted)
-		x.code, x.hint = exitInterrupted, "Nothing half-made looks whole; the next run carries on."
-	case waiting(e.Failures):
-		x.code = exitPending // the hint is that of the errors
-	case e.Conflicts:
-		x.code, x.hint = exitConflict, "Nothing is ever overwritten: move what is in the way, or choose another destination."
-	case e.Done > 0 && e.DryRun:
-		x.code = exitPartly
-	case e.Done > 0:
-		x.code, x.hint = exitPartly, "What is done stays done; the next run carries on with the rest."
-	}
-	if full := func(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }; !interrupted && slices.ContainsFunc(e.Failures, full) {
-		x.hint = fmt.Sprintf("The destination is full: make room there, and the next run carries on.  'buttersink list -d %s' gives back what interrupted transfers hold, which begin again then.", shellWord(destination))
-	}
-	x.err = errors.Join(append([]error{head}, e.Failures...)...)
-	return x
 }
 
 // explainFull says which full streams are too long, why they are full, and what

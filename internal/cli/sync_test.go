@@ -6,15 +6,20 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/buttersink/buttersink/internal/archive"
+	"github.com/buttersink/buttersink/internal/archive/seal"
 	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
+	"github.com/buttersink/buttersink/internal/stream"
 )
 
 // TestExplainSync: each outcome of a sync has its exit code, every failure its
@@ -149,6 +154,51 @@ func TestMaxFullAttended(t *testing.T) {
 		}
 		if entries, err := os.ReadDir(p.dst.Path("snaps")); err != nil || len(entries) > 0 != (code == exitDone) {
 			t.Errorf("%+v: at the destination is %v, %v", c, entries, err)
+		}
+	}
+}
+
+// TestGathered: a reason that many snapshots have is said once, and loses neither
+// their names nor what it means for the exit code.
+func TestGathered(t *testing.T) {
+	key := func(path string) error {
+		return fmt.Errorf("%s: %w", path, fmt.Errorf("opening snaps/%s/x.age: %w", path, &seal.NoKeyError{Form: seal.Form{Cipher: seal.Age}}))
+	}
+	problem := func(path string) error {
+		return &job.ProblemError{Problem: plan.Problem{Path: path, Why: "it needs a"}}
+	}
+	exists := fmt.Errorf("f: %w", &store.ExistsError{Path: "/b/f", What: "a directory"})
+	got := gathered([]error{key("a"), problem("b"), key("c"), problem("d"), exists, errors.New("alone")})
+	want := []string{
+		"a, c: it is encrypted with age, and there is no key for it: give one with --identity FILE",
+		"b, d: it needs a", exists.Error(), "alone",
+	}
+	var texts []string
+	for _, err := range got {
+		texts = append(texts, err.Error())
+	}
+	if diff := cmp.Diff(want, texts); diff != "" {
+		t.Error(diff)
+	}
+	if code := judge(errors.Join(got...)).code; code != exitConflict {
+		t.Errorf("exit code %d", code)
+	}
+	var many []error
+	for i := range 15 {
+		many = append(many, problem(strconv.Itoa(i)))
+	}
+	if got, want := gathered(many)[0].Error(), "0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 5 more: it needs a"; got != want {
+		t.Errorf("%q, want %q", got, want)
+	}
+}
+
+// TestExplainDamage: what is damaged in an archive is not mended by another run.
+func TestExplainDamage(t *testing.T) {
+	bad := &job.IncompleteError{Wanted: 2, Done: 1, Failures: []error{fmt.Errorf("a: %w", &stream.Error{Number: 3, Err: stream.ErrMalformed})}}
+	for scheme, hint := range map[string]string{"s3": "buttersink verify --data s3://b/p/", "": "carries on with the rest"} {
+		err := explainSync(bad, "buttersink sync", &opened{place: place{arg: "s3://b/p/", scheme: scheme}}, "/b/", "")
+		if v := judge(err); v.code != exitPartly || !strings.Contains(v.hint, hint) {
+			t.Errorf("from %q: %d, %q", scheme, v.code, v.hint)
 		}
 	}
 }

@@ -49,12 +49,18 @@ func (v *syncView) measuring(s plan.Step) {
 	v.say("Measuring %s %s from %s", s.Snapshot.ID.Short(), s.Snapshot.Path, parent)
 }
 
-// planned shows the plan before anything is done.
+// planned shows the plan before anything is done. A plan that is made anew adds
+// no warnings: what failed has been said, and is said in the end with what comes
+// of it.
 func (v *syncView) planned(o *job.Outlook) {
+	anew := v.outlook != nil
 	v.outlook = o
 	v.progress.begin()
 	if v.o.json {
 		v.progress.emit(recordOfPlan(o, v.o.dryRun))
+		return
+	}
+	if anew && len(o.Steps) == 0 {
 		return
 	}
 	sends, copies := 0, 0
@@ -84,6 +90,9 @@ func (v *syncView) planned(o *job.Outlook) {
 		v.say("Keep: %s %s", k.ID.Short(), o.DestinationHas.Where(k))
 	}
 	for _, p := range o.Problems {
+		if anew {
+			break
+		}
 		v.env.Log.Warn(fmt.Sprintf("%s cannot be transferred: %s", o.SourceHolds.Where(p.Snapshot), p.Why))
 	}
 	if v.o.dryRun {
