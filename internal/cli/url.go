@@ -200,7 +200,7 @@ func (p place) explain(err error) error {
 	case errors.Is(err, local.ErrNotDirectory) && looksRemote(p.arg):
 		hint = "If it is on another machine: this version reaches only what is mounted here."
 	case errors.Is(err, local.ErrNotDirectory):
-		hint = "Name a directory on a mounted btrfs file system, not a device."
+		hint = "Name a directory on a mounted btrfs file system, not a device.  A new one is made with mkdir, once the file system is mounted."
 	case errors.Is(err, btrfs.ErrNotBtrfs):
 		hint = "Is the file system mounted?  For streams in a directory of any other file system, write dir://" + p.arg
 	}
@@ -225,8 +225,16 @@ func (p place) noSnapshots(there string) string {
 	if p.name != "" {
 		return fmt.Sprintf("'%s' is not a snapshot.  Did you mean to type '%s'?", p.arg, p.withSlash())
 	}
+	if p.archive() {
+		hint := fmt.Sprintf("'%s' does not contain any snapshots.", p.arg)
+		if p.scheme == "s3" && p.dir != "" {
+			bucket, _, _ := strings.Cut(strings.TrimPrefix(p.bare(), "s3://"), "/")
+			hint += fmt.Sprintf("  'buttersink list s3://%s/%s' shows what is in the whole bucket.", bucket, p.query)
+		}
+		return hint
+	}
 	bare := strings.TrimRight(p.bare(), "/")
-	if bare == "" || bare == p.bare() || p.scheme == "s3" && p.dir == "" {
+	if bare == "" || bare == p.bare() {
 		return fmt.Sprintf("'%s' does not contain any snapshots.", p.arg)
 	}
 	return fmt.Sprintf("'%s' does not contain any snapshots.  Did you mean to type '%s'?", p.withSlash(), bare+p.query)

@@ -268,7 +268,7 @@ func TestNoSnapshots(t *testing.T) {
 		".":        "'.' does not contain any snapshots.",
 
 		"s3://b/":             "'s3://b/' does not contain any snapshots.",
-		"s3://b/p/?sse=none":  "'s3://b/p/?sse=none' does not contain any snapshots.  Did you mean to type 's3://b/p?sse=none'?",
+		"s3://b/p/?sse=none":  "'s3://b/p/?sse=none' does not contain any snapshots.  'buttersink list s3://b/?sse=none' shows what is in the whole bucket.",
 		"s3://b/p/x?sse=none": "'s3://b/p/x?sse=none' is not a snapshot.  Did you mean to type 's3://b/p/x/?sse=none'?",
 	} {
 		p, err := parsePlace(arg, false)

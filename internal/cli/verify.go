@@ -132,17 +132,29 @@ func explainVerification(r *store.Verification) error {
 	case streams+snaps > 0:
 		return &exitError{
 			code: exitFailed,
-			err:  fmt.Errorf("damaged: %s, %s", plural(streams, "stream", "streams"), plural(snaps, "snapshot", "snapshots")),
-			hint: "Move away what is damaged, and the next sync stores again what the source still has.",
+			err:  fmt.Errorf("damaged: %s", countedText(streams, snaps)),
+			hint: "Move away damaged streams that are there; the next sync stores again what the source still has.",
 		}
 	case open+openSnaps > 0:
 		return &exitError{
 			code: exitPartly,
-			err:  fmt.Errorf("could not be checked: %s, %s", plural(open, "stream", "streams"), plural(openSnaps, "snapshot", "snapshots")),
-			hint: "Nothing is known about these; the reasons are above.",
+			err:  fmt.Errorf("could not be checked: %s", countedText(open, openSnaps)),
+			hint: "They may be sound or not; the reasons are above.",
 		}
 	}
 	return nil
+}
+
+// countedText is "2 streams, 1 snapshot"; what there is none of is left out.
+func countedText(streams, snaps int) string {
+	var each []string
+	if streams > 0 {
+		each = append(each, plural(streams, "stream", "streams"))
+	}
+	if snaps > 0 {
+		each = append(each, plural(snaps, "snapshot", "snapshots"))
+	}
+	return strings.Join(each, ", ")
 }
 
 // verifyView shows people or machines what verify finds.

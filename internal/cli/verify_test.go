@@ -65,11 +65,11 @@ func TestExplainVerification(t *testing.T) {
 		text               string
 	}{
 		{counts(3, 0, 0), counts(2, 0, 0), exitDone, ""},
-		{counts(3, 1, 0), counts(2, 0, 0), exitFailed, "damaged: 1 stream, 0 snapshots"},
-		{counts(3, 0, 0), counts(2, 1, 0), exitFailed, "damaged: 0 streams, 1 snapshot"},
+		{counts(3, 1, 0), counts(2, 0, 0), exitFailed, "damaged: 1 stream"},
+		{counts(3, 0, 0), counts(2, 1, 0), exitFailed, "damaged: 1 snapshot"},
 		{counts(3, 1, 1), counts(2, 2, 1), exitFailed, "damaged: 1 stream, 2 snapshots"},
-		{counts(3, 0, 1), counts(2, 0, 0), exitPartly, "could not be checked: 1 stream, 0 snapshots"},
-		{counts(3, 0, 0), counts(2, 0, 2), exitPartly, "could not be checked: 0 streams, 2 snapshots"},
+		{counts(3, 0, 1), counts(2, 0, 0), exitPartly, "could not be checked: 1 stream"},
+		{counts(3, 0, 0), counts(2, 0, 2), exitPartly, "could not be checked: 2 snapshots"},
 	} {
 		err := explainVerification(&store.Verification{Streams: tt.streams, Snapshots: tt.snapshots})
 		if code := judge(err).code; code != tt.code || err != nil && err.Error() != tt.text {
