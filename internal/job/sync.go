@@ -180,7 +180,7 @@ func (e *Engine) begin(dst store.Store, who string) (end func(context.Context, e
 	}
 	owed, err := e.Ledger.Unfinished(dst.String())
 	for _, r := range owed {
-		e.log().Info(fmt.Sprintf("An earlier run was cut while it transferred %s; it is transferred again, from a checkpoint on if there is one", r.Path))
+		e.log().Info(fmt.Sprintf("An earlier run was cut while it transferred %s; this one carries on with what is left of that, if it can", r.Path))
 		err = errors.Join(err, e.Ledger.End(r.ID, ledger.Outcome{Result: ledger.Interrupted, Message: "the run ended without a word", Ended: time.Now()}))
 	}
 	run, begun := e.Ledger.BeginRun(who, time.Now())
@@ -223,6 +223,9 @@ func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 		if report.Outlook == nil {
 			report.Kept = len(outlook.Keep)
 		}
+		if report.Outlook != nil && len(outlook.Steps) > 0 {
+			e.log().Warn("What was to start from a snapshot that failed is planned anew without it")
+		}
 		report.Outlook = outlook
 		if err := outlook.tooFull(o.MaxFull, report.Transferred); err != nil {
 			return report, err
@@ -245,7 +248,6 @@ func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 		if ctx.Err() != nil || !needed(report.Transfer) || !without.remember(report.Transfer) {
 			break
 		}
-		e.log().Warn("What was to start from a snapshot that failed is planned anew without it")
 	}
 	if o.Event != nil {
 		o.Event(transfer.Event{Kind: transfer.Done, Time: time.Now(), Steps: report.Transferred, Bytes: report.Bytes})

@@ -206,7 +206,11 @@ func (d *decision) whyCut(n int) string {
 		for _, from := range d.before[d.graph.of(look[k]).snap.ID] {
 			m := d.graph.number[from]
 			if m == 0 {
-				return fmt.Sprintf("the source cannot give it back: that needs the snapshot %s, %s", from, d.whyNot(from))
+				name := from.String()
+				if snap, ok := d.src.Find(from); ok {
+					name = snap.Path
+				}
+				return fmt.Sprintf("the source cannot give it back: that needs the snapshot %s, %s", name, d.whyNot(from))
 			}
 			if !seen[m] {
 				seen[m] = true
