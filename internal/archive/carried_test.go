@@ -195,3 +195,130 @@ func TestForeignTagsEncrypted(t *testing.T) {
 		t.Errorf("read back %d bytes of %d: %v", len(got), len(data), err)
 	}
 }
+
+// met makes a writer that finds at its end that somebody else has stored an
+// object, with a manifest beside it.
+func met(t *testing.T, f *fixture, data, theirs []byte, change func(m *Manifest)) *writer {
+	t.Helper()
+	edge := snapshot.Edge{To: id(1)}
+	w, err := f.Create(t.Context(), sized(edge, data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, run := range runs(t, data) {
+		if _, err := w.Write(run); err != nil {
+			t.Fatal(err)
+		}
+	}
+	other := openOn(t, f.b, nil, nil)
+	if _, err := other.store(t.Context(), sized(edge, theirs), runs(t, theirs)); err != nil {
+		t.Fatal(err)
+	}
+	o := other.of(edge)[0]
+	m, err := other.manifest(t.Context(), o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	change(m)
+	if err := other.putManifest(t.Context(), o.Key, m); err != nil {
+		t.Fatal(err)
+	}
+	w.(*writer).wait = 0
+	return w.(*writer)
+}
+
+// A manifest that is about another object than the one that is there proves
+// nothing, and one that cannot be read now is not a missing one.
+func TestLostWithoutProof(t *testing.T) {
+	edge := snapshot.Edge{To: id(1)}
+	data, other := streamOf(t, edge, 300_000, 1), streamOf(t, edge, 400_000, 2)
+	ours := openOn(t, newMemoryBucket(), nil, nil)
+	if _, err := ours.store(t.Context(), sized(edge, data), runs(t, data)); err != nil {
+		t.Fatal(err)
+	}
+	stale, err := ours.manifest(t.Context(), ours.of(edge)[0])
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := openOn(t, newMemoryBucket(), newNotes(), nil)
+	w := met(t, f, data, other, func(m *Manifest) { *m = *stale })
+	err = w.Commit(t.Context())
+	if _, exists := errors.AsType[*store.ExistsError](err); !exists {
+		t.Errorf("with a manifest of another object: %v", err)
+	}
+	if err := w.Close(); err != nil {
+		t.Error(err)
+	}
+	f.settled(t)
+
+	for _, why := range []error{store.MarkTemporary(errors.New("the line is cut")), &DeniedError{Bucket: "b", Action: "s3:GetObject", Err: errors.New("no")}} {
+		f := openOn(t, newMemoryBucket(), newNotes(), nil)
+		w := met(t, f, data, data, func(*Manifest) {})
+		f.b.hook = func(op, _ string) error {
+			if op == "Get" {
+				return why
+			}
+			return nil
+		}
+		if err := w.Commit(t.Context()); !errors.Is(err, why) || store.Temporary(err) != store.Temporary(why) {
+			t.Errorf("%v: %v", why, err)
+		}
+		f.b.hook = nil
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// What this machine has noted of an object takes the place of a manifest that is
+// about another one.
+func TestStaleManifest(t *testing.T) {
+	edge := snapshot.Edge{To: id(1)}
+	data, other := streamOf(t, edge, 300_000, 1), streamOf(t, edge, 300_000, 2)
+	b, notes := newMemoryBucket(), newNotes()
+	f := openOn(t, b, notes, nil)
+	key := "pre/fix/a/" + edgeName(edge, seal.Form{})
+	if _, err := f.store(t.Context(), sized(edge, other), runs(t, other)); err != nil {
+		t.Fatal(err)
+	}
+	// The object is removed, its manifest stays, and the next run dies before it
+	// puts its own.
+	delete(b.objects, key)
+	b.keys = nil
+	f = openOn(t, b, notes, nil)
+	dead := false
+	f.o.Notes = noForgetting{notes, &dead}
+	b.hook = func(op, _ string) error {
+		if op == "Put" {
+			dead = true
+		}
+		if dead {
+			return errors.New("dead")
+		}
+		return nil
+	}
+	f.store(t.Context(), sized(edge, data), runs(t, data))
+	b.hook = nil
+	f = openOn(t, b, notes, nil)
+	f.Tidy(t.Context())
+	if _, err := f.List(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := f.read(t.Context(), edge); err != nil || !bytes.Equal(got, data) {
+		t.Errorf("read back %d bytes of %d: %v", len(got), len(data), err)
+	}
+	f.settled(t)
+}
+
+// noForgetting are notes of a process that may be dead.
+type noForgetting struct {
+	*memoryNotes
+	dead *bool
+}
+
+func (n noForgetting) Forget(place, name string) error {
+	if *n.dead {
+		return errors.New("dead")
+	}
+	return n.memoryNotes.Forget(place, name)
+}

@@ -137,6 +137,8 @@ func (w *writer) lost(ctx context.Context, o *stored, m *Manifest, why error) er
 			return nil
 		case err == nil:
 			return &store.ExistsError{Path: w.name(), What: "another stream of the same snapshot, which somebody else has stored meanwhile"}
+		case time.Now().After(end) && (store.Temporary(err) || denied(err)):
+			return fmt.Errorf("storing %s: comparing with what somebody else has stored meanwhile: %w", w.name(), err)
 		case time.Now().After(end):
 			return &store.ExistsError{Path: w.name(), What: "a stream that somebody else has stored meanwhile, and that has no manifest to compare with"}
 		}

@@ -291,18 +291,36 @@ func (s *Store) tidyManifest(ctx context.Context, key string, text []byte) error
 	}
 	if o.Size == m.Object.Bytes && known != "" && o.Tag == known {
 		m.Object.Tag = o.Tag
-		if _, err := s.bucket.Stat(ctx, manifestKey(key)); errors.Is(err, ErrNoObject) {
+		there, err := s.describes(ctx, key, m)
+		if err == nil && !there {
 			err = s.putManifest(ctx, key, m)
-			if err != nil {
-				return err
-			}
-			s.log.Info("an object has got the manifest that an interrupted run could not put", "object", printable(key))
-		} else if err != nil {
+		}
+		if err != nil {
 			return err
+		}
+		if !there {
+			s.log.Info("an object has got the manifest that an interrupted run could not put", "object", printable(key))
 		}
 	}
 	s.forgetNote(noteManifest + key)
 	return nil
+}
+
+// describes reports whether what is beside an object says the same of it as m. It
+// may be about an object that was there before.
+func (s *Store) describes(ctx context.Context, key string, m *Manifest) (bool, error) {
+	text, err := s.small(ctx, manifestKey(key), maxManifest)
+	if errors.Is(err, ErrNoObject) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	there, err := parseManifest(text)
+	if _, newer := errors.AsType[*newerError](err); newer {
+		return true, nil
+	}
+	return err == nil && there.Object.Bytes == m.Object.Bytes && there.Object.SHA256 == m.Object.SHA256, nil
 }
 
 func (s *Store) tidyUpload(ctx context.Context, n *uploadNote) error {
