@@ -352,10 +352,11 @@ func (z *sizes) carried(r transfer.Result) {
 	}
 }
 
-// note adds what has been measured to what the source keeps.
+// note adds what has been measured to what the source keeps. An archive measures
+// nothing: what it says is how long its objects are, sealed or not.
 func (z *sizes) note(ctx context.Context, src store.Store, holds *snapshot.Inventory) {
 	keeper, ok := src.(store.SizeKeeper)
-	if !ok || z.o.DryRun {
+	if !ok || z.measurer == nil || z.o.DryRun {
 		return
 	}
 	measured := map[string]map[snapshot.Edge]int64{}

@@ -227,3 +227,33 @@ func TestSizesHaveForms(t *testing.T) {
 		}
 	}
 }
+
+// lengths are streams of which an archive says how long they are, sealed as they
+// may be there.
+type lengths struct {
+	keeper
+	inv *snapshot.Inventory
+}
+
+func (l *lengths) List(context.Context) (*snapshot.Inventory, error) { return l.inv, nil }
+func (l *lengths) Estimate(context.Context) error                    { return nil }
+func (l *lengths) Measure(context.Context) error                     { return nil }
+
+// TestArchivesAreNotNoted: an archive that is read is left as it is. How long its
+// objects are says nothing of streams that are sealed there.
+func TestArchivesAreNotNoted(t *testing.T) {
+	a, b := storetest.IDOf("f", 1), storetest.IDOf("f", 2)
+	src := &lengths{keeper: keeper{Memory: storetest.NewMemory("src")}, inv: &snapshot.Inventory{
+		Archive: true, Snapshots: []snapshot.Snapshot{{ID: a, Path: "a"}, {ID: b, Path: "b"}},
+		Edges: []snapshot.Stored{{Edge: snapshot.Edge{To: a}, Size: snapshot.ExactSize(10)}, {Edge: snapshot.Edge{To: b, From: a}, Size: snapshot.ExactSize(5)}},
+	}}
+	dst := &lengths{keeper: keeper{Memory: storetest.NewMemory("dst")}, inv: &snapshot.Inventory{Archive: true}}
+	planned := 0
+	_, err := (&Engine{}).Sync(t.Context(), src, dst, SyncOptions{Planned: func(o *Outlook) { planned = max(planned, len(o.Steps)) }})
+	if planned != 2 {
+		t.Fatalf("%d steps are planned: %v", planned, err)
+	}
+	if len(src.kept) > 0 {
+		t.Errorf("the archive was told %v", src.kept)
+	}
+}
