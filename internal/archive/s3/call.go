@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"io"
-	"log/slog"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -48,12 +47,16 @@ func (b *Bucket) do(ctx context.Context, r *request, ask func(option) error) err
 		err := ask(b.option(r, path, region))
 		if err == nil {
 			b.met.Store(true)
+			b.outage.over(b.log, b.server())
 			return nil
 		}
 		if ctx.Err() != nil {
 			return r.wrap(b, ctx.Err())
 		}
 		a, answered := answerOf(err)
+		if answered && !passing(err) {
+			b.outage.over(b.log, b.server())
+		}
 		if a.code == "NoSuchKey" || a.code == "NoSuchUpload" {
 			b.met.Store(true)
 		}
@@ -79,7 +82,7 @@ func (b *Bucket) option(r *request, path bool, region string) option {
 	return func(o *sdk.Options) {
 		o.Region = region
 		o.UsePathStyle = path
-		o.Retryer = &retryer{Standard: b.retries, request: r, log: b.log}
+		o.Retryer = &retryer{Standard: b.retries, request: r, bucket: b}
 		if r.plain && b.proven.Load() {
 			o.APIOptions = append(o.APIOptions, func(stack *middleware.Stack) error {
 				return v4.SwapComputePayloadSHA256ForUnsignedPayloadMiddleware(stack)
@@ -129,7 +132,7 @@ func newRetries(attempts int, longest time.Duration) *retry.Standard {
 type retryer struct {
 	*retry.Standard
 	request *request
-	log     *slog.Logger
+	bucket  *Bucket
 }
 
 // IsErrorRetryable is asked once about every attempt that has failed.
@@ -139,7 +142,8 @@ func (r *retryer) IsErrorRetryable(err error) bool {
 	}
 	again := r.Standard.IsErrorRetryable(err)
 	if again {
-		r.log.Debug("asking S3 again", "action", r.request.action, "key", r.request.key, "because", err)
+		r.bucket.log.Debug("asking S3 again", "action", r.request.action, "key", r.request.key, "because", err)
+		r.bucket.outage.failed(r.bucket.log, time.Now(), func() error { return r.bucket.explain(r.request, err) })
 	}
 	return again
 }
