@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"strings"
 	"sync"
 
@@ -28,11 +27,15 @@ func (s *Store) KnownSizes(ctx context.Context, paths ...string) (map[snapshot.E
 	s.mu.Lock()
 	c := s.known
 	s.mu.Unlock()
+	meant := make(map[string]bool, len(paths))
+	for _, p := range paths {
+		meant[p] = true
+	}
 	keys := make(chan string)
 	go func() {
 		defer close(keys)
 		for p, key := range c.sizes {
-			if len(paths) > 0 && !slices.Contains(paths, c.paths[p]) {
+			if len(paths) > 0 && !meant[c.paths[p]] {
 				continue
 			}
 			if key == "" {

@@ -264,15 +264,23 @@ func (s *Store) Discard(ctx context.Context, t store.Trashed) error {
 			return nil // there is another one
 		}
 	}
-	sizes := sizesKey(s.o.Prefix, n.path)
-	for o, err := range s.bucket.List(ctx, trashKey(sizes, 1)) {
-		if err != nil {
-			return fmt.Errorf("listing the trash of %s: %w", s, err)
+	// Asked for by name: a listing could be one of all that lies beside them. The
+	// last one goes first, so that none is hidden behind a gap.
+	var noted []string
+	for i := 1; i <= maxNumber; i++ {
+		key := trashKey(sizesKey(s.o.Prefix, n.path), i)
+		_, err := s.bucket.Stat(ctx, key)
+		if errors.Is(err, ErrNoObject) {
+			break
 		}
-		if key, ok := trashed(o.Key); ok && key == sizes {
-			if err := s.bucket.Delete(ctx, o.Key); err != nil {
-				return fmt.Errorf("removing %s for good: %w", printable(o.Key), err)
-			}
+		if err != nil {
+			return fmt.Errorf("looking for noted sizes in the trash of %s: %w", s, err)
+		}
+		noted = append(noted, key)
+	}
+	for _, key := range slices.Backward(noted) {
+		if err := s.bucket.Delete(ctx, key); err != nil {
+			return fmt.Errorf("removing %s for good: %w", printable(key), err)
 		}
 	}
 	return nil

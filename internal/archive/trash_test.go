@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -304,5 +305,28 @@ func TestUntrashRefuses(t *testing.T) {
 	}
 	if n := len(bucket.has("")); n != 4 {
 		t.Errorf("%d objects are left", n)
+	}
+}
+
+// TestDiscardLooksAside: emptying the trash does not take longer for each stream,
+// the more of them lie there.
+func TestDiscardLooksAside(t *testing.T) {
+	bucket := newMemoryBucket()
+	handle := "trash/p/A/" + uuidA + "_None"
+	for _, key := range []string{handle, "trash/p/A.bs", "trash/p/A.bs~2", "trash/p/A.bs~3", "trash/p/AB.bs", "trash/p/A.bs~2x"} {
+		bucket.put(key, 1)
+	}
+	bucket.hook = func(op, key string) error {
+		if op == "List" && !strings.HasSuffix(key, "/p/A/") {
+			t.Errorf("%q is listed", key)
+		}
+		return nil
+	}
+	if err := open(t, bucket, "p").Discard(t.Context(), store.Trashed{Handle: handle}); err != nil {
+		t.Fatal(err)
+	}
+	bucket.hook = nil
+	if diff := cmp.Diff([]string{"trash/p/A.bs~2x", "trash/p/AB.bs"}, bucket.has("")); diff != "" {
+		t.Error(diff)
 	}
 }
