@@ -152,7 +152,7 @@ type fixture struct {
 func openOn(t tester, b *memoryBucket, n *memoryNotes, change func(*Options)) *fixture {
 	t.Helper()
 	f := &fixture{b: b, notes: n, log: &bytes.Buffer{}}
-	o := Options{Prefix: "pre/fix", PartSize: 100_000, Version: "1.2", Log: slog.New(slog.NewTextHandler(&locked{w: f.log}, nil))}
+	o := Options{Prefix: "pre/fix", PartSize: 100_000, Version: "1.2", Log: slog.New(slog.NewTextHandler(&locked{w: f.log}, &slog.HandlerOptions{Level: slog.LevelDebug}))}
 	if n != nil {
 		o.Notes = n
 	}
