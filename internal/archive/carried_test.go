@@ -322,3 +322,60 @@ func (n noForgetting) Forget(place, name string) error {
 	}
 	return n.memoryNotes.Forget(place, name)
 }
+
+// longBucket says that parts are much longer than they are.
+type longBucket struct {
+	*memoryBucket
+	part int64
+}
+
+type longUpload struct {
+	Upload
+	part int64
+}
+
+func (b longBucket) Continue(ctx context.Context, at Unfinished) (Upload, error) {
+	u, err := b.memoryBucket.Continue(ctx, at)
+	return longUpload{u, b.part}, err
+}
+
+func (u longUpload) Parts(ctx context.Context) ([]Part, error) {
+	parts, err := u.Upload.Parts(ctx)
+	for i := range parts {
+		parts[i].Size = u.part
+	}
+	return parts, err
+}
+
+// An upload whose parts take much more memory than was asked for is not carried
+// on; that of a run with the usual length is.
+func TestLongParts(t *testing.T) {
+	const mib = 1 << 20
+	edge := snapshot.Edge{To: id(1)}
+	for _, c := range []struct {
+		asked, there int64
+		carried      bool
+	}{
+		{5 * mib, 5 * mib, true},
+		{5 * mib, 100 * mib, true},
+		{5 * mib, 101 * mib, false},
+		{100 * mib, 200 * mib, true}, // an estimate that has grown
+		{100 * mib, 1 << 30, false},
+		{1 << 30, 1 << 30, true},
+	} {
+		b := newMemoryBucket()
+		begun(t, b, "pre/fix/a/"+edgeName(edge, seal.Form{}), []byte("some"), []byte("more"))
+		f := openOn(t, b, nil, func(o *Options) { o.PartSize = c.asked })
+		f.bucket = longBucket{b, c.there}
+		w, err := f.Create(t.Context(), store.Want{Edge: edge, Path: "a", Size: snapshot.ExactSize(10)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := w.(*writer).up.carried; got != c.carried {
+			t.Errorf("parts of %d MiB, asked for %d: carried on: %v", c.there/mib, c.asked/mib, got)
+		}
+		if err := w.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -123,8 +123,11 @@ func (s *Store) free(ctx context.Context, want store.Want, key string) (there bo
 func (s *Store) upload(ctx context.Context, key string, f seal.Form, sh shape, fresh bool) (*upload, error) {
 	if !fresh && f.Cipher != seal.GPG {
 		l := s.bucket.Limits()
+		// Two parts are in memory at least, so much longer ones than now are not taken
+		// over; the usual length is, whatever was asked for.
+		most := min(max(2*sh.part, defaultPartSize), l.MaxPart)
 		up, err := s.carryOn(ctx, key, f, func(part int64) bool {
-			return part >= l.MinPart && part <= l.MaxPart && l.holds(part) >= sh.expect
+			return part >= l.MinPart && part <= most && l.holds(part) >= sh.expect
 		})
 		if up != nil || err != nil {
 			return up, err
