@@ -2,12 +2,12 @@ package s3
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
-	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -112,13 +112,43 @@ func TestCopyKeepsItsKey(t *testing.T) {
 	}
 }
 
-// TestProxyIsNotQuoted has an address of a proxy that is not one, and a password
-// in it.
-func TestProxyIsNotQuoted(t *testing.T) {
-	proxy := unquoted(func(*http.Request) (*url.URL, error) {
-		return nil, errors.New(`invalid proxy address "http://me:pass%word@proxy": bad escape`)
-	})
-	if _, err := proxy(nil); err == nil || strings.Contains(err.Error(), "word") {
-		t.Errorf("the error is: %v", err)
+// TestCertificatesOfTheProfile trusts what a profile says, as other programs do.
+func TestCertificatesOfTheProfile(t *testing.T) {
+	t.Setenv("AWS_CA_BUNDLE", "") // which counts more, and the SDK reads by itself
+	server := s3test.Start(t)
+	storm := server.StormTLS(t)
+	config := filepath.Join(t.TempDir(), "config")
+	if err := os.WriteFile(config, []byte("[default]\nca_bundle = "+storm.CA+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	env := append([]string{"AWS_CONFIG_FILE=" + config}, server.EnvAt(storm.Endpoint)...)
+	b := open(t, server, Options{Endpoint: storm.Endpoint, Getenv: environment(env)})
+	if err := b.Put(t.Context(), "k", nil, false); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestOldFilesInPlaceOfAProfileAreTold has a profile that gives no credentials: it
+// is not kept quiet that others are used.
+func TestOldFilesInPlaceOfAProfileAreTold(t *testing.T) {
+	server := s3test.Start(t)
+	home := t.TempDir()
+	config, boto := filepath.Join(home, "config"), filepath.Join(home, "boto")
+	for file, text := range map[string]string{
+		config: "[default]\ncredential_process = /bin/false\n",
+		boto:   "[Credentials]\naws_access_key_id = " + server.Access + "\naws_secret_access_key = " + server.Secret + "\n",
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	env := append([]string{"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=", "AWS_CONFIG_FILE=" + config, "BOTO_CONFIG=" + boto}, server.Env()...)
+	said := &said{}
+	b := open(t, server, Options{Getenv: environment(env), Log: said.log()})
+	if err := b.Put(t.Context(), "k", nil, false); err != nil {
+		t.Error(err)
+	}
+	if text := said.String(); !strings.Contains(text, "level=WARN") || !strings.Contains(text, boto) || strings.Contains(text, server.Secret) {
+		t.Errorf("the log says %q", text)
 	}
 }

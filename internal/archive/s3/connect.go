@@ -9,7 +9,6 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -18,6 +17,7 @@ import (
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
 	"github.com/aws/aws-sdk-go-v2/config"
 	"github.com/aws/aws-sdk-go-v2/credentials"
 	"github.com/aws/aws-sdk-go-v2/feature/ec2/imds"
@@ -38,6 +38,9 @@ func (b *Bucket) connect(ctx context.Context) error {
 	cfg, err := loadConfig(ctx, b.o, b.log, false)
 	if err != nil {
 		return fmt.Errorf("reading the settings for S3: %w", err)
+	}
+	if b.transport.TLSClientConfig == nil {
+		b.transport.TLSClientConfig = trusted(cfg.HTTPClient)
 	}
 	b.creds = aws.NewCredentialsCache(&chain{o: b.o, log: b.log})
 	if _, err := b.creds.Retrieve(ctx); err != nil {
@@ -169,6 +172,9 @@ func (c *chain) Retrieve(ctx context.Context) (aws.Credentials, error) {
 		}
 		return aws.Credentials{}, &credentialsError{errors.New("no credentials for S3: " + hint)}
 	}
+	if why != nil {
+		c.log.Warn("the usual credentials for S3 cannot be had; those of an old file are used", "file", found.Source, "because", why)
+	}
 	return found, nil
 }
 
@@ -192,7 +198,7 @@ func newTransport(o Options) (*http.Transport, error) {
 	protocols.SetHTTP1(true)
 	const idle = 64
 	t := &http.Transport{
-		Proxy: unquoted(http.ProxyFromEnvironment),
+		Proxy: http.ProxyFromEnvironment,
 		DialContext: (&net.Dialer{
 			Timeout: min(o.StallAfter, 30*time.Second),
 			Control: func(_, _ string, c syscall.RawConn) error { return c.Control(boundUnsent) },
@@ -221,16 +227,18 @@ func newTransport(o Options) (*http.Transport, error) {
 	return t, nil
 }
 
-// unquoted keeps what finds a proxy from quoting its address in errors, as there
-// may be a password in it.
-func unquoted(find func(*http.Request) (*url.URL, error)) func(*http.Request) (*url.URL, error) {
-	return func(r *http.Request) (*url.URL, error) {
-		u, err := find(r)
-		if err != nil {
-			return nil, errors.New("the address of the proxy is not a URL: look at HTTPS_PROXY and HTTP_PROXY")
-		}
-		return u, nil
+// trusted is whom the profile says to trust (ca_bundle); nil for those whom the
+// machine trusts.
+func trusted(client aws.HTTPClient) *tls.Config {
+	own, ok := client.(*awshttp.BuildableClient)
+	if !ok {
+		return nil
 	}
+	c := own.GetTransport().TLSClientConfig
+	if c == nil || c.RootCAs == nil {
+		return nil
+	}
+	return &tls.Config{RootCAs: c.RootCAs, MinVersion: tls.VersionTLS12}
 }
 
 // boundUnsent keeps the kernel from taking much more than it can send, so that
