@@ -180,7 +180,7 @@ func (s *Store) checkPath(p string) error {
 		why = "there is a NUL in its name"
 	case snapshot.IsPart(p):
 		why = "its name ends in " + snapshot.PartSuffix + ", as those of unfinished snapshots do"
-	case s.o.Prefix == "" && (first == trashFolder || first == uploadsFolder):
+	case s.o.Prefix == "" && owned(first):
 		why = fmt.Sprintf("%s/ is kept for what is removed or unfinished; give the archive a prefix", first)
 	case len(below(s.o.Prefix, key))+1+len(edgeName(snapshot.Edge{From: snapshot.ID{1}}, seal.Form{Compressed: true, Cipher: seal.Age}))+beside > maxKey:
 		why = fmt.Sprintf("its key would have more than %d bytes", maxKey)
@@ -191,6 +191,12 @@ func (s *Store) checkPath(p string) error {
 		return nil
 	}
 	return &errPath{p, why}
+}
+
+// owned reports whether a name at the top of a bucket is one of the archive's own,
+// or would be where upper and lower case are one, as on many USB disks.
+func owned(name string) bool {
+	return strings.EqualFold(name, trashFolder) || strings.EqualFold(name, uploadsFolder)
 }
 
 // badComponent says what is wrong with the components of an escaped path.
