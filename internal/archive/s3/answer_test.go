@@ -4,16 +4,20 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/buttersink/buttersink/internal/archive"
 	"github.com/buttersink/buttersink/internal/s3test"
+	contract "github.com/buttersink/buttersink/internal/store"
 )
 
 // replies opens a bucket of a server that is nothing but a function.
@@ -150,5 +154,44 @@ func TestOldFilesInPlaceOfAProfileAreTold(t *testing.T) {
 	}
 	if text := said.String(); !strings.Contains(text, "level=WARN") || !strings.Contains(text, boto) || strings.Contains(text, server.Secret) {
 		t.Errorf("the log says %q", text)
+	}
+}
+
+// TestWrongCertificatesAreNoOutage asks once where asking again changes nothing.
+func TestWrongCertificatesAreNoOutage(t *testing.T) {
+	t.Setenv("AWS_CA_BUNDLE", "")
+	var asked atomic.Int64
+	count := func(c net.Conn, state http.ConnState) {
+		if state == http.StateNew {
+			asked.Add(1)
+		}
+	}
+	secured := httptest.NewUnstartedServer(http.NotFoundHandler())
+	secured.Config.ConnState, secured.Config.ErrorLog = count, log.New(io.Discard, "", 0)
+	secured.StartTLS()
+	defer secured.Close()
+	plain := httptest.NewUnstartedServer(http.NotFoundHandler())
+	plain.Config.ConnState = count
+	plain.Start()
+	defer plain.Close()
+
+	for endpoint, want := range map[string]string{
+		secured.URL: "AWS_CA_BUNDLE",
+		strings.Replace(plain.URL, "http:", "https:", 1): "HTTP response to HTTPS client",
+	} {
+		asked.Store(0)
+		b, err := Open(t.Context(), Options{Bucket: "bucket", Endpoint: endpoint, Getenv: environment(s3test.EnvOf(endpoint, "access", "secret"))})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		b.retries = newRetries(attempts, time.Millisecond)
+		err = b.Put(t.Context(), "k", nil, false)
+		if err == nil || !strings.Contains(err.Error(), want) || contract.Temporary(err) {
+			t.Errorf("%s: %v", endpoint, err)
+		}
+		if n := asked.Load(); n != 1 {
+			t.Errorf("%s: asked %d times", endpoint, n)
+		}
 	}
 }

@@ -2,8 +2,10 @@ package s3
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"io"
+	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
@@ -140,12 +142,24 @@ func (r *retryer) IsErrorRetryable(err error) bool {
 	if a, answered := answerOf(err); !answered || a.status >= 500 && a.status != 501 || a.status < 300 {
 		r.request.unsure = true
 	}
-	again := r.Standard.IsErrorRetryable(err)
+	again := !misdirected(err) && r.Standard.IsErrorRetryable(err)
 	if again {
 		r.bucket.log.Debug("asking S3 again", "action", r.request.action, "key", r.request.key, "because", err)
 		r.bucket.outage.failed(r.bucket.log, time.Now(), func() error { return r.bucket.explain(r.request, err) })
 	}
 	return again
+}
+
+// misdirected reports whether an error says that there is another server than is
+// meant, or one that is not trusted: that stays so.
+func misdirected(err error) bool {
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
+		return true
+	}
+	return errors.Is(err, http.ErrSchemeMismatch)
 }
 
 // passing reports whether an error is about a connection, or an answer that the

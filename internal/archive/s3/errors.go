@@ -2,6 +2,7 @@ package s3
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -178,6 +179,9 @@ func (b *Bucket) unanswered(err error) error {
 		err = fmt.Errorf("asking %s: %w", b.server(), u.Err)
 	} else if op, ok := errors.AsType[*net.OpError](err); ok {
 		err = op
+	}
+	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
+		return fmt.Errorf("%w; AWS_CA_BUNDLE names a file with certificates to trust", err)
 	}
 	if passing(err) || isNetwork(err) {
 		return store.MarkTemporary(err)
