@@ -283,7 +283,10 @@ type verificationRecord struct {
 	Read      int64                 `json:"read"`
 	ReadWhole int                   `json:"read_whole"`
 	Described int                   `json:"described"`
-	Error     string                `json:"error,omitempty"`
+	// Undescribed counts streams of which only the listing, or what is in them, was
+	// looked at.
+	Undescribed int    `json:"undescribed"`
+	Error       string `json:"error,omitempty"`
 }
 
 // result writes what verify has counted.
@@ -291,7 +294,7 @@ func (v *verifyView) result(r *store.Verification, data bool, err error) {
 	if v.json {
 		v.out.put(verificationRecord{
 			Event: "verified", OK: err == nil, Exit: judge(err).code, Data: data, Streams: allVerdicts(r.Streams), Snapshots: allVerdicts(r.Snapshots),
-			Read: r.Read, ReadWhole: r.ReadWhole, Described: r.Described, Error: errorText(err),
+			Read: r.Read, ReadWhole: r.ReadWhole, Described: r.Described, Undescribed: r.Undescribed, Error: errorText(err),
 		})
 		return
 	}
@@ -303,6 +306,13 @@ func (v *verifyView) result(r *store.Verification, data bool, err error) {
 	}
 	if r.Described > 0 {
 		text += plural(r.Described, "stream that had no description has", "streams that had no description have") + " got one\n"
+	}
+	if r.Undescribed > 0 {
+		proof := "only that it is there"
+		if data {
+			proof = "only what is in it"
+		}
+		text += plural(r.Undescribed, "stream has", "streams have") + " no description: " + proof + " speaks for each\n"
 	}
 	io.WriteString(v.env.Stdout, text)
 }

@@ -33,7 +33,7 @@ func TestVerifyView(t *testing.T) {
 	r := &store.Verification{
 		Streams:   map[store.Verdict]int{store.Sound: 1, store.Damaged: 1},
 		Snapshots: map[store.Verdict]int{store.Unchecked: 1},
-		Read:      1536, ReadWhole: 1, Described: 1,
+		Read:      1536, ReadWhole: 1, Described: 1, Undescribed: 2,
 	}
 	err := explainVerification(r)
 	v.result(r, true, err)
@@ -43,6 +43,7 @@ unchecked  snapshot b: no key
 1 snapshot: 1 unchecked
 read 1.5 KiB, 1 stream from the first byte to the last
 1 stream that had no description has got one
+2 streams have no description: only what is in it speaks for each
 `
 	if diff := cmp.Diff(want, stdout.String()); diff != "" {
 		t.Errorf("standard output (-want +got):\n%s", diff)
