@@ -8,7 +8,7 @@
 //
 // Invariants. Every byte that is stored goes with a checksum that the server
 // compares before it says that it has it. A request is made again for as long as
-// its error may be temporary, some ten times over about a minute; what still fails is
+// its error may be temporary, some ten times over two minutes or so; what still fails is
 // marked (store.MarkTemporary). No transfer has a limit of time, however slow;
 // but a connection over which nothing has moved for Options.StallAfter is cut
 // and made again. Nothing secret is in errors or logs.
