@@ -195,3 +195,32 @@ func TestWrongCertificatesAreNoOutage(t *testing.T) {
 		}
 	}
 }
+
+// TestCredentialsThatCannotBeHadForAWhile has what gives credentials fail when they
+// are to be renewed, as it does while the network is away.
+func TestCredentialsThatCannotBeHadForAWhile(t *testing.T) {
+	server := s3test.Start(t)
+	dir := t.TempDir()
+	script, config := filepath.Join(dir, "script"), filepath.Join(dir, "config")
+	// They have always expired, so that every request asks for them.
+	for file, text := range map[string]string{
+		script: fmt.Sprintf(`#!/bin/sh
+n=$(cat %[1]s/n 2>/dev/null); echo $((n + 1)) >%[1]s/n
+[ "${n:-0}" = 0 ] || [ "$n" -gt 4 ] || exit 1
+echo '{"Version": 1, "AccessKeyId": "%[2]s", "SecretAccessKey": "%[3]s", "Expiration": "2020-01-01T00:00:00Z"}'
+`, dir, server.Access, server.Secret),
+		config: "[default]\ncredential_process = " + script + "\n",
+	} {
+		if err := os.WriteFile(file, []byte(text), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	env := append([]string{"AWS_ACCESS_KEY_ID=", "AWS_SECRET_ACCESS_KEY=", "AWS_CONFIG_FILE=" + config}, server.Env()...)
+	b := open(t, server, Options{Getenv: environment(env)})
+	if err := b.Put(t.Context(), "k", nil, false); err != nil {
+		t.Error(err)
+	}
+	if n, err := os.ReadFile(filepath.Join(dir, "n")); err != nil || strings.TrimSpace(string(n)) < "6" {
+		t.Errorf("credentials were asked for %s times, %v", n, err)
+	}
+}

@@ -139,10 +139,12 @@ type retryer struct {
 
 // IsErrorRetryable is asked once about every attempt that has failed.
 func (r *retryer) IsErrorRetryable(err error) bool {
-	if a, answered := answerOf(err); !answered || a.status >= 500 && a.status != 501 || a.status < 300 {
+	// There have been credentials, so what they come from may have them again.
+	_, missing := errors.AsType[*credentialsError](err)
+	if a, answered := answerOf(err); !missing && (!answered || a.status >= 500 && a.status != 501 || a.status < 300) {
 		r.request.unsure = true
 	}
-	again := !misdirected(err) && r.Standard.IsErrorRetryable(err)
+	again := missing || !misdirected(err) && r.Standard.IsErrorRetryable(err)
 	if again {
 		r.bucket.log.Debug("asking S3 again", "action", r.request.action, "key", r.request.key, "because", err)
 		r.bucket.outage.failed(r.bucket.log, time.Now(), func() error { return r.bucket.explain(r.request, err) })

@@ -169,6 +169,9 @@ func (b *Bucket) unanswered(err error) error {
 		return store.MarkTemporary(errStalled)
 	}
 	if missing, ok := errors.AsType[*credentialsError](err); ok {
+		if isNetwork(missing) {
+			return store.MarkTemporary(missing)
+		}
 		return missing
 	}
 	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
