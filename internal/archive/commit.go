@@ -126,7 +126,7 @@ func (w *writer) lost(ctx context.Context, o *stored, m *Manifest, why error) er
 		o.Described = err == nil
 		switch {
 		case there.Size <= 0, err == nil && theirs.Object.Bytes != there.Size:
-			return &store.ExistsError{Path: w.name(), What: fmt.Sprintf("what is left of a stream, %d bytes; verify says so too: move it away, with its manifest", there.Size)}
+			return w.s.remains(w.want.Path, there)
 		case err == nil && theirs.Plain == m.Plain,
 			// Nobody has described it, but its tag says what it is.
 			err != nil && there.Size == m.Object.Bytes && w.form.Plain() && tagOf(w.up.all()) == there.Tag && there.Tag != "":

@@ -103,7 +103,9 @@ func (s *Store) free(ctx context.Context, want store.Want, key string) (there bo
 			return false, &store.ExistsError{Path: s.where(want.Path), What: "the same stream, " + printable(o.Key)}
 		}
 	}
-	switch _, err := s.bucket.Stat(ctx, key); {
+	switch o, err := s.bucket.Stat(ctx, key); {
+	case err == nil && o.Size <= 0:
+		return false, s.remains(want.Path, o)
 	case err == nil:
 		return true, nil
 	case !errors.Is(err, ErrNoObject):
@@ -117,6 +119,11 @@ func (s *Store) free(ctx context.Context, want store.Want, key string) (there bo
 		err = &store.ParentError{ID: want.Edge.From, Why: "is not in " + s.String()}
 	}
 	return false, err
+}
+
+// remains says that something is where a stream was, and is not one.
+func (s *Store) remains(path string, o Object) error {
+	return &store.ExistsError{Path: s.where(path), What: fmt.Sprintf("what is left of a stream, %d bytes: move it away, with its manifest", o.Size)}
 }
 
 // upload returns the one that is carried on with, or a new one.
