@@ -6,6 +6,7 @@ import (
 	"errors"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/buttersink/buttersink/internal/archive/seal"
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -378,4 +379,62 @@ func TestLongParts(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// Two runs of one machine that carry on one upload at a time never encrypt
+// different bytes with its keys.
+func TestTwoStreamsOneSecret(t *testing.T) {
+	ways, keys := sealings(t)
+	edge := snapshot.Edge{To: id(1)}
+	data, other := streamOf(t, edge, 3_000_000, 1), streamOf(t, edge, 2_960_000, 1) // alike up to the end
+	b, notes := newMemoryBucket(), newNotes()
+	open := func() *fixture {
+		return openOn(t, b, notes, func(o *Options) { o.Seal, o.Keys = ways["age"], keys })
+	}
+	first, err := open().Create(t.Context(), sized(edge, data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer first.Close()
+	for _, run := range runs(t, data) {
+		if _, err := first.Write(run); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for first.(*writer).count.Load() == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	f := open()
+	second, err := f.Create(t.Context(), sized(edge, other))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !second.(*writer).up.carried {
+		t.Fatal("the upload is not carried on")
+	}
+	if err := first.(*writer).finish(); err != nil {
+		t.Fatal(err)
+	}
+	last := first.(*writer).cutter.number
+	was := first.(*writer).up.all()[last-1].Tag
+	for _, run := range runs(t, other) {
+		if _, err = second.Write(run); err != nil {
+			break
+		}
+	}
+	if err == nil {
+		err = second.(*writer).finish()
+	}
+	if !store.Temporary(err) || !errors.Is(err, errAgain) {
+		t.Errorf("another stream with the same keys: %v", err)
+	}
+	for _, u := range b.uploads {
+		if now := u.parts[last].tag; now != was {
+			t.Errorf("part %d has been encrypted with the same keys from other bytes", last)
+		}
+	}
+	if err := second.Close(); err != nil {
+		t.Error(err)
+	}
+	f.settled(t)
 }

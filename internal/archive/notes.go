@@ -93,6 +93,31 @@ func (j *journal) forget() error {
 	return j.s.o.Notes.Forget(j.s.notePlace(), j.upload.name())
 }
 
+// reread reads again what is noted about the parts around one, as another run
+// of this machine may carry on the same upload, and reports whether that one is
+// noted to be something else.
+func (j *journal) reread(number int, prefix Hash) (contradicted bool) {
+	group := (number - 1) / partsInNote
+	var in []partNote
+	if json.Unmarshal(j.s.allNotes()[j.groupName(group)], &in) != nil {
+		return false // there is none
+	}
+	for _, p := range in {
+		if p.Number == number && p.Prefix != prefix {
+			return true
+		}
+		if _, ok := j.parts[p.Number]; !ok {
+			j.parts[p.Number] = p
+		}
+	}
+	return false
+}
+
+// groupName is the name of the note about a group of parts.
+func (j *journal) groupName(group int) string {
+	return noteParts + j.upload.ID + " " + strconv.Itoa(group) + " " + j.upload.Key
+}
+
 // part writes down what is known of a part. A failure has been told.
 func (j *journal) part(n partNote) error {
 	if j.s.o.Notes == nil {
@@ -108,7 +133,7 @@ func (j *journal) part(n partNote) error {
 	}
 	text, err := json.Marshal(in)
 	if err == nil {
-		err = j.s.o.Notes.Keep(j.s.notePlace(), noteParts+j.upload.ID+" "+strconv.Itoa(group)+" "+j.upload.Key, text)
+		err = j.s.o.Notes.Keep(j.s.notePlace(), j.groupName(group), text)
 	}
 	if err != nil {
 		j.s.log.Debug("a part cannot be noted", "object", printable(j.upload.Key), "error", err)

@@ -218,6 +218,9 @@ func (u *upload) stored(p Part, prefix Hash) {
 	defer u.mu.Unlock()
 	u.parts = append(u.parts, p)
 	if u.noted {
+		if u.form.Cipher != seal.None {
+			u.journal.reread(p.Number, prefix) // so that nothing is lost that another run has noted
+		}
 		_ = u.journal.part(partNote{Number: p.Number, Prefix: prefix, Tag: p.Tag}) // it has been told, and costs storing it again
 	}
 }
@@ -232,7 +235,13 @@ func (u *upload) sent(number int, prefix Hash) error {
 	}
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if !u.noted || u.journal.part(partNote{Number: number, Prefix: prefix}) == nil {
+	if !u.noted {
+		return nil
+	}
+	if u.journal.reread(number, prefix) {
+		return again("another run has encrypted another stream with the same keys, from part %d on", number)
+	}
+	if u.journal.part(partNote{Number: number, Prefix: prefix}) == nil {
 		return nil
 	}
 	if err := u.journal.forget(); err != nil {

@@ -328,6 +328,9 @@ func (w *writer) ready(p *part) {
 func (w *writer) put(p *part) {
 	defer p.release()
 	if err := w.up.sent(p.number, p.prefix); err != nil {
+		if errors.Is(err, errAgain) {
+			w.drop.Store(true)
+		}
 		w.fail(fmt.Errorf("part %d: %w", p.number, err))
 		return
 	}
