@@ -184,10 +184,10 @@ func (s *Store) Inspect(ctx context.Context, path string) (string, error) {
 		return "", context.Cause(ctx)
 	}
 	if err := s.checkPath(path); err != nil {
-		return "that " + err.(*errPath).why, nil
+		return snapshot.NoPlace + err.(*errPath).why, nil
 	}
 	if err := s.bucket.CheckKey(s.canonical(path, snapshot.Edge{To: snapshot.ID{1}}, s.o.Seal.Form())); err != nil {
-		return "that there can be no object for it: " + err.Error(), nil
+		return snapshot.NoPlace + err.Error(), nil
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()

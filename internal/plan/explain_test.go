@@ -304,3 +304,15 @@ func TestFullOnlyIfShorter(t *testing.T) {
 		}
 	}
 }
+
+// TestTakenBy: a place that nothing can have is not said to be taken.
+func TestTakenBy(t *testing.T) {
+	for what, want := range map[string]string{
+		"a file":                            "taken by a file",
+		snapshot.NoPlace + "trash/ is kept": "one where nothing can be stored: trash/ is kept",
+	} {
+		if got := takenBy(what); got != want {
+			t.Errorf("%q: %q", what, got)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"math"
 	"path"
 	"slices"
+	"strings"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
 )
@@ -238,7 +239,7 @@ func (d *decision) whyNot(id snapshot.ID) string {
 			return "which " + why
 		}
 	case d.dst.Occupied[d.place(snap)] != "":
-		return fmt.Sprintf("whose place %s is taken by %s", d.place(snap), d.dst.Occupied[d.place(snap)])
+		return fmt.Sprintf("whose place %s is %s", d.place(snap), takenBy(d.dst.Occupied[d.place(snap)]))
 	}
 	return fmt.Sprintf("which cannot be put at %s", path.Clean(d.place(snap)))
 }
@@ -252,4 +253,13 @@ func (d *decision) whyLong() string {
 	default:
 		return fmt.Sprintf("every chain that leads to it is longer than %d streams or %s", streams, words(float64(bytes)))
 	}
+}
+
+// takenBy continues "its place is" with what is there; some stores have places
+// where nothing can be.
+func takenBy(what string) string {
+	if why, ok := strings.CutPrefix(what, snapshot.NoPlace); ok {
+		return "one where nothing can be stored: " + why
+	}
+	return "taken by " + what
 }

@@ -124,7 +124,7 @@ func (s *sync) sort() (p *Plan, missing []snapshot.Snapshot) {
 		case held && !there.Outside:
 			p.Keep = append(p.Keep, there)
 		case taken != "":
-			p.Problems = append(p.Problems, Problem{Snapshot: want, Path: want.Path, Why: "its place is taken by " + taken, Conflict: true})
+			p.Problems = append(p.Problems, Problem{Snapshot: want, Path: want.Path, Why: "its place is " + takenBy(taken), Conflict: true})
 		case held && differs == "":
 			p.Steps = append(p.Steps, Step{
 				Action: Copy, Edge: snapshot.Edge{To: id}, Snapshot: want, Path: want.Path, Size: snapshot.ExactSize(0),

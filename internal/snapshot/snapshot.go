@@ -194,6 +194,9 @@ func AboutSize(n int64) Size { return Size{Bytes: n, Known: true} }
 // taken: "A.part", "A_2026-11-20T23:05:45.498000.part".
 const PartSuffix = ".part"
 
+// NoPlace begins the text about a path at which no snapshot can ever be.
+const NoPlace = "no place: "
+
 // IsPart reports whether a path has the name of an unfinished receive.
 func IsPart(p string) bool { return strings.HasSuffix(p, PartSuffix) }
 
@@ -237,7 +240,8 @@ type Inventory struct {
 	// the other, as the store's file system counts.
 	Born map[ID]uint64
 	// Occupied holds every path inside the directory at which a snapshot cannot
-	// be made, with what is there, for people to read.
+	// be made, with what is there, for people to read, or, behind NoPlace, with why
+	// there can be nothing.
 	Occupied map[string]string
 	// Warnings are oddities that the listing met: duplicates, for example.
 	Warnings []string

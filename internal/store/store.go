@@ -136,7 +136,8 @@ type Resumer interface {
 // Inspector is a sink that can tell beforehand whether a path is free.
 type Inspector interface {
 	// Inspect returns what is in the way of a snapshot at a path, for people to
-	// read, or nothing. It changes nothing.
+	// read, or nothing; why there can be none at all begins with snapshot.NoPlace. It
+	// changes nothing.
 	Inspect(ctx context.Context, path string) (string, error)
 }
 

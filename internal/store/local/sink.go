@@ -87,7 +87,7 @@ func (s *Store) Inspect(ctx context.Context, p string) (string, error) {
 		return "", err
 	}
 	if !usable(p) {
-		return "that it is not a usable path for a snapshot", nil
+		return snapshot.NoPlace + "it is not a usable path for a snapshot", nil
 	}
 	parent, name := dirOf(p)
 	dir, err := s.within(parent, false)
