@@ -280,6 +280,9 @@ func (o *syncOptions) open(ctx context.Context, env *Env, command string, from, 
 		if out.archive.Seal, err = sealing(command, o.compress, o.encrypt); err != nil {
 			return nil, nil, err
 		}
+		if err := out.archive.Seal.Usable(ctx); err != nil {
+			return nil, nil, &exitError{code: exitConfig, err: err}
+		}
 	}
 	if src, err = env.open(ctx, command, from, in); err != nil {
 		return nil, nil, err

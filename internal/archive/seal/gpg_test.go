@@ -176,7 +176,11 @@ func TestGPGKeys(t *testing.T) {
 	refused := func(name, words string) {
 		t.Helper()
 		var out bytes.Buffer
-		_, err := NewWriter(t.Context(), &out, Options{Recipients: gpgTo(t, name)}, nil)
+		o := Options{Recipients: gpgTo(t, name)}
+		_, err := NewWriter(t.Context(), &out, o, nil)
+		if known := o.Usable(t.Context()); known == nil || err != nil && known.Error() != err.Error() {
+			t.Errorf("%s: it is known before: %v; then it is %v", name, known, err)
+		}
 		if err == nil || !strings.Contains(err.Error(), words) || !strings.Contains(err.Error(), name) || out.Len() > 0 {
 			t.Errorf("%s: %v, after %d bytes, want %q", name, err, out.Len(), words)
 		}

@@ -68,6 +68,20 @@ func NewWriter(ctx context.Context, dst io.Writer, o Options, secret []byte) (*W
 	return w, nil
 }
 
+// Usable says why nothing can be sealed for the recipients, as with a key that gpg
+// does not have.
+func (o Options) Usable(ctx context.Context) error {
+	if len(o.Recipients) == 0 {
+		return nil
+	}
+	w, err := NewWriter(ctx, io.Discard, Options{Recipients: o.Recipients}, nil)
+	if err != nil {
+		return err
+	}
+	w.Abort()
+	return nil
+}
+
 // recall takes the keys out of the secret, or makes new ones.
 func (w *Writer) recall(o Options, form Form, secret []byte) (err error) {
 	switch {
