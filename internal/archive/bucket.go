@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"time"
 )
@@ -171,3 +172,6 @@ func (e *DeniedError) Error() string {
 }
 
 func (e *DeniedError) Unwrap() error { return e.Err }
+
+// Is makes it fs.ErrPermission.
+func (e *DeniedError) Is(target error) bool { return target == fs.ErrPermission }

@@ -41,7 +41,7 @@ func explainIncomplete(e *job.IncompleteError, src *opened, destination string) 
 	case waiting(e.Failures):
 		x.code = exitPending // the hint is that of the errors
 	case e.Conflicts:
-		x.code, x.hint = exitConflict, "Nothing is ever overwritten: move what is in the way, or choose another destination."
+		x.code, x.hint = exitConflict, "Nothing is ever overwritten: move what is in the way, leave it out (--exclude), or choose another destination."
 	case e.Done > 0 && e.DryRun:
 		x.code = exitPartly
 	case e.Done > 0:
@@ -76,12 +76,11 @@ func gathered(failures []error) []error {
 	var all []*reason
 	known := map[string]*reason{}
 	for _, err := range failures {
-		path, cause := apart(err)
-		text := cause.Error()
-		r := known[text]
+		path, cause, sort := apart(err)
+		r := known[sort]
 		if r == nil || path == "" {
 			r = &reason{first: err, cause: cause}
-			known[text] = r
+			known[sort] = r
 			all = append(all, r)
 		}
 		r.paths = append(r.paths, path)
@@ -102,22 +101,28 @@ func gathered(failures []error) []error {
 	return told
 }
 
-// apart takes the path from a failure. A missing key is the same cause for all
-// that it would open, whatever was being done.
-func apart(err error) (path string, cause error) {
+// apart takes the path from a failure, and says what sort of cause it is. A
+// missing key, or permission, is the same for all that it keeps from being done,
+// whatever was being done.
+func apart(err error) (path string, cause error, sort string) {
 	if p, ok := err.(*job.ProblemError); ok {
-		return p.Path, errors.New(p.Why)
+		return p.Path, errors.New(p.Why), p.Why
 	}
 	cause = errors.Unwrap(err)
 	if cause == nil {
-		return "", err
+		return "", err, err.Error()
 	}
 	path, ok := strings.CutSuffix(err.Error(), ": "+cause.Error())
 	if !ok {
-		return "", err
+		return "", err, err.Error()
 	}
 	if key, ok := errors.AsType[*seal.NoKeyError](cause); ok {
-		return path, key
+		return path, key, key.Error()
 	}
-	return path, cause
+	if d, ok := errors.AsType[*archive.DeniedError](cause); ok {
+		all := *d
+		all.Key = ""
+		return path, &all, all.Bucket + " does not allow " + all.Action
+	}
+	return path, cause, cause.Error()
 }

@@ -167,11 +167,14 @@ func TestGathered(t *testing.T) {
 	problem := func(path string) error {
 		return &job.ProblemError{Problem: plan.Problem{Path: path, Why: "it needs a"}}
 	}
+	denied := func(path, request string) error {
+		return fmt.Errorf("%s: %w", path, &archive.DeniedError{Bucket: "s3://b", Action: "s3:PutObject", Key: path, Err: errors.New(request)})
+	}
 	exists := fmt.Errorf("f: %w", &store.ExistsError{Path: "/b/f", What: "a directory"})
-	got := gathered([]error{key("a"), problem("b"), key("c"), problem("d"), exists, errors.New("alone")})
+	got := gathered([]error{key("a"), problem("b"), key("c"), problem("d"), exists, errors.New("alone"), denied("x", "request 1"), denied("y", "request 2")})
 	want := []string{
 		"a, c: it is encrypted with age, and there is no key for it: give one with --identity FILE",
-		"b, d: it needs a", exists.Error(), "alone",
+		"b, d: it needs a", exists.Error(), "alone", "x, y: s3://b does not allow s3:PutObject: request 1",
 	}
 	var texts []string
 	for _, err := range got {

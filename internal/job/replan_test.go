@@ -100,7 +100,7 @@ func TestNoHope(t *testing.T) {
 	for _, tt := range []struct {
 		err   error
 		tries int
-	}{{fmt.Errorf("writing: %w", syscall.ENOSPC), 1}, {errors.New("something"), hopeless}} {
+	}{{fmt.Errorf("writing: %w", syscall.ENOSPC), 1}, {fmt.Errorf("writing: %w", syscall.EACCES), 1}, {errors.New("something"), hopeless}} {
 		src, dst := storetest.NewMemory("src"), storetest.NewMemory("dst")
 		for i := range 2 * hopeless {
 			src.Add("f", uint64(i+1), fmt.Sprint(i))

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"slices"
 	"syscall"
@@ -248,6 +249,9 @@ func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 		if ctx.Err() != nil || !needed(report.Transfer) || !without.remember(report.Transfer) {
 			break
 		}
+		if !outlook.SourceHolds.Archive && refused(report.Transfer) { // an archive may give another chain
+			break
+		}
 	}
 	if o.Event != nil {
 		o.Event(transfer.Event{Kind: transfer.Done, Time: time.Now(), Steps: report.Transferred, Bytes: report.Bytes})
@@ -276,6 +280,21 @@ func needed(r *transfer.Report) bool {
 	return slices.ContainsFunc(r.Results, func(x transfer.Result) bool {
 		return x.Outcome == transfer.Skipped || x.Outcome == transfer.Failed && x.Step.Intermediate
 	})
+}
+
+// refused reports whether nothing was done, and nothing but missing permissions
+// is why: no other plan would get them.
+func refused(r *transfer.Report) bool {
+	any := false
+	for _, x := range r.Results {
+		switch {
+		case x.Outcome == transfer.Committed, x.Outcome == transfer.Failed && !errors.Is(x.Err, fs.ErrPermission):
+			return false
+		case x.Outcome == transfer.Failed:
+			any = true
+		}
+	}
+	return any
 }
 
 // failures are the snapshots that have failed in a run: those that are wanted,
