@@ -143,6 +143,7 @@ func (s *Store) plain(ctx context.Context, o *stored, raw io.Reader) (io.ReadClo
 	p.plain = &counted{r: in}
 	if !o.Form.Plain() && p.want != nil && !p.want.Plain.SHA256.IsZero() {
 		p.plain.sum = sha256.New()
+		p.plain.beside = &sideSum{sum: p.plain.sum}
 	}
 	return p, nil
 }
@@ -208,6 +209,7 @@ func (p *plainStream) Close() error {
 	if p.err == nil {
 		p.err = errClosed
 	}
+	p.plain.beside.end()
 	err := p.in.Close()
 	if p.under != nil {
 		err = errors.Join(err, p.under.Close())
@@ -221,20 +223,26 @@ type counted struct {
 	r   io.Reader
 	n   int64
 	sum hash.Hash
-	// elsewhere is set where r itself does the summing.
+	// elsewhere is set where r itself does the summing, beside where that is done
+	// while the stream is read on.
 	elsewhere bool
+	beside    *sideSum
 }
 
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n += int64(n)
-	if c.sum != nil && !c.elsewhere {
+	switch {
+	case c.beside != nil:
+		c.beside.Write(p[:n])
+	case c.sum != nil && !c.elsewhere:
 		c.sum.Write(p[:n])
 	}
 	return n, err //nolint:wrapcheck // io.EOF among them
 }
 
 func (c *counted) content() Content {
+	c.beside.end()
 	content := Content{Bytes: c.n}
 	if c.sum != nil {
 		c.sum.Sum(content.SHA256[:0])
