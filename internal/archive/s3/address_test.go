@@ -61,6 +61,7 @@ type names struct {
 }
 
 func (n *names) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("ETag", `"tag"`)
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.all = append(n.all, r.Method+" "+r.Host+r.URL.Path)

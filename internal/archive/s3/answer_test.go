@@ -224,3 +224,60 @@ echo '{"Version": 1, "AccessKeyId": "%[2]s", "SecretAccessKey": "%[3]s", "Expira
 		t.Errorf("credentials were asked for %s times, %v", n, err)
 	}
 }
+
+// TestRepliesThatSayNothing has something that answers whatever is asked with a page
+// or with nothing, and that it went well, as the port of a web console does.
+func TestRepliesThatSayNothing(t *testing.T) {
+	for _, page := range []string{"", "<html><body>please log in</body></html>"} {
+		saying := "" // to which requests there is a real answer
+		b := replies(t, Options{}, func(w http.ResponseWriter, r *http.Request) {
+			_, _ = io.Copy(io.Discard, r.Body)
+			q := r.URL.Query()
+			switch {
+			case saying != "" && r.Method == http.MethodHead:
+				w.Header().Set("Content-Length", "7")
+			case saying != "" && q.Has("uploads"):
+				fmt.Fprint(w, `<InitiateMultipartUploadResult><UploadId>id</UploadId></InitiateMultipartUploadResult>`)
+			case saying == "parts" && r.Method == http.MethodPut:
+				w.Header().Set("ETag", `"part"`)
+			default:
+				fmt.Fprint(w, page)
+			}
+		})
+		ctx := t.Context()
+		check := func(what string, err error) {
+			t.Helper()
+			if err == nil {
+				t.Errorf("%q is taken for a reply to %s", page, what)
+			}
+		}
+		for _, err := range b.List(ctx, "") {
+			check("List", err)
+			if err != nil {
+				saying = "yes"
+			}
+		}
+		if saying == "" {
+			t.Errorf("%q is taken for an empty list", page)
+		}
+		check("Put", b.Put(ctx, "k", nil, false))
+		check("Copy", b.Copy(ctx, "k", "l"))
+		b.copyOver, b.copyPart = 5, 5
+		check("Copy in parts", b.Copy(ctx, "k", "l"))
+		_, err := b.Continue(ctx, archive.Unfinished{Key: "k", ID: "id"})
+		check("Continue", err)
+		u, err := b.Begin(ctx, "k", archive.UploadOptions{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = u.Put(ctx, 1, bodyOf([]byte("content")))
+		check("a part", err)
+		saying = "parts"
+		p, err := u.Put(ctx, 1, bodyOf([]byte("content")))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = u.Complete(ctx, []archive.Part{p})
+		check("Complete", err)
+	}
+}

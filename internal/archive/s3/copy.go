@@ -60,12 +60,12 @@ type copying struct {
 // whole copies by one request.
 func (c *copying) whole(ctx context.Context, m manner) error {
 	return c.b.do(ctx, c.r, func(o option) error {
-		_, err := c.b.client.CopyObject(ctx, &sdk.CopyObjectInput{
+		out, err := c.b.client.CopyObject(ctx, &sdk.CopyObjectInput{
 			Bucket: &c.b.o.Bucket, Key: &c.to, CopySource: aws.String(copySource(c.b.o.Bucket, c.from.Key)),
 			CopySourceIfMatch: c.match(), StorageClass: c.class,
 			ServerSideEncryption: m.sse.how, SSEKMSKeyId: m.sse.key,
 		}, o)
-		return err
+		return whole(err, err == nil && out.CopyObjectResult != nil && out.CopyObjectResult.ETag != nil)
 	})
 }
 
@@ -109,11 +109,11 @@ func (c *copying) inParts(ctx context.Context, m manner) (err error) {
 		return err
 	}
 	err = c.b.do(ctx, c.r, func(o option) error {
-		_, err := c.b.client.CompleteMultipartUpload(ctx, &sdk.CompleteMultipartUploadInput{
+		out, err := c.b.client.CompleteMultipartUpload(ctx, &sdk.CompleteMultipartUploadInput{
 			Bucket: &c.b.o.Bucket, Key: &c.to, UploadId: &u.u.ID,
 			MultipartUpload: &types.CompletedMultipartUpload{Parts: parts},
 		}, o)
-		return err
+		return whole(err, err == nil && out.ETag != nil)
 	})
 	if c.r.unsure && errors.Is(err, archive.ErrNoUpload) && c.done(ctx, parts) {
 		return nil
@@ -182,7 +182,7 @@ func (c *copying) part(ctx context.Context, u *upload, number int32, offset, len
 			CopySource: aws.String(copySource(c.b.o.Bucket, c.from.Key)), CopySourceIfMatch: c.match(),
 			CopySourceRange: byteRange(offset, length),
 		}, o)
-		return err
+		return whole(err, err == nil && out.CopyPartResult != nil && out.CopyPartResult.ETag != nil)
 	})
 	if err != nil {
 		return types.CompletedPart{}, err

@@ -19,6 +19,19 @@ import (
 	"github.com/buttersink/buttersink/internal/store"
 )
 
+// errNotS3 is about a reply that says that all is well, and nothing of what such a
+// reply has to say: a proxy's, or that of a web page.
+var errNotS3 = errors.New("the reply is not that of an S3 server; look at the endpoint")
+
+// whole is err, or errNotS3 where a reply without an error does not say what it has
+// to.
+func whole(err error, has bool) error {
+	if err == nil && !has {
+		return errNotS3
+	}
+	return err
+}
+
 // answer is what a server says of a request that it does not carry out.
 type answer struct {
 	status  int

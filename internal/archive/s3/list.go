@@ -34,7 +34,7 @@ func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[archive.Obje
 			var out *sdk.ListObjectsV2Output
 			err := b.do(ctx, r, func(o option) (err error) {
 				out, err = b.client.ListObjectsV2(ctx, in, o)
-				return err
+				return whole(err, err == nil && (out.Name != nil || out.IsTruncated != nil))
 			})
 			if err != nil {
 				yield(archive.Object{}, err)
@@ -118,7 +118,7 @@ func (b *Bucket) uploads(ctx context.Context, prefix string, at mark) ([]archive
 	var out *sdk.ListMultipartUploadsOutput
 	err := b.do(ctx, r, func(o option) (err error) {
 		out, err = b.client.ListMultipartUploads(ctx, in, o)
-		return err
+		return whole(err, err == nil && (out.Bucket != nil || out.IsTruncated != nil))
 	})
 	if err != nil {
 		return nil, mark{}, err

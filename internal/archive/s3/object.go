@@ -182,8 +182,8 @@ func (b *Bucket) Put(ctx context.Context, key string, data []byte, once bool) er
 			if m.once {
 				in.IfNoneMatch = aws.String("*")
 			}
-			_, err := b.client.PutObject(ctx, in, o)
-			return err
+			out, err := b.client.PutObject(ctx, in, o)
+			return whole(err, err == nil && out.ETag != nil)
 		})
 	})
 	if once && r.unsure && errors.Is(err, archive.ErrTaken) && b.holds(ctx, key, data) {

@@ -110,7 +110,7 @@ func (u *upload) page(ctx context.Context, after *string, most *int32) (*sdk.Lis
 		out, err = u.b.client.ListParts(ctx, &sdk.ListPartsInput{
 			Bucket: &u.b.o.Bucket, Key: &u.u.Key, UploadId: &u.u.ID, PartNumberMarker: after, MaxParts: most,
 		}, o)
-		return err
+		return whole(err, err == nil && (out.UploadId != nil || out.IsTruncated != nil))
 	})
 	return out, err
 }
@@ -183,7 +183,7 @@ func (u *upload) Put(ctx context.Context, number int, body archive.Body) (archiv
 		}
 		var err error
 		out, err = u.b.client.UploadPart(ctx, in, o)
-		return err
+		return whole(err, err == nil && out.ETag != nil)
 	})
 	if err != nil {
 		return archive.Part{}, err
@@ -234,7 +234,7 @@ func (u *upload) Complete(ctx context.Context, parts []archive.Part) (archive.Ob
 				in.IfNoneMatch = aws.String("*")
 			}
 			out, err = b.client.CompleteMultipartUpload(ctx, in, o)
-			return err
+			return whole(err, err == nil && out.ETag != nil)
 		})
 	})
 	if err == nil {
