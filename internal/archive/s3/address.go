@@ -66,6 +66,18 @@ func pathStyle(endpoint, bucket string) bool {
 	return host == "localhost" || strings.HasSuffix(host, ".localhost") || !strings.Contains(host, ".")
 }
 
+// near reports whether an endpoint is on this machine.
+func near(endpoint string) bool {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return false
+	}
+	if ip, err := netip.ParseAddr(u.Hostname()); err == nil {
+		return ip.Unmap().IsLoopback()
+	}
+	return u.Hostname() == "localhost"
+}
+
 // isLabel reports whether a name can be one label of a host's name that a
 // certificate for *.host covers: lower-case letters, digits and hyphens, without
 // dots.

@@ -131,3 +131,14 @@ func TestPartsAreNotCopied(t *testing.T) {
 		t.Errorf("a part of %d bytes took %d more", len(data), took)
 	}
 }
+
+func TestNear(t *testing.T) {
+	for endpoint, want := range map[string]bool{
+		"http://127.0.0.1:7070": true, "http://[::1]:7070": true, "http://localhost": true, "http://[::ffff:127.0.0.1]": true,
+		"": false, "http://10.0.0.1:9000": false, "http://localhost.example.org": false, "http://minio": false, "http://0.0.0.0:1": false,
+	} {
+		if near(endpoint) != want {
+			t.Errorf("%q is near: %v", endpoint, !want)
+		}
+	}
+}

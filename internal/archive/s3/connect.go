@@ -88,9 +88,12 @@ func (b *Bucket) connect(ctx context.Context) error {
 	}
 	b.path.Store(b.o.PathStyle || pathStyle(b.endpoint, b.o.Bucket))
 	// A digest of a part in the signature of the request costs as much processor
-	// time as all the rest, on both sides. TLS makes it needless; without TLS, it
-	// is made until the server has shown that it compares checksums.
+	// time as all the rest, on both sides. TLS makes it needless. On this machine,
+	// where nobody is on the way, it is made until the server has shown that it
+	// compares checksums; elsewhere without TLS nothing else keeps people from
+	// changing parts.
 	b.proven.Store(!strings.HasPrefix(b.endpoint, "http://"))
+	b.near = near(b.endpoint)
 	return nil
 }
 

@@ -101,6 +101,7 @@ type Bucket struct {
 	path   atomic.Bool // the bucket's name goes into the path
 	met    atomic.Bool // the bucket has answered once, so there is one
 	proven atomic.Bool // parts may go without a digest in the signature
+	near   bool        // the server is on this machine
 	outage outage
 
 	mu     sync.Mutex

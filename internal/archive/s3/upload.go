@@ -188,7 +188,7 @@ func (u *upload) Put(ctx context.Context, number int, body archive.Body) (archiv
 	if err != nil {
 		return archive.Part{}, err
 	}
-	if u.summed && aws.ToString(out.ChecksumCRC32C) == *in.ChecksumCRC32C {
+	if u.b.near && u.summed && aws.ToString(out.ChecksumCRC32C) == *in.ChecksumCRC32C {
 		u.b.proven.Store(true)
 	}
 	u.keep(int32(number), stored{tag: tag(out.ETag), sum: out.ChecksumCRC32C})
