@@ -19,7 +19,8 @@
 //   - Whoever takes something away looks afterwards whether anything that stays
 //     has come to need it, and puts it back then. Whoever adds an increment looks
 //     afterwards whether all that it needs is there. So with any number of both,
-//     in whatever order, nothing that stays ends without what it needs (sweep.go).
+//     in whatever order, nothing below the prefix that stays ends without what it
+//     needs (sweep.go). What is below another prefix of the bucket is not looked at.
 //   - Keys are foreign text. A key is used as the bucket gave it; nothing in it
 //     leads elsewhere, and messages show it so that terminals survive it.
 //   - Only what is below the prefix is listed, with one exception: where a chain

@@ -65,7 +65,7 @@ type cutter struct {
 type outgrownError struct{ most int64 }
 
 func (e *outgrownError) Error() string {
-	return fmt.Sprintf("the stream grows beyond the %s that an upload with parts of this length can hold", amount(e.most))
+	return fmt.Sprintf("the stream grows beyond the %s that an upload with parts of this length can hold; a larger --part-size gives it room", amount(e.most))
 }
 
 func (c *cutter) Write(b []byte) (n int, err error) {
