@@ -89,6 +89,9 @@ func (v *verifier) readAll(ctx context.Context, o *stored, m *Manifest, r *resul
 	raw := v.s.raw(ctx, o.Key, o.Size)
 	defer raw.Close()
 	src := &watched{src: raw, sum: sha256.New(), passed: v.passed}
+	if a, ok := raw.(*ahead); ok {
+		a.sum, src.elsewhere = src.sum, true
+	}
 	found, bad := v.open(ctx, o, src)
 	// The digest of the object is worth knowing whatever is wrong with the stream,
 	// and nothing may follow unseen.
@@ -149,6 +152,8 @@ func (v *verifier) open(ctx context.Context, o *stored, src io.Reader) (found co
 	in := &watched{src: opened}
 	if !o.Form.Plain() {
 		in.sum = sha256.New()
+		in.beside = &sideSum{sum: in.sum}
+		defer in.beside.end()
 	}
 	r := stream.NewReader(in)
 	for err == nil {
@@ -209,12 +214,16 @@ func (v *verifier) describe(ctx context.Context, o *stored, c contents) bool {
 // watched passes bytes on, and knows how many, their digest, and what kept them
 // from coming. Gpg may still be reading when others do.
 type watched struct {
-	mu     sync.Mutex
-	src    io.Reader
-	sum    hash.Hash // may be nil
-	passed func(int) // may be nil
-	n      int64
-	err    error // not io.EOF
+	mu  sync.Mutex
+	src io.Reader
+	sum hash.Hash // may be nil
+	// elsewhere is set where src itself does the summing, beside where that is done
+	// while it is read on.
+	elsewhere bool
+	beside    *sideSum
+	passed    func(int) // may be nil
+	n         int64
+	err       error // not io.EOF
 }
 
 func (c *watched) Read(p []byte) (int, error) {
@@ -225,7 +234,10 @@ func (c *watched) Read(p []byte) (int, error) {
 	}
 	n, err := c.src.Read(p)
 	c.n += int64(n)
-	if c.sum != nil {
+	switch {
+	case c.beside != nil:
+		c.beside.Write(p[:n])
+	case c.sum != nil && !c.elsewhere:
 		c.sum.Write(p[:n])
 	}
 	if c.passed != nil && n > 0 {
@@ -237,7 +249,10 @@ func (c *watched) Read(p []byte) (int, error) {
 	return n, err
 }
 
-func (c *watched) hash() Hash { return Hash(c.sum.Sum(nil)) }
+func (c *watched) hash() Hash {
+	c.beside.end()
+	return Hash(c.sum.Sum(nil))
+}
 
 // onlyWriter hides ReadFrom, which has small buffers.
 type onlyWriter struct{ io.Writer }
