@@ -76,7 +76,7 @@ func gathered(failures []error) []error {
 	var all []*reason
 	known := map[string]*reason{}
 	for _, err := range failures {
-		path, cause, sort := apart(err)
+		path, sort, cause := apart(err)
 		r := known[sort]
 		if r == nil || path == "" {
 			r = &reason{first: err, cause: cause}
@@ -104,25 +104,25 @@ func gathered(failures []error) []error {
 // apart takes the path from a failure, and says what sort of cause it is. A
 // missing key, or permission, is the same for all that it keeps from being done,
 // whatever was being done.
-func apart(err error) (path string, cause error, sort string) {
+func apart(err error) (path, sort string, cause error) {
 	if p, ok := err.(*job.ProblemError); ok {
-		return p.Path, errors.New(p.Why), p.Why
+		return p.Path, p.Why, errors.New(p.Why)
 	}
 	cause = errors.Unwrap(err)
 	if cause == nil {
-		return "", err, err.Error()
+		return "", err.Error(), err
 	}
 	path, ok := strings.CutSuffix(err.Error(), ": "+cause.Error())
 	if !ok {
-		return "", err, err.Error()
+		return "", err.Error(), err
 	}
 	if key, ok := errors.AsType[*seal.NoKeyError](cause); ok {
-		return path, key, key.Error()
+		return path, key.Error(), key
 	}
 	if d, ok := errors.AsType[*archive.DeniedError](cause); ok {
 		all := *d
 		all.Key = ""
-		return path, &all, all.Bucket + " does not allow " + all.Action
+		return path, all.Bucket + " does not allow " + all.Action, &all
 	}
-	return path, cause, cause.Error()
+	return path, cause.Error(), cause
 }
