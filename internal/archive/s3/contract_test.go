@@ -27,6 +27,16 @@ func TestContractOverTLS(t *testing.T) {
 	}
 }
 
+// TestContractElsewhere does so on another kind of server, for who names one.
+func TestContractElsewhere(t *testing.T) {
+	server, ok := s3test.Elsewhere(t)
+	if !ok {
+		t.Logf("%s names no other server", s3test.ElsewhereEnv)
+		return
+	}
+	buckettest.Run(t, harness(server, server.Env()))
+}
+
 func harness(server *s3test.Server, env []string) buckettest.Harness {
 	return buckettest.Harness{
 		New: func(t testing.TB) archive.Bucket {
