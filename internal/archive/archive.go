@@ -20,12 +20,13 @@
 //     has come to need it, and puts it back then. Whoever adds an increment looks
 //     afterwards whether all that it needs is there. So with any number of both,
 //     in whatever order, nothing below the prefix that stays ends without what it
-//     needs (sweep.go). What is below another prefix of the bucket is not looked at.
+//     needs (sweep.go). What is below other prefixes of the bucket is looked at
+//     before something is removed.
 //   - Keys are foreign text. A key is used as the bucket gave it; nothing in it
 //     leads elsewhere, and messages show it so that terminals survive it.
-//   - Only what is below the prefix is listed, with one exception: where a chain
-//     needs a snapshot that is not there, the rest of the bucket is looked through
-//     once. Nothing outside of the prefix is ever changed, but for the trash.
+//   - Only what is below the prefix is listed, with two exceptions: where a chain
+//     needs a snapshot that is not there, and before anything is removed, the rest
+//     of the bucket is looked through once. Nothing outside of the prefix is ever changed, but for the trash.
 //
 // # Memory
 //

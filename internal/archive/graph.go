@@ -92,6 +92,16 @@ func (g *graph) inside(n int, skip func(*entry) bool) bool {
 	return false
 }
 
+// remains reports whether a snapshot has streams that are not skipped.
+func (g *graph) remains(n int, skip func(*entry) bool) bool {
+	for i := g.start[n]; i < g.end(n); i++ {
+		if !skip(&g.c.entries[i]) {
+			return true
+		}
+	}
+	return false
+}
+
 // name is a path of a snapshot, inside if there is one.
 func (g *graph) name(n int) string {
 	for i := g.start[n]; i < g.end(n); i++ {

@@ -101,11 +101,33 @@ func (s *Store) scanInside(ctx context.Context, x *scanner) error {
 	return nil
 }
 
+// scanAll looks at the whole bucket. Besides all that is there it returns what
+// scan does.
+func (s *Store) scanAll(ctx context.Context) (whole, c *catalogue, err error) {
+	x := newScanner(s.o.Prefix)
+	if err := s.scanInside(ctx, x); err != nil {
+		return nil, nil, err
+	}
+	if s.o.Prefix == "" {
+		c = x.catalogue()
+		return c, c, nil
+	}
+	if err := s.scanOutside(ctx, x); err != nil {
+		return nil, nil, err
+	}
+	for _, w := range x.warnings {
+		s.log.Warn(w)
+	}
+	whole = x.catalogue()
+	x.keepNeeded(newGraph(whole))
+	return whole, x.catalogue(), nil
+}
+
 // scanOutside looks at what is not below the prefix.
 func (s *Store) scanOutside(ctx context.Context, x *scanner) error {
 	for o, err := range s.bucket.List(ctx, "") {
 		if denied(err) {
-			x.warnings = append(x.warnings, fmt.Sprintf("The rest of the bucket cannot be searched for what snapshots here start from: %v", err))
+			x.warnings = append(x.warnings, fmt.Sprintf("The rest of the bucket cannot be searched for what snapshots here start from, or what starts from them: %v", err))
 			return nil
 		}
 		if err != nil {

@@ -124,8 +124,8 @@ func (s *Store) elsewhere(at spot, folder string) []*stored {
 	return all
 }
 
-// Sweep removes snapshots as Remove does. One that a snapshot which stays needs
-// is not touched; one that another machine has come to need meanwhile is put
+// Sweep removes snapshots as Remove does. One that a snapshot which stays needs,
+// be it below the prefix or elsewhere in the bucket, is not touched; one that another machine has come to need meanwhile is put
 // back. Either is an error of that snapshot. What an earlier sweep has been kept
 // from putting back is put back too.
 func (s *Store) Sweep(ctx context.Context, all []snapshot.Snapshot, removed func(snapshot.Snapshot, error)) error {
@@ -136,7 +136,7 @@ func (s *Store) Sweep(ctx context.Context, all []snapshot.Snapshot, removed func
 		return err
 	}
 	began := s.began()
-	_, c, err := s.scan(ctx)
+	whole, c, err := s.scanAll(ctx)
 	if err != nil {
 		return err
 	}
@@ -148,7 +148,7 @@ func (s *Store) Sweep(ctx context.Context, all []snapshot.Snapshot, removed func
 		}
 	}
 	g := newGraph(c)
-	fates := g.refused(going)
+	fates := newGraph(whole).refused(going)
 	var todo []spot
 	for at := range going {
 		if fates[at] == nil {
@@ -244,7 +244,7 @@ func (g *graph) refused(going map[spot]bool) map[spot]error {
 	before, after := g.rooted(nil), g.rooted(goes)
 	var via []int
 	for n := range g.start {
-		if !before[n] || after[n] || !g.inside(n, goes) {
+		if !before[n] || after[n] || !g.remains(n, goes) {
 			continue
 		}
 		if via == nil {

@@ -95,6 +95,22 @@ func TestSweep(t *testing.T) {
 
 // TestSweepPutsBack: an increment that comes meanwhile gets back what it needs,
 // with all that belongs to it.
+// TestSweepElsewhere: what is below another prefix of the bucket can need what is
+// to go, as where ButterSink has stored both.
+func TestSweepElsewhere(t *testing.T) {
+	bucket := newMemoryBucket()
+	bucket.put("p1/A/"+uuidA+"_None", 5)
+	bucket.put("p1/C/"+uuidC+"_None", 5)
+	bucket.put("p2/B/"+uuidB+"_"+uuidA, 5)
+	fates := sweep(t, open(t, bucket, "p1"), "A", "C")
+	if needed, ok := errors.AsType[*neededError](fates["A"]); !ok || !strings.Contains(needed.Error(), "/p2/B") || fates["C"] != nil {
+		t.Errorf("%v", fates)
+	}
+	if inv := mustList(t, open(t, bucket, "p2")); len(inv.Warnings) > 0 || len(inv.Edges) != 2 {
+		t.Errorf("%+v", inv)
+	}
+}
+
 func TestSweepPutsBack(t *testing.T) {
 	bucket := newMemoryBucket()
 	for _, key := range []string{
