@@ -14,10 +14,12 @@ import (
 
 // Names of notes; the key of the object ends each of them.
 //
+//	begin KEY           an upload is being begun since (time, RFC 3339)
 //	upload ID KEY       an upload that was begun (uploadNote)
 //	parts ID N KEY      what is known of its parts from N*partsInNote+1 on
 //	manifest KEY        a manifest that is to be put beside an object (manifestNote)
 const (
+	noteBegin    = "begin "
 	noteUpload   = "upload "
 	noteParts    = "parts "
 	noteManifest = "manifest "
@@ -223,6 +225,42 @@ func (s *Store) forgetNote(name string) {
 	}
 }
 
+// skew is how far the clocks of this machine and of the bucket may be apart.
+const skew = 10 * time.Minute
+
+// intend notes that an upload is going to be begun: until it is noted itself,
+// nobody knows its name.
+func (s *Store) intend(key string) {
+	if s.o.Notes == nil {
+		return
+	}
+	text := s.now().UTC().Format(time.RFC3339)
+	if err := s.o.Notes.Keep(s.notePlace(), noteBegin+key, []byte(text)); err != nil {
+		s.log.Debug("that an upload is begun cannot be noted", "object", printable(key), "error", err)
+	}
+}
+
+// tidyBegin drops the uploads of a key of which a run has died before it could
+// note them.
+func (s *Store) tidyBegin(ctx context.Context, key string, text []byte) error {
+	since, err := time.Parse(time.RFC3339, string(text))
+	if err != nil {
+		s.forgetNote(noteBegin + key)
+		return fmt.Errorf("reading when an upload was begun: %w", err)
+	}
+	noted := s.recall(key)
+	for at, err := range s.bucket.Uploads(ctx, key) {
+		if err == nil && at.Key == key && noted[at.ID] == nil && !at.Begun.Before(since.Add(-skew)) {
+			err = s.abort(ctx, at)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	s.forgetNote(noteBegin + key)
+	return nil
+}
+
 // keepManifest notes a manifest before its object is complete.
 func (s *Store) keepManifest(key string, m *Manifest, guess string) {
 	if s.o.Notes == nil {
@@ -259,6 +297,8 @@ func (s *Store) tidy(ctx context.Context) {
 		var err error
 		if key, ok := strings.CutPrefix(name, noteManifest); ok && s.ours(key) {
 			err = s.tidyManifest(ctx, key, notes[name])
+		} else if key, ok := strings.CutPrefix(name, noteBegin); ok && s.ours(key) {
+			err = s.tidyBegin(ctx, key, notes[name])
 		} else if strings.HasPrefix(name, noteUpload) {
 			var n uploadNote
 			if json.Unmarshal(notes[name], &n) == nil && n.name() == name && s.ours(n.Key) {

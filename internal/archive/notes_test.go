@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/buttersink/buttersink/internal/archive/seal"
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -95,6 +96,25 @@ func TestTidy(t *testing.T) {
 // a snapshot that has come there by another edge, ones of an object that is there
 // and that were never noted, notes of parts without an upload. What a machine
 // still needs stays.
+// TestTidyUnnoted: an upload of which a run has died before it knew its name is
+// dropped, and one that somebody had begun long before is not.
+func TestTidyUnnoted(t *testing.T) {
+	b, notes := newMemoryBucket(), newNotes()
+	first := openOn(t, b, notes, nil)
+	mine, theirs := "pre/fix/a/"+edgeName(snapshot.Edge{To: id(1)}, seal.Form{}), "pre/fix/b/"+edgeName(snapshot.Edge{To: id(2)}, seal.Form{})
+	begun(t, b, theirs, []byte("some"))
+	begun(t, b, mine, []byte("some"))
+	began := b.uploadsOf(mine)[0].Begun
+	first.now = func() time.Time { return began }
+	first.intend(mine)
+	first.now = func() time.Time { return began.Add(time.Hour) }
+	first.intend(theirs)
+	openOn(t, b, notes, nil).Tidy(t.Context())
+	if len(b.uploadsOf(mine)) != 0 || len(b.uploadsOf(theirs)) != 1 || len(notes.all) != 0 {
+		t.Errorf("%d and %d uploads are left, and the notes %q", len(b.uploadsOf(mine)), len(b.uploadsOf(theirs)), notes.names())
+	}
+}
+
 func TestTidyAfterwards(t *testing.T) {
 	full, again := snapshot.Edge{To: id(1)}, snapshot.Edge{To: id(1), From: id(2)}
 	other, later := snapshot.Edge{To: id(2)}, snapshot.Edge{To: id(3)}

@@ -144,8 +144,10 @@ func (s *Store) upload(ctx context.Context, key string, f seal.Form, sh shape, f
 }
 
 func (s *Store) begin(ctx context.Context, key string, f seal.Form, sh shape) (*upload, error) {
+	s.intend(key)
 	u, err := s.bucket.Begin(ctx, key, UploadOptions{PartSize: sh.part, Size: max(sh.expect, 0)})
 	if err != nil {
+		s.forgetNote(noteBegin + key)
 		return nil, err
 	}
 	up := &upload{Upload: u, at: u.Unfinished(), partSize: sh.part, form: f}
@@ -168,6 +170,9 @@ func (w *writer) start(sh shape) error {
 	}
 	if !w.up.noted && (sealed == nil || sealed.Repeatable()) {
 		w.up.noted = w.up.journal.begin()
+	}
+	if !w.up.carried {
+		w.s.forgetNote(noteBegin + w.key)
 	}
 	w.hashing.Go(func() { w.hasher.run(w.cutter.pieces, func() bool { return w.ctx.Err() != nil }) })
 	if sealed != nil {
