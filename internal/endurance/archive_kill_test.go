@@ -91,19 +91,25 @@ func TestArchiveKilledUploads(t *testing.T) {
 			look()
 			d.clear()
 			carried := 0
-			n := killing(t, times(t, 8), undisturbed, func() *run { watch.next(); return s.store(d) }, watch.sends, look, func() {
-				d.sound(s)
-				watch.once(t)
-				carried += watch.carriedOn()
-				s.secretless()
-				watch.forget()
-				if carried == 0 || rand.N(3) == 0 {
-					s.empty()
-					s.restore(d).fine()
-					s.complete()
-				}
-				d.clear()
-			})
+			round := func(kills int) int {
+				return killing(t, kills, undisturbed, func() *run { watch.next(); return s.store(d) }, watch.sends, look, func() {
+					d.sound(s)
+					watch.once(t)
+					carried += watch.carriedOn()
+					s.secretless()
+					watch.forget()
+					if carried == 0 || rand.N(3) == 0 {
+						s.empty()
+						s.restore(d).fine()
+						s.complete()
+					}
+					d.clear()
+				})
+			}
+			n := round(times(t, 8))
+			for more := 0; carried == 0 && more < 10; more++ {
+				n += round(2)
+			}
 			t.Logf("%d kills, %d uploads carried on", n, carried)
 			if carried == 0 {
 				t.Error("no upload was carried on")

@@ -32,12 +32,20 @@ func (w *watch) next() {
 	w.since[w.run] = w.Count()
 }
 
-// sends waits until a run has begun to send a few parts, or has ended.
+// sends waits until a part that a run has sent is stored, or the run has ended.
 func (w *watch) sends(r *run) {
-	for want := w.Count("UploadPart") + 2 + rand.N(3); w.Count("UploadPart") < want && !r.gone(); {
+	taken := func() (n int) {
+		for _, q := range w.Requests("UploadPart") {
+			if q.Status == 200 {
+				n++
+			}
+		}
+		return n
+	}
+	for before := taken(); taken() == before && !r.gone(); {
 		time.Sleep(time.Millisecond)
 	}
-	time.Sleep(rand.N(10 * time.Millisecond))
+	time.Sleep(rand.N(5 * time.Millisecond))
 }
 
 // forget begins anew.
