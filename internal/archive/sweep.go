@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -148,7 +149,9 @@ func (s *Store) Sweep(ctx context.Context, all []snapshot.Snapshot, removed func
 		}
 	}
 	g := newGraph(c)
+	// A snapshot here shall not come to depend on what is elsewhere, either.
 	fates := newGraph(whole).refused(going)
+	maps.Copy(fates, g.refused(going))
 	var todo []spot
 	for at := range going {
 		if fates[at] == nil {
