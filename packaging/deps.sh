@@ -23,6 +23,7 @@ need gpg gnupg
 need ssh-keygen openssh-client
 need mkfs.xfs xfsprogs
 need mkfs.vfat dosfstools
+need mkfs.exfat exfatprogs
 
 for extra in "$@"; do
 	case $extra in

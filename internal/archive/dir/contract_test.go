@@ -126,19 +126,23 @@ func TestContractOnBtrfs(t *testing.T) {
 	buckettest.Run(t, harness(func(t testing.TB) string { return subdirectory(t, top) }, asItIs))
 }
 
-// TestContractOnImages takes the file systems that the kernel has and a program can
-// make.
+// TestContractOnImages takes xfs, and those of sticks where the kernel has them.
 func TestContractOnImages(t *testing.T) {
 	btrfstest.Require(t)
 	for system, make := range map[string][]string{
 		"vfat": {"mkfs.vfat"}, "exfat": {"mkfs.exfat"}, "xfs": {"mkfs.xfs", "-q"},
 	} {
+		raw, err := os.ReadFile("/proc/filesystems")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !strings.Contains(string(raw), "\t"+system+"\n") && system != "xfs" {
+			t.Logf("this kernel has no %s: what is said of it is not shown here", system)
+			continue
+		}
 		t.Run(system, func(t *testing.T) {
-			if raw, err := os.ReadFile("/proc/filesystems"); err != nil || !strings.Contains(string(raw), "\t"+system+"\n") {
-				t.Skipf("this kernel has no %s", system)
-			}
 			if _, err := exec.LookPath(make[0]); err != nil {
-				t.Skipf("there is no %s here", make[0])
+				t.Fatal(err)
 			}
 			top := image(t, system, make...)
 			buckettest.Run(t, harness(func(t testing.TB) string { return subdirectory(t, top) }, asItIs))
