@@ -220,32 +220,45 @@ func (p *plainStream) Close() error {
 // counted counts what is read, and sums it where there is something to compare
 // with.
 type counted struct {
-	r   io.Reader
-	n   int64
-	sum hash.Hash
-	// elsewhere is set where r itself does the summing, beside where that is done
-	// while the stream is read on.
+	r io.Reader
+	n int64
+	digest
+}
+
+// digest is the SHA-256 of what is read, where it is wanted.
+type digest struct {
+	sum hash.Hash // nil where it is not
+	// elsewhere is set where the source itself does the summing, beside where that
+	// is done while the stream is read on.
 	elsewhere bool
 	beside    *sideSum
+}
+
+func (d *digest) add(p []byte) {
+	switch {
+	case d.beside != nil:
+		d.beside.Write(p)
+	case d.sum != nil && !d.elsewhere:
+		d.sum.Write(p) // hashes never fail
+	}
+}
+
+// hash is that of all that was added; zero where it is not wanted.
+func (d *digest) hash() (h Hash) {
+	d.beside.end()
+	if d.sum != nil {
+		d.sum.Sum(h[:0])
+	}
+	return h
 }
 
 func (c *counted) Read(p []byte) (int, error) {
 	n, err := c.r.Read(p)
 	c.n += int64(n)
-	switch {
-	case c.beside != nil:
-		c.beside.Write(p[:n])
-	case c.sum != nil && !c.elsewhere:
-		c.sum.Write(p[:n])
-	}
+	c.add(p[:n])
 	return n, err //nolint:wrapcheck // io.EOF among them
 }
 
 func (c *counted) content() Content {
-	c.beside.end()
-	content := Content{Bytes: c.n}
-	if c.sum != nil {
-		c.sum.Sum(content.SHA256[:0])
-	}
-	return content
+	return Content{Bytes: c.n, SHA256: c.hash()}
 }

@@ -5,7 +5,6 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
-	"hash"
 	"io"
 	"path"
 	"sync"
@@ -88,7 +87,7 @@ func (v *verifier) readAll(ctx context.Context, o *stored, m *Manifest, r *resul
 	}
 	raw := v.s.raw(ctx, o.Key, o.Size)
 	defer raw.Close()
-	src := &watched{src: raw, sum: sha256.New(), passed: v.passed}
+	src := &watched{src: raw, digest: digest{sum: sha256.New()}, passed: v.passed}
 	if a, ok := raw.(*ahead); ok {
 		a.sum, src.elsewhere = src.sum, true
 	}
@@ -216,14 +215,10 @@ func (v *verifier) describe(ctx context.Context, o *stored, c contents) bool {
 type watched struct {
 	mu  sync.Mutex
 	src io.Reader
-	sum hash.Hash // may be nil
-	// elsewhere is set where src itself does the summing, beside where that is done
-	// while it is read on.
-	elsewhere bool
-	beside    *sideSum
-	passed    func(int) // may be nil
-	n         int64
-	err       error // not io.EOF
+	digest
+	passed func(int) // may be nil
+	n      int64
+	err    error // not io.EOF
 }
 
 func (c *watched) Read(p []byte) (int, error) {
@@ -234,12 +229,7 @@ func (c *watched) Read(p []byte) (int, error) {
 	}
 	n, err := c.src.Read(p)
 	c.n += int64(n)
-	switch {
-	case c.beside != nil:
-		c.beside.Write(p[:n])
-	case c.sum != nil && !c.elsewhere:
-		c.sum.Write(p[:n])
-	}
+	c.add(p[:n])
 	if c.passed != nil && n > 0 {
 		c.passed(n)
 	}
@@ -247,11 +237,6 @@ func (c *watched) Read(p []byte) (int, error) {
 		c.err = err
 	}
 	return n, err
-}
-
-func (c *watched) hash() Hash {
-	c.beside.end()
-	return Hash(c.sum.Sum(nil))
 }
 
 // onlyWriter hides ReadFrom, which has small buffers.
