@@ -37,8 +37,17 @@ var rooms = map[string]string{
 	"archive":            "store snapshot stream archive/seal",
 	"archive/seal":       "",
 	"archive/dir":        "archive store",
-	"archive/s3":         "archive store",
+	"archive/s3":         "archive store pace",
 	"archive/buckettest": "archive store",
+
+	"store/ssh":      "store snapshot stream store/ssh/wire store/ssh/dial pace",
+	"store/ssh/wire": "",
+	"store/ssh/dial": "",
+	"store/ssh/bare": "store snapshot stream store/ssh/dial pace",
+	"store/pipe":     "store snapshot stream",
+
+	// How fast bytes go, wherever they go over a network.
+	"pace": "",
 
 	// Sleep is kept off by asking the machine's login manager.
 	"awake": "",
@@ -46,6 +55,7 @@ var rooms = map[string]string{
 	// The test bench: no room may import it outside of tests.
 	"btrfstest": "",
 	"s3test":    "",
+	"sshtest":   "s3test",
 	// Only tests: the whole program on real file systems, and what it survives.
 	"endurance": "",
 	// The program behind `make bench`.
@@ -57,7 +67,8 @@ var rooms = map[string]string{
 var third = map[string]string{
 	"golang.org/x/sys/unix":          "btrfs replay store/local ledger btrfstest archive/dir",
 	"unsafe":                         "btrfs",
-	"github.com/klauspost/compress":  "replay archive/seal",
+	"github.com/klauspost/compress":  "replay archive/seal store/ssh/wire",
+	"golang.org/x/time/rate":         "pace",
 	"github.com/anchore/go-lzo":      "replay",
 	"modernc.org/sqlite":             "ledger",
 	"github.com/cenkalti/backoff/v5": "transfer",
@@ -75,7 +86,7 @@ var third = map[string]string{
 }
 
 // benches are rooms for tests, which no other room may import.
-var benches = []string{"btrfstest", "s3test", "archive/buckettest", "store/storetest"}
+var benches = []string{"btrfstest", "s3test", "sshtest", "archive/buckettest", "store/storetest"}
 
 // inTests may be imported by any room's tests.
 var inTests = []string{

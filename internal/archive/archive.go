@@ -179,22 +179,32 @@ func (s *Store) String() string {
 // Location is the same text for two archives exactly when they are one.
 func (s *Store) Location() string { return s.bucket.Location() + " " + s.o.Prefix }
 
-// Inspect returns what is in the way of a snapshot at a path: that there can be
+// Inspect returns what is in the way of snapshots at paths: that there can be
 // none, or another snapshot that the last List has shown there.
-func (s *Store) Inspect(ctx context.Context, path string) (string, error) {
+func (s *Store) Inspect(ctx context.Context, paths ...string) (map[string]string, error) {
 	if ctx.Err() != nil {
-		return "", context.Cause(ctx)
+		return nil, context.Cause(ctx)
 	}
+	ways := map[string]string{}
+	for _, path := range paths {
+		if what := s.inspect(path); what != "" {
+			ways[path] = what
+		}
+	}
+	return ways, nil
+}
+
+func (s *Store) inspect(path string) string {
 	if err := s.checkPath(path); err != nil {
-		return snapshot.NoPlace + err.(*errPath).why, nil
+		return snapshot.NoPlace + err.(*errPath).why
 	}
 	if err := s.bucket.CheckKey(s.canonical(path, snapshot.Edge{To: snapshot.ID{1}}, s.o.Seal.Form())); err != nil {
-		return snapshot.NoPlace + err.Error(), nil
+		return snapshot.NoPlace + err.Error()
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if id, ok := s.known.at(path); ok {
-		return "a snapshot with another identity, " + id.Short(), nil
+		return "a snapshot with another identity, " + id.Short()
 	}
-	return "", nil
+	return ""
 }

@@ -301,15 +301,15 @@ func TestInspect(t *testing.T) {
 	mustList(t, s)
 	s.add(&stored{Object: Object{Key: "p/B/" + uuidB + "_None"}, Edge: snapshot.Edge{To: parsed(t, uuidB)}, Path: "B"})
 	for p, want := range map[string]bool{"A": true, "B": true, "C": false, "A/x": false, "x.bs": true, "": true, "../A": true} {
-		if what, err := s.Inspect(t.Context(), p); err != nil || (what != "") != want {
-			t.Errorf("%q: %q, %v", p, what, err)
+		if ways, err := s.Inspect(t.Context(), p); err != nil || (ways[p] != "") != want {
+			t.Errorf("%q: %q, %v", p, ways[p], err)
 		}
 	}
 	s.forget(s.of(snapshot.Edge{To: parsed(t, uuidA)})[0])
 	s.forget(s.of(snapshot.Edge{To: parsed(t, uuidB)})[0])
 	for _, p := range []string{"A", "B"} {
-		if what, err := s.Inspect(t.Context(), p); err != nil || what != "" {
-			t.Errorf("%q is removed: %q, %v", p, what, err)
+		if ways, err := s.Inspect(t.Context(), p); err != nil || ways[p] != "" {
+			t.Errorf("%q is removed: %q, %v", p, ways[p], err)
 		}
 	}
 }

@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -131,22 +132,25 @@ func (e *Engine) inspect(ctx context.Context, dst store.Store, has *snapshot.Inv
 	if has.Occupied == nil {
 		has.Occupied = map[string]string{}
 	}
+	var paths []string
 	for _, want := range wanted {
 		if there, ok := has.Find(want.ID); ok && !there.Outside || has.Occupied[want.Path] != "" {
 			continue
 		}
-		what, err := inspector.Inspect(ctx, want.Path)
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
-		}
-		if err != nil {
-			// If it is one, making the snapshot fails, and that alone.
-			e.log().Warn("what is in the way of a snapshot cannot be told", "snapshot", want.Path, "error", err)
-		}
-		if what != "" {
-			has.Occupied[want.Path] = what
-		}
+		paths = append(paths, want.Path)
 	}
+	if len(paths) == 0 {
+		return nil
+	}
+	ways, err := inspector.Inspect(ctx, paths...)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	if err != nil {
+		// If something is, making the snapshot fails, and that alone.
+		e.log().Warn("what is in the way of snapshots cannot be told", "error", err)
+	}
+	maps.Copy(has.Occupied, ways)
 	return nil
 }
 

@@ -24,9 +24,11 @@ package store
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
 )
@@ -133,13 +135,30 @@ type Resumer interface {
 	Resumed() Mark
 }
 
-// Inspector is a sink that can tell beforehand whether a path is free.
+// Inspector is a sink that can tell beforehand whether paths are free.
 type Inspector interface {
-	// Inspect returns what is in the way of a snapshot at a path, for people to
-	// read, or nothing; why there can be none at all begins with snapshot.NoPlace. It
-	// changes nothing.
-	Inspect(ctx context.Context, path string) (string, error)
+	// Inspect returns, for each of the paths at which something is in the way of
+	// a snapshot, what that is, for people to read; why there can be none at all
+	// begins with snapshot.NoPlace. It changes nothing. The error is about paths of
+	// which it cannot be told, and the map has the others all the same.
+	Inspect(ctx context.Context, paths ...string) (map[string]string, error)
 }
+
+// Continuer is a source that can leave out the beginning of a stream, so that
+// what a receiver has already need not be carried to it again.
+type Continuer interface {
+	Source
+	// OpenAfter starts the stream of a request like Open, and gives what follows
+	// the place after, which is not the start. State is what a reader of the rest
+	// needs to go on as if it had read the beginning too (stream.Reader.State).
+	// What is before the place has been made and looked at; if it is not what the
+	// mark's digest stands for, the error is ErrAnother.
+	OpenAfter(ctx context.Context, r Request, after Mark) (rest io.ReadCloser, state []byte, err error)
+}
+
+// ErrAnother is wrapped by errors that say that a stream is not the one of
+// which an interrupted transfer has carried out the beginning.
+var ErrAnother = errors.New("the stream is not the one that was interrupted")
 
 // Copier is a sink whose snapshots outside of its directory can be copied in
 // without sending them.
@@ -169,8 +188,24 @@ type Measurer interface {
 	// cost of a stream without its data.
 	Measure(ctx context.Context, r Request) (snapshot.Size, error)
 	// Form names the way in which the store would make the stream: the sizes of
-	// two requests for one edge are comparable only if their forms are equal.
+	// two requests for one edge are comparable only if their forms are equal. It
+	// depends on no more of the request than whether the edge is full and what the
+	// clone sources are.
 	Form(r Request) string
+}
+
+// FormWithClones adds to the form of a stream without clone sources which it
+// may refer to, whatever their order.
+func FormWithClones(form string, clones []snapshot.ID) string {
+	if len(clones) == 0 {
+		return form
+	}
+	ordered := slices.SortedFunc(slices.Values(clones), func(a, b snapshot.ID) int { return slices.Compare(a[:], b[:]) })
+	sum := sha256.New()
+	for _, id := range ordered {
+		sum.Write(id[:])
+	}
+	return fmt.Sprintf("%s with %d clone sources %x", form, len(clones), sum.Sum(nil)[:8])
 }
 
 // SizeKeeper is a store that keeps the known lengths of streams beside its

@@ -12,9 +12,6 @@ import (
 	"github.com/buttersink/buttersink/internal/stream"
 )
 
-// errAnother says that an interrupted transfer cannot be carried on.
-var errAnother = errors.New("the stream is not the one that was interrupted")
-
 // send carries the step's stream, and tells whether an error may go away.
 func (p *position) send(ctx context.Context) (again bool, err error) {
 	from, ok := p.run.Source.(store.Source)
@@ -27,12 +24,12 @@ func (p *position) send(ctx context.Context) (again bool, err error) {
 	}
 	for {
 		damaged, err := p.carry(ctx, from, to)
-		if !errors.Is(err, errAnother) || ctx.Err() != nil {
+		if !errors.Is(err, store.ErrAnother) || ctx.Err() != nil {
 			return damaged || store.Temporary(err), err
 		}
 		// It happens once in a try: now nothing is carried on.
 		p.fresh = true
-		p.emit(Event{Kind: Retry, Error: errAnother.Error()})
+		p.emit(Event{Kind: Retry, Error: store.ErrAnother.Error()})
 		p.reset()
 	}
 }
@@ -105,7 +102,7 @@ func (p *position) carry(ctx context.Context, from store.Source, to store.Sink) 
 			err = errors.Join(err, fmt.Errorf("abandoning: %w", closed))
 		}
 	}()
-	if damaged, err := p.resume(ctx, in.tap, out); err != nil {
+	if damaged, err := p.resume(ctx, from, in, out); err != nil {
 		return damaged, err
 	}
 	damaged, err = p.write(ctx, in.tap, out)
@@ -145,7 +142,7 @@ func (p *position) save(out store.Writer) {
 
 // resume leaves out what the destination has already of an interrupted
 // transfer, once it is sure that it has it of this stream.
-func (p *position) resume(ctx context.Context, tap *stream.Reader, out store.Writer) (damaged bool, err error) {
+func (p *position) resume(ctx context.Context, from store.Source, in *opened, out store.Writer) (damaged bool, err error) {
 	var mark store.Mark
 	if r, ok := out.(store.Resumer); ok {
 		mark = r.Resumed()
@@ -158,12 +155,30 @@ func (p *position) resume(ctx context.Context, tap *stream.Reader, out store.Wri
 	if fresh {
 		return false, errors.New("the destination carries on with what it was asked to begin anew")
 	}
+	if c, ok := from.(store.Continuer); ok {
+		err = p.leap(ctx, c, in, mark)
+	} else {
+		damaged, err = p.compare(ctx, in.tap, mark)
+	}
+	if err != nil {
+		return damaged, err
+	}
+	if store.Mark(in.tap.Mark()) != mark {
+		return false, store.ErrAnother
+	}
+	p.result.Resumed = mark.Offset
+	p.emit(Event{Kind: Resumed})
+	return false, nil
+}
+
+// compare reads the stream up to a mark.
+func (p *position) compare(ctx context.Context, tap *stream.Reader, mark store.Mark) (damaged bool, err error) {
 	for tap.Stats().Bytes < mark.Offset {
 		p.party.Store(int32(source))
 		_, err := tap.NextRunTo(mark.Offset)
 		p.arrive(tap)
 		if errors.Is(err, io.EOF) {
-			return false, errAnother
+			return false, store.ErrAnother
 		}
 		if err != nil {
 			return isDamage(err), err
@@ -173,12 +188,28 @@ func (p *position) resume(ctx context.Context, tap *stream.Reader, out store.Wri
 		}
 		p.progress(tap, true)
 	}
-	if store.Mark(tap.Mark()) != mark {
-		return false, errAnother
-	}
-	p.result.Resumed = mark.Offset
-	p.emit(Event{Kind: Resumed})
 	return false, nil
+}
+
+// leap has the source leave out what is before a mark, in place of the stream
+// from its start.
+func (p *position) leap(ctx context.Context, from store.Continuer, in *opened, mark store.Mark) error {
+	in.close()
+	p.await(source)
+	rest, state, err := from.OpenAfter(ctx, p.result.Request, mark)
+	if err != nil {
+		return fmt.Errorf("opening the rest of the stream: %w", err)
+	}
+	in.in = &watched{rest, p}
+	if in.tap, err = stream.Continue(in.in, state); err != nil {
+		return fmt.Errorf("opening the rest of the stream: %w", err)
+	}
+	p.arrive(in.tap)
+	id, err := in.tap.Identity()
+	if err != nil {
+		return err
+	}
+	return p.check(id)
 }
 
 // write carries the stream from where it is to its end.

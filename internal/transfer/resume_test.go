@@ -135,7 +135,7 @@ func TestAnotherStream(t *testing.T) {
 				t.Errorf("%v, want %v", got, want)
 			}
 			for _, e := range b.events {
-				if e.Kind == Retry && (e.Wait != 0 || e.Error != errAnother.Error()) {
+				if e.Kind == Retry && (e.Wait != 0 || e.Error != store.ErrAnother.Error()) {
 					t.Errorf("%+v", e)
 				}
 			}

@@ -105,8 +105,8 @@ func TestCreateRefuses(t *testing.T) {
 			t.Errorf("Create at %q went well", path)
 			_ = got.Close()
 		}
-		if what, err := to.Inspect(t.Context(), path); err != nil || what == "" {
-			t.Errorf("Inspect at %q: %q, %v", path, what, err)
+		if ways, err := to.Inspect(t.Context(), path); err != nil || ways[path] == "" {
+			t.Errorf("Inspect at %q: %q, %v", path, ways[path], err)
 		}
 	}
 	for path, what := range map[string]string{
@@ -123,13 +123,13 @@ func TestCreateRefuses(t *testing.T) {
 			t.Errorf("Create at %q: %v", path, err)
 		}
 		// What is not made yet can only be in the way once it is.
-		if got, err := to.Inspect(t.Context(), path); err != nil || !strings.Contains(got, what) && path != "read-only/y/x" {
-			t.Errorf("Inspect at %q: %q, %v", path, got, err)
+		if ways, err := to.Inspect(t.Context(), path); err != nil || !strings.Contains(ways[path], what) && path != "read-only/y/x" {
+			t.Errorf("Inspect at %q: %q, %v", path, ways, err)
 		}
 	}
 	for _, free := range []string{"new", "new/er/x", "dir/x"} {
-		if what, err := to.Inspect(t.Context(), free); err != nil || what != "" {
-			t.Errorf("Inspect at %q: %q, %v", free, what, err)
+		if ways, err := to.Inspect(t.Context(), free); err != nil || ways[free] != "" {
+			t.Errorf("Inspect at %q: %q, %v", free, ways[free], err)
 		}
 	}
 	for _, untouched := range []string{"new", "mounted/y"} {

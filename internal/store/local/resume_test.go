@@ -146,8 +146,8 @@ func TestResume(t *testing.T) {
 					t.Errorf("taken for a snapshot: %+v", snap)
 				}
 			}
-			if what, err := to.Inspect(t.Context(), want.Path); what != "" || err != nil {
-				t.Errorf("in the way: %q, %v", what, err)
+			if ways, err := to.Inspect(t.Context(), want.Path); ways[want.Path] != "" || err != nil {
+				t.Errorf("in the way: %q, %v", ways[want.Path], err)
 			}
 		}
 		if last == 0 {

@@ -81,11 +81,26 @@ func usable(p string) bool {
 	return filepath.IsLocal(p) && path.Clean(p) == p && p != "." && !snapshot.IsPart(p)
 }
 
-// Inspect looks at a path without making anything.
-func (s *Store) Inspect(ctx context.Context, p string) (string, error) {
-	if err := ctx.Err(); err != nil {
-		return "", err
+// Inspect looks at paths without making anything.
+func (s *Store) Inspect(ctx context.Context, paths ...string) (map[string]string, error) {
+	ways := map[string]string{}
+	var errs []error
+	for _, p := range paths {
+		if err := ctx.Err(); err != nil {
+			return nil, err
+		}
+		what, err := s.inspect(p)
+		if err != nil {
+			errs = append(errs, fmt.Errorf("looking at %s: %w", p, err))
+		}
+		if what != "" {
+			ways[p] = what
+		}
 	}
+	return ways, errors.Join(errs...)
+}
+
+func (s *Store) inspect(p string) (string, error) {
 	if !usable(p) {
 		return snapshot.NoPlace + "it is not a usable path for a snapshot", nil
 	}

@@ -2,12 +2,10 @@ package local
 
 import (
 	"context"
-	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 
@@ -121,16 +119,7 @@ func (s *Store) Form(r store.Request) string {
 		}
 		return form
 	}
-	form := fmt.Sprintf("kernel %d", s.protocol())
-	if len(r.Clones) == 0 {
-		return form
-	}
-	clones := slices.SortedFunc(slices.Values(r.Clones), func(a, b snapshot.ID) int { return slices.Compare(a[:], b[:]) })
-	sum := sha256.New()
-	for _, id := range clones {
-		sum.Write(id[:])
-	}
-	return fmt.Sprintf("%s with %d clone sources %x", form, len(clones), sum.Sum(nil)[:8])
+	return store.FormWithClones(fmt.Sprintf("kernel %d", s.protocol()), r.Clones)
 }
 
 // identified gives a stream that has been started the identity of the edge. It

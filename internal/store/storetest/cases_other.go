@@ -115,10 +115,14 @@ var otherCases = []Case{
 		before := inside(t, s)
 		names := isArchive(t, s) // which are only names there
 		for p, free := range map[string]bool{"a": false, "deep": names, "deep/b": false, "a/x": names, "c": true, "deep/c": true, "new/er/c": true} {
-			what, err := i.Inspect(t.Context(), p)
-			if err != nil || (what == "") != free {
-				t.Errorf("Inspect at %q: %q, %v", p, what, err)
+			ways, err := i.Inspect(t.Context(), p)
+			if err != nil || (ways[p] == "") != free {
+				t.Errorf("Inspect at %q: %q, %v", p, ways, err)
 			}
+		}
+		ways, err := i.Inspect(t.Context(), "a", "c", "deep/b")
+		if err != nil || len(ways) != 2 || ways["a"] == "" || ways["deep/b"] == "" {
+			t.Errorf("Inspect at several paths: %q, %v", ways, err)
 		}
 		same(t, s, before)
 		ctx, cancel := context.WithCancel(t.Context())

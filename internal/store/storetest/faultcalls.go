@@ -94,15 +94,15 @@ func (f *Fault) Choose(id snapshot.ID, path string) error {
 }
 
 // Inspect implements store.Inspector.
-func (f *Fault) Inspect(ctx context.Context, path string) (string, error) {
+func (f *Fault) Inspect(ctx context.Context, paths ...string) (map[string]string, error) {
 	s, err := inner[store.Inspector](f, Inspect)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
 	if err := f.before(ctx, Inspect, snapshot.ID{}); err != nil {
-		return "", err
+		return nil, err
 	}
-	return s.Inspect(ctx, path)
+	return s.Inspect(ctx, paths...)
 }
 
 // Remove implements store.Remover.

@@ -334,17 +334,23 @@ func (m *Memory) Choose(id snapshot.ID, path string) error {
 }
 
 // Inspect implements store.Inspector.
-func (m *Memory) Inspect(ctx context.Context, p string) (string, error) {
+func (m *Memory) Inspect(ctx context.Context, paths ...string) (map[string]string, error) {
 	if err := ctx.Err(); err != nil {
-		return "", err
+		return nil, err
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	err := m.free(p)
-	if e, ok := errors.AsType[*store.ExistsError](err); ok {
-		return e.What, nil
+	ways := map[string]string{}
+	var errs []error
+	for _, p := range paths {
+		err := m.free(p)
+		if e, ok := errors.AsType[*store.ExistsError](err); ok {
+			ways[p] = e.What
+		} else if err != nil {
+			errs = append(errs, err)
+		}
 	}
-	return "", err
+	return ways, errors.Join(errs...)
 }
 
 // Open implements store.Source.

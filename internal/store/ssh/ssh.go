@@ -1,0 +1,48 @@
+// Package ssh is the store of snapshots in a btrfs directory of another machine
+// on which buttersink is installed, and the server there: [Store] is the client,
+// [Serve] the other end. What they say to each other is in docs/protocol.md.
+//
+//	st, err := ssh.Open(ctx, ssh.Options{Target: dial.Target{Host: "backup"}, Dir: "/mnt/b/snaps/", Mode: ssh.Append})
+//	inv, err := st.List(ctx)
+package ssh
+
+import (
+	"fmt"
+	"time"
+)
+
+// Mode says what a client may do. Each includes those before it.
+type Mode string
+
+// The modes, as the command line of the server has them.
+const (
+	// Read lists, measures and reads streams.
+	Read Mode = "r"
+	// Append also makes snapshots where there is nothing.
+	Append Mode = "a"
+	// Write also removes snapshots and unfinished things.
+	Write Mode = "w"
+)
+
+// ParseMode reads a mode.
+func ParseMode(text string) (Mode, error) {
+	switch m := Mode(text); m {
+	case Read, Append, Write:
+		return m, nil
+	}
+	return "", fmt.Errorf("mode %q is not known: want r, a or w", text)
+}
+
+// Wishes are what the client asks of the store that the server opens: those
+// options of a btrfs directory that are not the server's own affair.
+type Wishes struct {
+	// Protocol is the highest version of the streams that the client wants; 0 is
+	// the best that the server has.
+	Protocol uint32 `json:"protocol,omitempty"`
+	// KernelSend and Plain are those of local.Options.
+	KernelSend bool `json:"kernel_send,omitempty"`
+	Plain      bool `json:"plain,omitempty"`
+	// CheckpointBytes and CheckpointEvery are those of replay.Checkpoints.
+	CheckpointBytes int64         `json:"checkpoint_bytes,omitempty"`
+	CheckpointEvery time.Duration `json:"checkpoint_every,omitempty"`
+}
