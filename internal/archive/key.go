@@ -83,7 +83,7 @@ func parseKey(prefix, key string) named {
 		if _, name := cutLast(p); name == "" {
 			return named{kind: foreign}
 		}
-		return named{kind: isSizes, path: unescape(p)}
+		return named{kind: isSizes, path: snapshot.UnescapePath(p)}
 	}
 	n := named{kind: isObject}
 	if stream, ok := strings.CutSuffix(name, manifestSuffix); ok {
@@ -93,7 +93,7 @@ func parseKey(prefix, key string) named {
 	if n.edge, n.form, ok = parseName(name); !ok || dir == "" {
 		return named{kind: foreign}
 	}
-	n.path = unescape(dir)
+	n.path = snapshot.UnescapePath(dir)
 	return n
 }
 
@@ -148,7 +148,7 @@ func (s *Store) canonical(p string, e snapshot.Edge, f seal.Form) string {
 
 // streamKey is the key that a stream has in the archive below a prefix.
 func streamKey(prefix, p string, e snapshot.Edge, f seal.Form) string {
-	return below(prefix, escape(p)+"/"+edgeName(e, f))
+	return below(prefix, snapshot.EscapePath(p)+"/"+edgeName(e, f))
 }
 
 // below is the key of what an archive calls rel.
@@ -160,7 +160,9 @@ func below(prefix, rel string) string {
 }
 
 // sizesKey is the key of the notes of sizes beside a snapshot.
-func sizesKey(prefix, p string) string { return below(prefix, escape(p)+store.SizesSuffix) }
+func sizesKey(prefix, p string) string {
+	return below(prefix, snapshot.EscapePath(p)+store.SizesSuffix)
+}
 
 // errPath says that there can be no snapshot at a path.
 type errPath struct{ path, why string }
@@ -173,7 +175,7 @@ func (e *errPath) Error() string {
 func (s *Store) checkPath(p string) error {
 	why := ""
 	first, _, _ := strings.Cut(p, "/")
-	switch key := escape(p); {
+	switch key := snapshot.EscapePath(p); {
 	case !clean(p):
 		why = "it is not a path below the archive"
 	case strings.IndexByte(p, 0) >= 0:
@@ -248,67 +250,6 @@ func inFolder(key, folder string) bool {
 func cutLast(p string) (dir, name string) {
 	i := strings.LastIndexByte(p, '/')
 	return p[:max(i, 0)], p[i+1:]
-}
-
-const hexDigits = "0123456789ABCDEF"
-
-// escape writes a path as it stands in keys.
-func escape(p string) string {
-	var b strings.Builder
-	kept := 0 // up to here it has been written
-	for i := 0; i < len(p); {
-		r, n := utf8.DecodeRuneInString(p[i:])
-		if r == utf8.RuneError && n == 1 || r < 0x20 || r == 0x7f || r == '%' && twoDigits(p[i+1:]) {
-			b.WriteString(p[kept:i])
-			b.Write([]byte{'%', hexDigits[p[i]>>4], hexDigits[p[i]&15]})
-			kept = i + 1
-		}
-		i += n
-	}
-	if kept == 0 {
-		return p
-	}
-	b.WriteString(p[kept:])
-	return b.String()
-}
-
-// unescape reads what escape has written. What escape would not have written
-// stays as it is: ButterSink does not escape, and may have meant it so.
-func unescape(key string) string {
-	if strings.IndexByte(key, '%') < 0 {
-		return key
-	}
-	plain := make([]byte, 0, len(key))
-	var from []int // where in key each byte comes from, if it was escaped; else -1
-	for i := 0; i < len(key); i++ {
-		if key[i] == '%' && twoDigits(key[i+1:]) {
-			c := byte(strings.IndexByte(hexDigits, key[i+1])<<4 | strings.IndexByte(hexDigits, key[i+2]))
-			if c < 0x20 || c >= 0x7f || c == '%' {
-				plain, from = append(plain, c), append(from, i)
-				i += 2
-				continue
-			}
-		}
-		plain, from = append(plain, key[i]), append(from, -1)
-	}
-	var b strings.Builder
-	for i := 0; i < len(plain); {
-		r, n := utf8.DecodeRune(plain[i:])
-		for j := i; j < i+n; j++ {
-			if k := from[j]; k >= 0 && r >= 0x80 && n > 1 {
-				b.WriteString(key[k : k+3]) // valid text is not escaped
-			} else {
-				b.WriteByte(plain[j])
-			}
-		}
-		i += n
-	}
-	return b.String()
-}
-
-// twoDigits reports whether s begins with two upper-case hexadecimal digits.
-func twoDigits(s string) bool {
-	return len(s) >= 2 && strings.IndexByte(hexDigits, s[0]) >= 0 && strings.IndexByte(hexDigits, s[1]) >= 0
 }
 
 // checkPrefix says what is wrong with the prefix of an archive.

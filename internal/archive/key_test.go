@@ -218,8 +218,8 @@ func TestEscapeProperty(t *testing.T) {
 	).Filter(func(s string) bool { return !strings.ContainsAny(s, "/\x00") && s != "." && s != ".." })
 	rapid.Check(t, func(t *rapid.T) {
 		p := strings.Join(rapid.SliceOfN(names, 1, 4).Draw(t, "names"), "/")
-		key := escape(p)
-		if got := unescape(key); got != p {
+		key := snapshot.EscapePath(p)
+		if got := snapshot.UnescapePath(key); got != p {
 			t.Fatalf("%q is %q in keys, which is %q", p, key, got)
 		}
 		if strings.ToValidUTF8(key, "") != key || strings.ContainsFunc(key, func(r rune) bool { return r < 0x20 || r == 0x7f }) {

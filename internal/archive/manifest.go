@@ -111,7 +111,7 @@ func (h *Hash) UnmarshalText(text []byte) error {
 func (s *Store) describe(o *stored) *Manifest {
 	m := &Manifest{
 		Format: manifestFormat, To: o.Edge.To, From: o.Edge.From,
-		Path: escape(o.Path), Key: strings.ToValidUTF8(o.Key, "\ufffd"),
+		Path: snapshot.EscapePath(o.Path), Key: strings.ToValidUTF8(o.Key, "\ufffd"),
 		Form: ManifestForm{Compressed: o.Form.Compressed, Cipher: o.Form.Cipher},
 		By:   "buttersink", Created: s.now().UTC().Truncate(time.Second),
 		Object: ObjectContent{Bytes: o.Size, Tag: o.Tag},
@@ -189,13 +189,13 @@ func parseManifest(text []byte) (*Manifest, error) {
 
 // check says what cannot be in a manifest.
 func (m *Manifest) check() error {
-	path := unescape(m.Path)
+	path := snapshot.UnescapePath(m.Path)
 	switch {
 	case m.Format != manifestFormat:
 		return fmt.Errorf("its format is %d", m.Format)
 	case m.To.IsZero() || m.To == m.From:
 		return errors.New("it names no edge")
-	case len(m.Path) > maxKey || !clean(m.Path) || !clean(path) || escape(path) != m.Path:
+	case len(m.Path) > maxKey || !clean(m.Path) || !clean(path) || snapshot.EscapePath(path) != m.Path:
 		return errors.New("its path is none that keys have")
 	case m.Key == "" || len(m.Key) > maxKey:
 		return errors.New("its key is none that a bucket has")

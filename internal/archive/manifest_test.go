@@ -122,7 +122,7 @@ func TestPutManifest(t *testing.T) {
 	b := newMemoryBucket()
 	s := open(t, b, "backups")
 	m := sampleManifest(t)
-	o := &stored{Object: Object{Key: m.Key, Size: m.Object.Bytes}, Edge: snapshot.Edge{To: m.To, From: m.From}, Path: unescape(m.Path), Form: seal.Form{Compressed: true, Cipher: seal.Age}}
+	o := &stored{Object: Object{Key: m.Key, Size: m.Object.Bytes}, Edge: snapshot.Edge{To: m.To, From: m.From}, Path: snapshot.UnescapePath(m.Path), Form: seal.Form{Compressed: true, Cipher: seal.Age}}
 	if _, err := s.manifest(t.Context(), o); !errors.Is(err, ErrNoObject) {
 		t.Errorf("before there is one: %v", err)
 	}

@@ -84,7 +84,7 @@ func (s *Store) remove(ctx context.Context, at spot) error {
 // streams returns what is there now of a snapshot at a path, and whether another
 // one is there too.
 func (s *Store) streams(ctx context.Context, at spot) (all []*stored, others bool, err error) {
-	folder := below(s.o.Prefix, escape(at.path)+"/")
+	folder := below(s.o.Prefix, snapshot.EscapePath(at.path)+"/")
 	for o, err := range s.bucket.List(ctx, folder) {
 		if err != nil {
 			return nil, false, err

@@ -256,7 +256,7 @@ func (s *Store) Discard(ctx context.Context, t store.Trashed) error {
 			return fmt.Errorf("removing %s for good: %w", printable(key), err)
 		}
 	}
-	for o, err := range s.inTrash(ctx, escape(n.path)+"/") {
+	for o, err := range s.inTrash(ctx, snapshot.EscapePath(n.path)+"/") {
 		if err != nil {
 			return fmt.Errorf("listing the trash of %s: %w", s, err)
 		}
