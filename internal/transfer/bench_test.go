@@ -34,7 +34,8 @@ type bench struct {
 	book                 *book
 	events               []Event
 	parallel             int
-	resuming             bool // interrupted transfers may stay at the destination
+	resuming             bool    // interrupted transfers may stay at the destination
+	leaper               *leaper // if set, the source leaves beginnings out
 }
 
 func newBench() *bench {
@@ -76,8 +77,12 @@ func (b *bench) plan(t tester) []plan.Step {
 func (b *bench) run(ctx context.Context, t tester, steps []plan.Step) *Report {
 	t.Helper()
 	b.events = nil
+	var source store.Store = b.faultySrc
+	if b.leaper != nil {
+		b.leaper.Fault, source = b.faultySrc, b.leaper
+	}
 	report := Run(ctx, steps, Options{
-		Source: b.faultySrc, Destination: b.faultyDst, Ledger: b.book, Parallel: b.parallel,
+		Source: source, Destination: b.faultyDst, Ledger: b.book, Parallel: b.parallel,
 		Events: func(e Event) { b.events = append(b.events, e) },
 	})
 	b.check(t, steps, report)
