@@ -27,6 +27,7 @@ const (
 	callKnownSizes    = "known_sizes"
 	callKeepSizes     = "keep_sizes"
 	callLock          = "lock"
+	callSettle        = "settle"
 )
 
 // request begins a call. Which fields count depends on the call.
@@ -63,10 +64,11 @@ type request struct {
 //	known_sizes     <- data: JSON lines, each a noted; then the answer
 //	keep_sizes      <- answer
 //	lock            <- answer; held until -> commit; <- answer, or until the call or the connection ends
+//	settle          <- answer, when all that was begun for calls that had been cancelled before it is undone
 
 // answer is what the server says. The last one of a call ends it.
 type answer struct {
-	Error *failure        `json:"error,omitempty"` // the rest is zero then
+	Error *failure        `json:"error,omitempty"` // the rest is zero then, but for Ways
 	Ways  map[path]string `json:"ways,omitempty"`
 	State []byte          `json:"state,omitempty"` // of stream.Reader, base64
 	Mark  *mark           `json:"mark,omitempty"`
@@ -249,4 +251,5 @@ type failure struct {
 	ID        snapshot.ID `json:"id,omitzero"`
 	Store     string      `json:"store,omitempty"`
 	Holder    string      `json:"holder,omitempty"`
+	Mode      Mode        `json:"mode,omitempty"`
 }
