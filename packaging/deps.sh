@@ -1,7 +1,7 @@
 #!/bin/sh
 # Installs what the tests, the demo and the benchmarks use, if it is missing:
 # on a fresh Debian machine only Go has to be there. "race" adds what
-# that takes besides.
+# that takes besides, "rivals" what the benchmarks compare with.
 set -eu
 
 want=""
@@ -21,6 +21,13 @@ need age age
 need zstd zstd
 need gpg gnupg
 need ssh-keygen openssh-client
+need_root() { [ -x "/usr/sbin/$1" ] || [ -x "/sbin/$1" ] || want="$want $2"; } # PATH need not have it
+need_root sshd openssh-server
+need_root useradd passwd
+need sudo sudo
+need busybox busybox
+need_root iptables iptables
+need ip iproute2
 need mkfs.xfs xfsprogs
 need mkfs.vfat dosfstools
 need mkfs.exfat exfatprogs
@@ -28,6 +35,7 @@ need mkfs.exfat exfatprogs
 for extra in "$@"; do
 	case $extra in
 	race) need gcc "gcc libc6-dev" ;; # the race detector is linked with it
+	rivals) need btrbk btrbk ;;
 	esac
 done
 

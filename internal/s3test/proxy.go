@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 )
 
 // Direction is which way bytes go through a Proxy.
@@ -25,7 +26,9 @@ const (
 // Proxy is a way to a server on which connections break. What is set stays, for
 // connections there are and those to come, until Heal.
 type Proxy struct {
-	Endpoint string // to be used in place of the server's
+	Endpoint string // "http://" and Addr, to be used in place of the server's
+	Addr     string // "127.0.0.1:23456"
+	Port     int
 
 	t   testing.TB
 	api string
@@ -35,12 +38,20 @@ type Proxy struct {
 // Proxy starts a proxy before the server, until the test ends.
 func (s *Server) Proxy(t testing.TB) *Proxy {
 	t.Helper()
+	return ProxyTo(t, strings.TrimPrefix(s.Endpoint, "http://"))
+}
+
+// ProxyTo starts a proxy before whatever listens, or will listen, on an address
+// of this machine ("127.0.0.1:22"), until the test ends. It calls Require.
+func ProxyTo(t testing.TB, addr string) *Proxy {
+	t.Helper()
+	Require(t)
 	program, err := serverProgram("toxiproxy")
 	if err != nil {
 		t.Fatal(err)
 	}
 	port := strconv.Itoa(freePort(t))
-	process, err := spawn(program, "-host", "127.0.0.1", "-port", port)
+	process, err := spawn(program, "-host", "127.0.0.1", "-port", port, "-proxy-metrics")
 	if err != nil {
 		t.Fatalf("starting toxiproxy: %v", err)
 	}
@@ -52,9 +63,16 @@ func (s *Server) Proxy(t testing.TB) *Proxy {
 	}
 	var made struct{ Listen string }
 	p.must("POST", "/proxies", map[string]any{
-		"name": "s3", "listen": "127.0.0.1:0", "upstream": strings.TrimPrefix(s.Endpoint, "http://"), "enabled": true,
+		"name": "way", "listen": "127.0.0.1:0", "upstream": addr, "enabled": true,
 	}, &made)
-	p.Endpoint = "http://" + made.Listen
+	p.Addr, p.Endpoint = made.Listen, "http://"+made.Listen
+	_, number, err := net.SplitHostPort(p.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if p.Port, err = strconv.Atoi(number); err != nil {
+		t.Fatal(err)
+	}
 	return p
 }
 
@@ -92,11 +110,53 @@ func (p *Proxy) Slow(bytes int64) {
 	}
 }
 
+// Latency delays what is sent, each way, so that a round trip takes so much longer;
+// of whole milliseconds, and an even number.
+func (p *Proxy) Latency(roundTrip time.Duration) {
+	p.t.Helper()
+	for _, d := range []Direction{Up, Down} {
+		p.toxic("latency", d, 1, map[string]any{"latency": roundTrip.Milliseconds() / 2})
+	}
+}
+
+// Bytes is how much has gone through in a direction, in all connections that have
+// ended: the last of them may be added a moment later.
+func (p *Proxy) Bytes(d Direction) int64 {
+	p.t.Helper()
+	ctx, cancel := soon()
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, "GET", p.api+"/metrics", nil)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		p.t.Fatalf("asking toxiproxy: %v", err)
+	}
+	defer resp.Body.Close()
+	text, err := io.ReadAll(resp.Body)
+	if err != nil {
+		p.t.Fatalf("asking toxiproxy: %v", err)
+	}
+	var sum float64
+	for line := range strings.Lines(string(text)) {
+		if !strings.HasPrefix(line, "toxiproxy_proxy_sent_bytes_total{") || !strings.Contains(line, `direction="`+string(d)+`"`) {
+			continue
+		}
+		n, err := strconv.ParseFloat(strings.TrimSpace(line[strings.LastIndexByte(line, ' '):]), 64)
+		if err != nil {
+			p.t.Fatalf("reading what toxiproxy counts: %v", err)
+		}
+		sum += n
+	}
+	return int64(sum)
+}
+
 // Drop breaks all connections there are, and lets new ones through.
 func (p *Proxy) Drop() {
 	p.t.Helper()
-	p.must("POST", "/proxies/s3", map[string]any{"enabled": false}, nil)
-	p.must("POST", "/proxies/s3", map[string]any{"enabled": true}, nil)
+	p.must("POST", "/proxies/way", map[string]any{"enabled": false}, nil)
+	p.must("POST", "/proxies/way", map[string]any{"enabled": true}, nil)
 }
 
 // Heal takes away all trouble.
@@ -108,7 +168,7 @@ func (p *Proxy) Heal() {
 func (p *Proxy) toxic(kind string, d Direction, share float64, attributes map[string]any) {
 	p.t.Helper()
 	p.n++
-	p.must("POST", "/proxies/s3/toxics", map[string]any{
+	p.must("POST", "/proxies/way/toxics", map[string]any{
 		"name": kind + strconv.Itoa(p.n), "type": kind, "stream": string(d), "toxicity": share, "attributes": attributes,
 	}, nil)
 }
