@@ -1,0 +1,6 @@
+package wire
+
+// press compresses what is sent.
+type press struct{}
+
+func newPress() *press { return &press{} }
