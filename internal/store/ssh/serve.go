@@ -1,0 +1,217 @@
+package ssh
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
+	"github.com/buttersink/buttersink/internal/store/ssh/wire"
+)
+
+// The server believes nothing that it is told. The mode and the directory are its
+// own command line's; a client can ask for less than the mode, not for more. What
+// a call may do is looked up in one table (services) before anything else
+// happens. Paths are checked here and again by the store; which snapshot is to be
+// removed or looked at closer is found in the server's own listing. A stream is
+// taken apart on its way in (incoming.go), and only whole commands with the right
+// checksums go on to the store, of the identity that was announced. The store sees
+// the end of it as a commit only when the client has said so and END has come.
+//
+// Each call is served by a goroutine of its own, which ends what it has begun
+// before the call's last message leaves: who has the answer finds things settled.
+// A call that the client gives up has no answer, so the calls that come after it
+// wait until it is over. When the client is gone, all calls end: writers are
+// closed, which keeps what a later run can carry on from, and locks are released.
+//
+// In memory are the last listing (about 1 KiB for each snapshot), and for each
+// open stream the buffers of the store and at most 1 MiB; a client cannot have
+// more than wire.Options.MaxCalls of them.
+
+// ServeOptions say what a server serves, and to whom.
+type ServeOptions struct {
+	// Mode is what the client may do at most.
+	Mode Mode
+	// Dir is the directory that is served: an absolute path.
+	Dir string
+	// Open opens the store in Dir. It is called once, when the client has said
+	// what it wishes; the server closes what it gets.
+	Open func(ctx context.Context, w Wishes) (store.Store, error)
+	// Program is the version of the program, for people.
+	Program string
+	// Log gets what an operator of this machine may want to know: every change
+	// that a client has made, and what it was refused. Nil is silence.
+	Log *slog.Logger
+	// Heartbeat and Silence are those of wire.Options. The client has to greet
+	// within Silence, too.
+	Heartbeat, Silence time.Duration
+}
+
+// ErrRefused is wrapped by errors of Serve of which the client has been told:
+// nothing has been served.
+var ErrRefused = errors.New("the client was refused")
+
+// defaultSilence is that of wire.Options.
+const defaultSilence = time.Minute
+
+// Serve serves one client, which speaks on in and is answered on out, until it
+// says goodbye or in ends. It returns an error if there was no client that could
+// be served (ErrRefused, if it has been told), or if the connection broke. It
+// does not close in and out, but where it gives up waiting for a greeting it closes
+// an in that can be closed.
+func Serve(ctx context.Context, in io.Reader, out io.Writer, o ServeOptions) error {
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Silence <= 0 {
+		o.Silence = defaultSilence
+	}
+	accepted, err := o.greet(ctx, in, out)
+	if err != nil {
+		return fmt.Errorf("serving %s: %w", o.Dir, err)
+	}
+	s := &server{
+		st: accepted.store, mode: accepted.mode, log: o.Log,
+		running: map[*wire.Call]chan struct{}{}, made: map[string]snapshot.ID{},
+	}
+	conn := wire.NewServer(accepted.in, out, wire.Options{
+		Log: o.Log, Heartbeat: o.Heartbeat, Silence: o.Silence, Compress: accepted.compress,
+	})
+	err = errors.Join(s.serve(ctx, conn), s.st.Close())
+	if err != nil {
+		return fmt.Errorf("serving %s: %w", o.Dir, err)
+	}
+	return nil
+}
+
+// server serves one client.
+type server struct {
+	st   store.Store
+	mode Mode
+	log  *slog.Logger
+
+	work sync.WaitGroup
+
+	mu      sync.Mutex
+	running map[*wire.Call]chan struct{} // closed when the call is over
+	listed  *listing                     // of the last list; nil before
+	made    map[string]snapshot.ID       // what this client has made, by path
+}
+
+// serve serves calls until the connection ends, and then until all of them have
+// ended.
+func (s *server) serve(ctx context.Context, conn *wire.Conn) error {
+	var err error
+	for {
+		call, raw, failed := conn.Accept(ctx)
+		if failed != nil {
+			err = failed
+			break
+		}
+		over := make(chan struct{})
+		s.mu.Lock()
+		s.running[call] = over
+		s.mu.Unlock()
+		s.work.Go(func() {
+			s.handle(call, raw)
+			s.mu.Lock()
+			delete(s.running, call)
+			s.mu.Unlock()
+			close(over)
+		})
+	}
+	_ = conn.Close() // which ends the calls
+	s.work.Wait()
+	if errors.Is(err, io.EOF) {
+		return nil
+	}
+	return err
+}
+
+// handle serves one call and ends it.
+func (s *server) handle(call *wire.Call, raw []byte) {
+	ctx := call.Context()
+	name := "?"
+	last, err := func() (answer, error) {
+		q, err := parseRequest(raw)
+		if err != nil {
+			return answer{}, err
+		}
+		name = q.Call
+		what, err := s.mode.permits(q.Call)
+		if err != nil {
+			s.log.Warn("refused", "call", q.Call, "mode", s.mode)
+			return answer{}, err
+		}
+		if err := s.settle(ctx); err != nil {
+			return answer{}, err
+		}
+		return what.serve(s, ctx, call, q)
+	}()
+	if last.Error = failureOf(err); err != nil {
+		s.log.Debug("failed", "call", name, "error", err)
+	}
+	if err := call.End(encode(last)); err != nil {
+		s.log.Debug("the answer could not be sent", "call", name, "error", err)
+	}
+}
+
+// settle waits until the calls are over that the client has given up: what they
+// have begun could be in the way.
+func (s *server) settle(ctx context.Context) error {
+	s.mu.Lock()
+	var waits []chan struct{}
+	for call, over := range s.running {
+		if call.Context().Err() != nil {
+			waits = append(waits, over)
+		}
+	}
+	s.mu.Unlock()
+	for _, over := range waits {
+		select {
+		case <-over:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	return nil
+}
+
+// tell sends a message that is not the last one.
+func tell(ctx context.Context, call *wire.Call, a answer) error {
+	if err := call.Send(ctx, encode(a)); err != nil {
+		return fmt.Errorf("answering: %w", err)
+	}
+	return nil
+}
+
+// hear waits for the client's next message.
+func hear(ctx context.Context, call *wire.Call) (instruction, error) {
+	raw, err := call.Receive(ctx)
+	if err != nil {
+		return instruction{}, err
+	}
+	var i instruction
+	if err := json.Unmarshal(raw, &i); err != nil {
+		return instruction{}, fmt.Errorf("reading an instruction: %w", err)
+	}
+	return i, nil
+}
+
+// encode returns an answer as it is sent, or one that says why it cannot be sent.
+func encode(a answer) []byte {
+	raw, err := json.Marshal(a)
+	if err == nil && len(raw) > wire.MaxRequest {
+		err = fmt.Errorf("the answer has %d bytes, and may have %d: ask for less at once", len(raw), wire.MaxRequest)
+	}
+	if err != nil {
+		raw, _ = json.Marshal(answer{Error: failureOf(fmt.Errorf("answering: %w", err))})
+	}
+	return raw
+}
