@@ -37,8 +37,26 @@ func New(bytesPerSecond int64) *Limiter {
 	return &Limiter{rate.NewLimiter(rate.Limit(bytesPerSecond), piece), piece}
 }
 
+// Rate is how many bytes go through in a second; 0 for nil, which has no limit.
+func (l *Limiter) Rate() int64 {
+	if l == nil {
+		return 0
+	}
+	return int64(l.bucket.Limit())
+}
+
 // wait waits until n bytes may go, of which there are no more than a piece.
-func (l *Limiter) wait(ctx context.Context, n int) error { return l.bucket.WaitN(ctx, n) }
+func (l *Limiter) wait(ctx context.Context, n int) error {
+	err := l.bucket.WaitN(ctx, n)
+	if err == nil {
+		return nil
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	// The bucket says so at once where the wait would be longer than the context.
+	return context.DeadlineExceeded
+}
 
 // Reader reads no faster than the rate.
 func (l *Limiter) Reader(ctx context.Context, r io.Reader) io.Reader {
@@ -79,7 +97,7 @@ func (r *reader) Read(p []byte) (int, error) {
 	n, err := r.r.Read(p[:min(len(p), r.limit.piece)])
 	if n > 0 {
 		if wait := r.limit.wait(r.ctx, n); wait != nil {
-			return n, context.Cause(r.ctx)
+			return n, wait
 		}
 	}
 	return n, err

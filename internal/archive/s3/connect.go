@@ -200,12 +200,19 @@ func newTransport(o Options) (*http.Transport, error) {
 	var protocols http.Protocols
 	protocols.SetHTTP1(true)
 	const idle = 64
+	dialer := &net.Dialer{
+		Timeout: min(o.StallAfter, 30*time.Second),
+		Control: func(_, _ string, c syscall.RawConn) error { return c.Control(boundUnsent) },
+	}
 	t := &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
-		DialContext: (&net.Dialer{
-			Timeout: min(o.StallAfter, 30*time.Second),
-			Control: func(_, _ string, c syscall.RawConn) error { return c.Control(boundUnsent) },
-		}).DialContext,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			conn, err := dialer.DialContext(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return o.Limit.Conn(conn), nil
+		},
 		Protocols:             &protocols,
 		TLSHandshakeTimeout:   o.StallAfter,
 		ExpectContinueTimeout: time.Second,

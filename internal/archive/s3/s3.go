@@ -37,6 +37,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/buttersink/buttersink/internal/archive"
+	"github.com/buttersink/buttersink/internal/pace"
 )
 
 // Options say which bucket is meant and how it is used.
@@ -64,6 +65,10 @@ type Options struct {
 	// StallAfter is how long nothing may move over a connection before it is cut;
 	// 0 is a minute.
 	StallAfter time.Duration
+	// Limit is what all connections stay below together, in both directions; nil is
+	// no limit. Where it is so slow that a connection has to wait long for its turn,
+	// StallAfter grows.
+	Limit *pace.Limiter
 	// Getenv looks up an environment variable; nil is os.Getenv.
 	Getenv func(string) string
 	// Log gets warnings and details; nil is silence.
@@ -130,6 +135,7 @@ func Open(ctx context.Context, o Options) (*Bucket, error) {
 	if o.StallAfter == 0 {
 		o.StallAfter = defaultStall
 	}
+	o.StallAfter = max(o.StallAfter, turnAfter(o.Limit))
 	if err := checkSSE(o); err != nil {
 		return nil, err
 	}

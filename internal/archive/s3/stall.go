@@ -7,11 +7,24 @@ import (
 	"net/http"
 	"sync"
 	"time"
+
+	"github.com/buttersink/buttersink/internal/pace"
 )
 
 // errStalled is what became of a request on whose connection nothing has moved
 // for too long.
 var errStalled = errors.New("the connection has stalled: nothing has moved over it for too long")
+
+// turnAfter is how long a connection that moves may seem to stand still where
+// others share a limit with it: each may have a buffer to send before it.
+func turnAfter(limit *pace.Limiter) time.Duration {
+	const connections, buffer = 64, 64 << 10
+	rate := limit.Rate()
+	if rate == 0 {
+		return 0
+	}
+	return time.Duration(float64(connections*buffer) / float64(rate) * float64(time.Second))
+}
 
 // newClient makes requests over a transport and cuts those that stall.
 func newClient(t *http.Transport, after time.Duration) *http.Client {
