@@ -20,6 +20,8 @@ var program string
 
 func TestMain(m *testing.M) {
 	btrfstest.ServeDisks()
+	flip()
+	lie()
 	dir, err := os.MkdirTemp("", "endurance-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

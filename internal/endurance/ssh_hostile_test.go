@@ -1,0 +1,92 @@
+package endurance
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// TestSSHHostile has the far side say all kinds of things that are not the
+// protocol. Whatever it is, the program ends soon, says which machine it was, and
+// changes nothing here.
+func TestSSHHostile(t *testing.T) {
+	t.Parallel()
+	m := apart(t)
+	m.family("a", 1, 300_000)
+	greeting := `buttersink-protocol 1 {"program":"1.0","lowest":1,"highest":1}`
+	for _, test := range []struct{ name, script string }{
+		{"nothing", "exit 0"},
+		{"nothing, and a status", "exit 3"},
+		{"noise", "cat /dev/urandom"},
+		{"zeros", "cat /dev/zero"},
+		{"a line without an end", "tr '\\0' x </dev/zero"},
+		{"lines without an end", "yes"},
+		{"a greeting that is no JSON", "read -r line; echo 'buttersink-protocol 1 {{{{'; cat"},
+		{"a greeting that is empty", "read -r line; echo 'buttersink-protocol 1 {}'; sleep 1"},
+		{"a greeting, and the end", "read -r line; echo '" + greeting + "'"},
+		{"a greeting, and noise", "read -r line; echo '" + greeting + "'; cat /dev/urandom"},
+		{"a greeting, and zeros", "read -r line; echo '" + greeting + "'; cat /dev/zero"},
+		{"a greeting, and 0xff", "read -r line; echo '" + greeting + "'; tr '\\0' '\\377' </dev/zero"},
+		{"an echo", "cat"},
+		{"a greeting, and an echo", "read -r line; echo '" + greeting + "'; cat"},
+		{"a flood of messages", "yes 'there is something wrong with me' | head -c 50000000 >&2; exit 1"},
+		{"escapes", `printf '\033]0;gotcha\007\033[2J\r\n' >&2; printf '\033[31mgotcha\n'; exit 1`},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			m.server.Script("buttersink", "#!/bin/sh\n"+test.script+"\n")
+			for _, r := range []*run{m.push(), m.pull(), m.run("list", m.url(m.to()))} {
+				r.fails(failed, "127.0.0.1")
+				if text := r.err.String(); len(text) > 1<<20 {
+					t.Errorf("it says %d bytes", len(text))
+				} else if strings.ContainsAny(text, "\x00\x1b\x07") {
+					t.Errorf("it passes on to the terminal: %q", text)
+				}
+			}
+			if len(m.dst.Subvolumes()) > 0 {
+				t.Errorf("these were made: %q", m.dst.Subvolumes())
+			}
+		})
+	}
+	m.server.Install("buttersink", program)
+	m.finish(pushing)
+}
+
+// TestSSHLiar has a server between that is well but for what it changes in the
+// bytes that come from it: whatever bit is turned over, nothing that is not whole
+// is taken for a snapshot.
+func TestSSHTurnedBits(t *testing.T) {
+	t.Parallel()
+	m := apart(t)
+	m.family("a", 1, 200_000)
+	flipper, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.server.Install("flip", flipper)
+	m.server.Install("real", program)
+	for i := range times(t, 24) {
+		// Most of what comes is the stream; the greeting and the listing are early.
+		at := int64(1+i%3*9973*(i+1)) % 230_000
+		if i%3 == 0 {
+			at = int64(i * 37)
+		}
+		m.server.Script("buttersink", fmt.Sprintf("#!/bin/sh\nreal \"$@\" | %s=%d flip\n", flipEnv, at))
+		r := m.pull(often)
+		code := r.wait()
+		if code != done && code != failed && code != partly && code != conflict {
+			t.Errorf("a bit at %d: it ends with %d:\n%s", at, code, r.story())
+		}
+		m.whole()
+		if entries, err := filepath.Glob(m.to() + "*"); err != nil || code == done && len(entries) != 1 {
+			t.Errorf("a bit at %d: %v, %v:\n%s", at, entries, err, r.story())
+		}
+		if code == done {
+			m.complete()
+		}
+		m.empty()
+	}
+	m.server.Install("buttersink", program)
+	m.finish(pulling)
+}
