@@ -43,6 +43,8 @@ func (l *lines) Write(p []byte) (int, error) {
 func (l *lines) end() {
 	text := strings.TrimRight(string(l.rest), "\r \t")
 	l.rest = l.rest[:0]
+	// Progress is drawn over itself: what stays of it is the last state.
+	text = strings.ReplaceAll(text[strings.LastIndexByte(text, '\r')+1:], "\t", " ")
 	if text == "" {
 		return
 	}

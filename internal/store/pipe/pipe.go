@@ -86,7 +86,8 @@ type Options struct {
 	Env []string
 	// Notes may be nil: then every run gives everything.
 	Notes Notes
-	// Again leaves out of account what earlier runs have given.
+	// Again has everything given again: once the command has taken a stream,
+	// nothing counts any more that earlier runs have given.
 	Again bool
 	// Log gets what the command prints; nil drops it.
 	Log *slog.Logger
@@ -97,9 +98,11 @@ type Store struct {
 	o   Options
 	log *slog.Logger
 
-	mu     sync.Mutex
-	taken  []taken // what the command has been given, as far as it counts
-	loaded bool
+	mu      sync.Mutex
+	taken   []taken // what the command has been given, as far as it counts
+	loaded  bool
+	round   int // of what is given now
+	renewed bool
 }
 
 // Open makes the store of a command. It does not run it.

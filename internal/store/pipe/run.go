@@ -118,21 +118,16 @@ func (r *run) wake() { _ = r.in.SetWriteDeadline(time.Unix(1, 0)) }
 
 // Write gives p to the command.
 func (r *run) Write(p []byte) (int, error) {
-	select {
-	case <-r.done:
+	if r.ended() {
 		return 0, r.early()
-	default:
 	}
 	n, err := r.in.Write(p)
-	if err == nil {
+	switch {
+	case err == nil:
 		return n, nil
-	}
-	select {
-	case <-r.done:
+	case r.ended():
 		return n, r.early()
-	default:
-	}
-	if r.ctx.Err() != nil {
+	case r.ctx.Err() != nil:
 		return n, context.Cause(r.ctx)
 	}
 	return n, fmt.Errorf("writing to it: %w", err)
@@ -185,29 +180,29 @@ func (r *run) close(success bool) error {
 // end ends everything in the command's process group. Its input is still open:
 // nothing of it may see an end there.
 func (r *run) end() error {
-	group := -r.cmd.Process.Pid
-	gone := func() bool {
-		select {
-		case <-r.done:
-			return errors.Is(syscall.Kill(group, 0), syscall.ESRCH)
-		default:
-			return false
+	group := r.cmd.Process.Pid
+	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
+		err := syscall.Kill(-group, signal)
+		if err != nil && !errors.Is(err, syscall.ESRCH) {
+			return fmt.Errorf("ending the command: %w", err)
+		}
+		limit := time.Now().Add(grace)
+		for pause := time.Millisecond; time.Now().Before(limit); pause = min(2*pause, grace/20) {
+			if r.ended() && !alive(group) {
+				return nil
+			}
+			time.Sleep(pause)
 		}
 	}
-	if err := syscall.Kill(group, syscall.SIGTERM); err != nil && !errors.Is(err, syscall.ESRCH) {
-		return fmt.Errorf("ending the command: %w", err)
+	return fmt.Errorf("ending the command: something in the process group %d does not react to SIGKILL", group)
+}
+
+// ended reports whether the shell has ended.
+func (r *run) ended() bool {
+	select {
+	case <-r.done:
+		return true
+	default:
+		return false
 	}
-	for limit := time.Now().Add(grace); !gone() && time.Now().Before(limit); {
-		select {
-		case <-r.done:
-		case <-time.After(10 * time.Millisecond):
-			continue
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
-	if err := syscall.Kill(group, syscall.SIGKILL); err != nil && !errors.Is(err, syscall.ESRCH) {
-		return fmt.Errorf("ending the command: %w", err)
-	}
-	<-r.done
-	return nil
 }
