@@ -66,7 +66,7 @@ type Case struct {
 
 // Cases returns the contract, for a test that wants to run its cases by itself.
 func Cases() []Case {
-	return slices.Concat(listCases, sourceCases, sinkCases, refusalCases, resumeCases, removeCases, requestCases, sizeCases, otherCases, archiveCases)
+	return slices.Concat(listCases, sourceCases, sinkCases, refusalCases, resumeCases, removeCases, requestCases, sizeCases, otherCases, archiveCases, continueCases)
 }
 
 // patience bounds what ought to end at once. Machines are slow at times.
