@@ -34,6 +34,7 @@ type Call struct {
 	room   int    // what of it is left
 	freed  int    // what has been read, and not yet given back
 
+	shrink     shrink    // of the goroutine that writes
 	credit     int       // what this side may send
 	fill       *buffer   // data that more may be added to, or that leave as they are
 	queue      []*buffer // frames that are ready to leave, before fill
@@ -226,12 +227,33 @@ func (k *Call) Read(p []byte) (int, error) {
 	if b.head.kind != typeData {
 		return 0, io.EOF
 	}
+	if b.head.flags&flagZstd != 0 {
+		if b, err = k.unpack(b); err != nil {
+			return 0, err
+		}
+	}
 	n := copy(p, b.payload())
 	if b.read += n; len(b.payload()) == 0 {
 		k.pop()
 	}
 	k.c.plainIn.Add(int64(n))
 	return n, nil
+}
+
+// unpack puts the plain data in the place of the compressed ones that are first.
+func (k *Call) unpack(b *buffer) (*buffer, error) {
+	plain, err := k.c.unpack(b)
+	if err != nil {
+		k.c.end(err)
+		return nil, lostBy(err)
+	}
+	k.c.mu.Lock()
+	defer k.c.mu.Unlock()
+	if len(k.in) > 0 {
+		k.in[0].b = plain
+		k.c.pool.put(b)
+	}
+	return plain, nil
 }
 
 // Send sends a message of at most [MaxMessage] bytes, after the data written
@@ -283,7 +305,6 @@ func (k *Call) closeFill() bool {
 	}
 	k.queue = append(k.queue, k.fill)
 	k.fill = nil
-	k.c.enlist(k)
 	return true
 }
 
@@ -294,14 +315,8 @@ func (k *Call) closeFill() bool {
 func (k *Call) Write(p []byte) (written int, err error) {
 	c := k.c
 	for len(p) > 0 {
-		want := min(len(p), piece)
-		err := k.await(context.Background(), func() bool {
-			if k.fill != nil && k.fill.room() == 0 && !k.closeFill() {
-				return false
-			}
-			return k.credit >= want+frameCost
-		})
-		if err != nil {
+		want := min(len(p), piece) + frameCost
+		if err := k.await(context.Background(), func() bool { return k.credit >= want }); err != nil {
 			return written, err
 		}
 		b := k.fill
@@ -311,24 +326,62 @@ func (k *Call) Write(p []byte) (written int, err error) {
 			b.head = header{kind: typeData, call: k.number}
 			k.credit -= frameCost
 		}
-		n := min(len(p), b.room(), MaxData-len(b.payload()), k.credit)
+		n := min(len(p), b.room(), k.credit)
 		k.credit -= n
+		waiting := len(k.queue) > 0
 		c.mu.Unlock()
 		b.b = append(b.b, p[:n]...)
-		c.mu.Lock()
-		if err := k.writeErr(); err != nil {
-			c.pool.put(b)
-			c.mu.Unlock()
-			return written, err
-		}
-		k.fill = b
-		c.enlist(k)
-		c.mu.Unlock()
 		written += n
 		p = p[n:]
 		c.plainOut.Add(int64(n))
+		if b.room() == 0 && waiting && len(b.payload()) < MaxData {
+			b = c.widen(b)
+		}
+		if b.room() == 0 {
+			err = k.push(c.pack(b, &k.shrink))
+		} else {
+			err = k.keep(b)
+		}
+		if err != nil {
+			return written, err
+		}
 	}
 	return written, nil
+}
+
+// widen answers a buffer with the same data that has room for the longest frame.
+func (c *Conn) widen(b *buffer) *buffer {
+	wide := c.pool.get(MaxData)
+	wide.head = b.head
+	wide.b = append(wide.b, b.payload()...)
+	c.pool.put(b)
+	return wide
+}
+
+// push queues a frame when the queue has room.
+func (k *Call) push(b *buffer) error {
+	if err := k.await(context.Background(), func() bool { return len(k.queue) < maxQueued }); err != nil {
+		k.c.pool.put(b)
+		return err
+	}
+	defer k.c.mu.Unlock()
+	k.queue = append(k.queue, b)
+	k.c.enlist(k)
+	return nil
+}
+
+// keep leaves a frame to be filled further, or to be sent as it is if there is
+// nothing else to send.
+func (k *Call) keep(b *buffer) error {
+	k.c.mu.Lock()
+	defer k.c.mu.Unlock()
+	if err := k.writeErr(); err != nil {
+		k.c.pool.put(b)
+		return err
+	}
+	k.fill = b
+	k.c.enlist(k)
+	return nil
 }
 
 // End ends what this side says, with a last message of at most [MaxRequest] bytes

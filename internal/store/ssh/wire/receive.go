@@ -102,6 +102,7 @@ func (c *Conn) takeOfCall(b *buffer) error {
 	switch h.kind {
 	case typeCancel:
 		c.pool.put(b)
+		k.in = nil
 		c.settle(k, ErrCancelled)
 		return nil
 	case typeWindow:

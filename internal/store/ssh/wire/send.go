@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"time"
 )
 
 // enlist puts a call in the row of those that have something to send.
@@ -66,8 +67,12 @@ func (c *Conn) writing() {
 }
 
 func (c *Conn) write(p []byte) error {
+	start := time.Now()
 	n, err := c.out.Write(p)
 	c.wireOut.Add(int64(n))
+	if c.press != nil && n >= piece {
+		c.press.sent(n, time.Since(start))
+	}
 	if err != nil {
 		err = fmt.Errorf("writing to the other side: %w", err)
 		c.end(err)

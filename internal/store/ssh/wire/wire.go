@@ -18,9 +18,8 @@
 // have a goroutine of their own, so a side that is busy answers all the same.
 //
 // Data are compressed, each frame by itself, where that brings them across
-// sooner: only frames that have to wait for the way out anyway, only while the
-// measured speed of compressing is above what the way out takes, and only while
-// the data shrink; see compress.go.
+// sooner: only full frames, only while compressing is measured to be faster than
+// the way out, and only while the data shrink; compress.go has the rule.
 //
 // The other side is not trusted. Whatever it does that the protocol does not
 // allow ends the connection with a [ProtocolError] that names it. Memory is
@@ -95,13 +94,14 @@ const (
 
 // Conn is one side of a connection. Its methods may be called concurrently.
 type Conn struct {
-	client bool
-	opt    Options
-	log    *slog.Logger
-	pool   pool
-	press  *press // nil: nothing is compressed
-	in     *bufio.Reader
-	out    io.Writer
+	client  bool
+	opt     Options
+	log     *slog.Logger
+	pool    pool
+	press   *press // nil: nothing is compressed
+	unpress unpress
+	in      *bufio.Reader
+	out     io.Writer
 
 	heard    atomic.Int64 // when the last byte came in, in ns since start
 	start    time.Time
