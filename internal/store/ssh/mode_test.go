@@ -17,7 +17,7 @@ import (
 // takes says of each call which mode it takes: what the documents promise, written
 // down once more.
 var takes = map[string]Mode{
-	"list": Read, "inspect": Read, "choose": Read, "open": Read, "estimate": Read, "measure": Read, "prove": Read, "known_sizes": Read,
+	"list": Read, "inspect": Read, "choose": Read, "open": Read, "estimate": Read, "measure": Read, "prove": Read, "known_sizes": Read, "settle": Read,
 	"create": Append, "copy": Append, "keep_sizes": Append, "lock": Append,
 	"remove": Write, "remove_partial": Write,
 }
@@ -57,6 +57,7 @@ func (s *scene) requests() map[string]request {
 		callMeasure:       {Edge: edge{To: s.b.ID}},
 		callProve:         {Snapshot: &a},
 		callKnownSizes:    {},
+		callSettle:        {},
 		callCreate:        {Want: wantOf(s.want)},
 		callCopy:          {Want: copied},
 		callLock:          {Who: "a test"},
