@@ -54,7 +54,7 @@ type request struct {
 //	inspect         <- answer with Ways
 //	choose          <- answer
 //	open            <- answer with State (nil from the start); then data: the stream; then the answer that ends it
-//	create          <- answer with Mark; -> resume; -> data: the stream; -> commit; <- answer
+//	create          <- answer with Mark; -> instruction; -> data: the stream; -> commit; <- answer
 //	copy            <- answer
 //	remove          <- answer
 //	remove_partial  <- answer
@@ -78,9 +78,6 @@ type answer struct {
 
 // instruction is what the client says after the request of create or lock.
 type instruction struct {
-	// State is that of a stream.Reader at the mark that was answered; nil at the
-	// start of a stream.
-	State []byte `json:"state,omitempty"`
 	// Commit ends a create: all of the stream has been sent. It ends a lock, too.
 	Commit bool `json:"commit,omitempty"`
 }
