@@ -7,7 +7,7 @@ import (
 
 // RewriteHead returns the stream r with other identities in its first command:
 // UUID and Transid and, if the stream is incremental, Parent and ParentTransid
-// of id, each where it is not zero. It reads and checks the first command at
+// of id, and another name for what it makes, Path, each where it is not zero. It reads and checks the first command at
 // once; what follows it is handed on unchecked.
 //
 // Whoever receives the stream takes the snapshot's and the parent's identity
@@ -17,6 +17,9 @@ func RewriteHead(r io.Reader, id Identity) (io.Reader, error) {
 	c, err := in.Next()
 	if err != nil {
 		return nil, err
+	}
+	if id.Path != "" {
+		c.Path = []byte(id.Path)
 	}
 	if id.UUID != (UUID{}) {
 		c.UUID = id.UUID

@@ -1,0 +1,78 @@
+package bare
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
+)
+
+// Remove deletes the subvolume, if it is still the one that was listed. The
+// directories that it was in stay.
+func (s *Store) Remove(ctx context.Context, snap snapshot.Snapshot) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if snap.Outside {
+		return fmt.Errorf("removing %s: it is outside of %s", snap.Path, s.root())
+	}
+	err := s.remove(ctx, snap.Path, func(sub *subvolume) error {
+		switch {
+		case inPart(snap.Path):
+			return errors.New("it is no snapshot")
+		case sub.uuid != snap.UUID || sub.identity() != snap.ID:
+			return fmt.Errorf("%w: another one is there now", store.ErrNotFound)
+		case !sub.readOnly:
+			return errors.New("it has been made writable")
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	s.mu.Lock()
+	delete(s.known, snap.ID)
+	s.mu.Unlock()
+	return nil
+}
+
+// RemovePartial deletes a subvolume that is named ".part".
+func (s *Store) RemovePartial(ctx context.Context, p snapshot.Partial) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if !p.Ours || !snapshot.IsPart(p.Path) {
+		return fmt.Errorf("removing %s: it may belong to somebody else", s.at(p.Path))
+	}
+	return s.remove(ctx, p.Path, func(sub *subvolume) error {
+		if isForeignPart(sub, p.Path) {
+			return errors.New("it is a snapshot that is called like an unfinished receive")
+		}
+		return nil
+	})
+}
+
+// remove deletes the subvolume at a path if check agrees with what is there now.
+func (s *Store) remove(ctx context.Context, p string, check func(*subvolume) error) error {
+	if err := s.writable("removing", p); err != nil {
+		return err
+	}
+	doing := func(err error) error { return fmt.Errorf("removing %s: %w", s.at(p), err) }
+	v, err := s.look(ctx, false)
+	if err != nil {
+		return doing(err)
+	}
+	sub, ok := v.at(p)
+	if !ok {
+		return doing(fmt.Errorf("%w: it has been removed since it was listed", store.ErrNotFound))
+	}
+	if err := check(&sub); err != nil {
+		return doing(err)
+	}
+	if _, err := s.run(ctx, "btrfs", "subvolume", "delete", s.at(p)); err != nil {
+		return doing(err)
+	}
+	return nil
+}
