@@ -168,7 +168,7 @@ func (u *User) Options() []string {
 	return []string{
 		"IdentityFile=" + u.Key, "IdentitiesOnly=yes", "IdentityAgent=none",
 		"UserKnownHostsFile=" + u.server.KnownHosts(), "GlobalKnownHostsFile=none", "HostKeyAlias=" + u.server.alias,
-		"StrictHostKeyChecking=yes", "UpdateHostKeys=no", "BatchMode=yes", "LogLevel=ERROR",
+		"StrictHostKeyChecking=yes", "UpdateHostKeys=no", "BatchMode=yes",
 	}
 }
 
