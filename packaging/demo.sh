@@ -1,7 +1,8 @@
 #!/bin/sh
 # Shows the main job on two scratch file systems: a dozen snapshots, a plan with
 # sizes and reasons, a sync, an incremental sync, a killed run that is carried on,
-# equal trees; then an archive of sealed files on a plain disk, and a restore from
+# equal trees; the same over ssh, to an sshd of its own and with a key that allows
+# only adding; then an archive of sealed files on a plain disk, and a restore from
 # it. Cleans up after itself.
 set -eu
 
@@ -11,12 +12,14 @@ if [ "$(id -u)" != 0 ]; then
 	exit 1
 fi
 here=$(mktemp -d "${TMPDIR:-/tmp}/buttersink-demo.XXXXXX")
-run=
+run='' sshd=''
 cleanup() {
 	status=$?
 	trap - EXIT
 	[ -z "$run" ] || kill -9 "$run" 2>/dev/null || true
 	[ -z "$run" ] || wait "$run" 2>/dev/null || true
+	[ -z "$sshd" ] || kill "$sshd" 2>/dev/null || true
+	[ -z "$sshd" ] || wait "$sshd" 2>/dev/null || true
 	for fs in a b usb new; do
 		if mountpoint -q "$here/$fs" && ! umount "$here/$fs"; then
 			echo "still mounted, and left alone: $here/$fs" >&2
@@ -126,6 +129,73 @@ fi
 equal=$(find "$here/sums.b" -name '*.sha256sum' | wc -l)
 [ "$equal" = 13 ] || { echo "$equal snapshots instead of 13" >&2; exit 1; }
 echo "$equal snapshots have equal digests"
+
+say "The same over ssh, with a key that may only add"
+mkdir "$here/ssh" "$new/far"
+for key in host user; do ssh-keygen -q -t ed25519 -N '' -f "$here/ssh/$key"; done
+printf 'restrict,command="buttersink --server --mode a %s/" %s\n' "$new/far" "$(cut -d ' ' -f 1,2 "$here/ssh/user.pub")" >"$here/ssh/keys"
+cat >"$here/ssh/sshd_config" <<EOF
+HostKey $here/ssh/host
+AuthorizedKeysFile $here/ssh/keys
+PidFile $here/ssh/pid
+SetEnv PATH=$PATH
+StrictModes no
+UsePAM no
+PermitRootLogin prohibit-password
+EOF
+mkdir -p /run/sshd # sshd wants it, and where systemd does not start it, nobody makes it
+for _ in 1 2 3 4 5 6 7 8 9 10; do
+	port=$((20000 + $(od -An -N2 -tu2 /dev/urandom) % 10000))
+	/usr/sbin/sshd -D -e -f "$here/ssh/sshd_config" -o ListenAddress=127.0.0.1 -p $port 2>"$here/ssh/log" &
+	sshd=$!
+	# The file is there once the port is.
+	while ! [ -s "$here/ssh/pid" ] && kill -0 "$sshd" 2>/dev/null; do sleep 0.05; done
+	[ ! -s "$here/ssh/pid" ] || break
+	wait "$sshd" 2>/dev/null || true
+	sshd=
+done
+if [ -z "$sshd" ]; then
+	cat "$here/ssh/log" >&2
+	exit 1
+fi
+echo "far $(cut -d ' ' -f 1,2 "$here/ssh/host.pub")" >"$here/ssh/known"
+cat >"$here/ssh/config" <<EOF
+Host far
+HostName 127.0.0.1
+HostKeyAlias far
+Port $port
+User root
+IdentityFile $here/ssh/user
+IdentitiesOnly yes
+UserKnownHostsFile $here/ssh/known
+EOF
+show cat "$here/ssh/keys"
+sed "s|$here||g" "$here/ssh/keys"
+over="ssh -F $here/ssh/config"
+run buttersink --ssh-command "$over" "$a/snaps/" "ssh://far$new/far/"
+mkdir "$here/sums.far"
+(cd "$here/sums.far" && find "$new/far" -mindepth 1 -maxdepth 1 -type d -exec buttersink checksumdir {} + >/dev/null 2>&1)
+if ! diff -r "$here/sums.a" "$here/sums.far"; then
+	echo "the trees over there differ" >&2
+	exit 1
+fi
+equal=$(find "$here/sums.far" -name '*.sha256sum' | wc -l)
+[ "$equal" = 13 ] || { echo "$equal snapshots instead of 13" >&2; exit 1; }
+echo "$equal snapshots have equal digests"
+
+say "Removing is not what this key is for, whoever asks"
+mkdir "$b/few"
+btrfs subvolume snapshot -r "$b/snaps/day12" "$b/few/day12" >/dev/null
+if run buttersink --ssh-command "$over" -d "$b/few/" "ssh://far$new/far/"; then
+	echo "something was removed that only could be added to" >&2
+	exit 1
+fi
+equal=$(find "$new/far" -mindepth 1 -maxdepth 1 -type d | wc -l)
+[ "$equal" = 13 ] || { echo "$equal snapshots instead of 13" >&2; exit 1; }
+echo "all $equal snapshots are still there"
+kill "$sshd"
+wait "$sshd" 2>/dev/null || true
+sshd=
 
 say "An archive on a disk that has no btrfs: only what is encrypted may go there"
 show age-keygen -o "$here/key"

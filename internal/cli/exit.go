@@ -11,6 +11,8 @@ import (
 	"github.com/buttersink/buttersink/internal/archive"
 	"github.com/buttersink/buttersink/internal/btrfs"
 	"github.com/buttersink/buttersink/internal/store"
+	"github.com/buttersink/buttersink/internal/store/ssh"
+	"github.com/buttersink/buttersink/internal/store/ssh/dial"
 )
 
 // The exit codes of every command. The numbers are a promise to scripts.
@@ -59,6 +61,7 @@ type exitError struct {
 	code int
 	err  error
 	hint string // for people, on the line below; may be empty
+	told bool   // somebody has been told already: only the log file gets it
 }
 
 func (e *exitError) Error() string { return e.err.Error() }
@@ -117,6 +120,10 @@ var verdicts = []func(error) (verdict, bool){
 		}
 		return verdict{exitFailed, "Run it as who owns the directory, or as root."}
 	}),
+	onType(func(*ssh.ModeError) verdict {
+		return verdict{exitFailed, "What is allowed there is said there, in authorized_keys or sudoers: 'buttersink help server' explains the modes."}
+	}),
+	onValue(dial.ErrSudo, verdict{exitFailed, "'buttersink help server' has the lines for sudoers; --ssh-sudo=never does without sudo."}),
 	onValue(btrfs.ErrNotBtrfs, verdict{exitFailed, "Is the file system mounted?"}),
 }
 
@@ -156,14 +163,18 @@ func (env *Env) report(err error) int {
 	if err == nil {
 		return v.code
 	}
+	x, ok := errors.AsType[*exitError](err)
+	told := ok && x.told
 	for _, e := range flatten(err) {
 		text := printable(redact(strings.TrimSpace(e.Error())))
-		fmt.Fprintf(env.console, "%s\n", paint(env, slog.LevelError, "ERROR:")+" "+sentence(text))
+		if !told {
+			fmt.Fprintf(env.console, "%s\n", paint(env, slog.LevelError, "ERROR:")+" "+sentence(text))
+		}
 		if env.file != nil {
 			slog.New(env.file).Error(text)
 		}
 	}
-	if v.hint != "" {
+	if v.hint != "" && !told {
 		io.WriteString(env.console, printable(v.hint)+"\n")
 	}
 	return v.code

@@ -14,6 +14,8 @@ import (
 	"github.com/buttersink/buttersink/internal/archive"
 	"github.com/buttersink/buttersink/internal/btrfs"
 	"github.com/buttersink/buttersink/internal/store"
+	"github.com/buttersink/buttersink/internal/store/ssh"
+	"github.com/buttersink/buttersink/internal/store/ssh/dial"
 )
 
 func TestJudge(t *testing.T) {
@@ -40,6 +42,8 @@ func TestJudge(t *testing.T) {
 		{"cold", wrap(&archive.ColdError{Key: "k", Class: "GLACIER"}), 5, "thawed"},
 		{"denied by S3", wrap(&archive.DeniedError{Bucket: "s3://b", Action: "s3:PutObject", Err: errors.New("x")}), 1, "docs/s3.md"},
 		{"denied by a directory", wrap(&archive.DeniedError{Bucket: "dir:///b", Action: "writing", Err: errors.New("x")}), 1, "owns the directory"},
+		{"a mode", wrap(&ssh.ModeError{Mode: ssh.Append, Call: "remove"}), 1, "help server"},
+		{"no sudo", wrap(dial.ErrSudo), 1, "sudoers"},
 		{"joined", errors.Join(errors.New("x"), &store.LockedError{}), 7, "other run"},
 	} {
 		got := judge(c.err)
@@ -63,6 +67,7 @@ func TestReport(t *testing.T) {
 		{errors.Join(errors.New("one"), errors.New("two.")), "ERROR: one.\nERROR: two.\n"},
 		{fmt.Errorf("both: %w, %w", errors.New("one"), errors.New("two")), "ERROR: both: one, two.\n"},
 		{errors.New("opening ssh://me:secret@host/x"), "ERROR: opening ssh://me:***@host/x.\n"},
+		{&exitError{err: errors.New("it is broken"), hint: "mend it", told: true}, ""},
 		{usagef("buttersink", "no"), "ERROR: no.\nTry 'buttersink --help'.\n"},
 	} {
 		env, _, stderr := testEnv(t, "buttersink")

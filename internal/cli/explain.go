@@ -26,6 +26,13 @@ type explainOptions struct {
 	maxChain   int
 	maxRestore sizeFlag
 	s3         s3Flags
+	ssh        sshFlags
+}
+
+var explainGroups = []flagGroup{
+	{"Flags", []string{"estimate", "exclude", "help", "json", "max-chain", "max-restore"}},
+	sshGroup,
+	{"S3", []string{"s3-endpoint", "s3-path-style"}},
 }
 
 // newExplain returns the command that says why a snapshot is sent as it is.
@@ -42,7 +49,7 @@ from there, and what speaks against it.
 SRC/SNAPSHOT is the path of a snapshot, without a slash at its end. If it lies
 deeper below the directory that is synced, a dot marks where that ends:
 SRC/./DEEPER/SNAPSHOT. DST is the destination, as for sync. Both can be archives
-too ("buttersink help urls").
+or on other machines too ("buttersink help urls").
 
 The verdicts on a parent:
 
@@ -84,6 +91,8 @@ which takes a moment; -e spares it. The exit code is 0 whatever the answer is.`,
 	f.IntVar(&o.maxChain, "max-chain", 0, "as for sync: let no snapshot depend on more than `N` streams")
 	f.Var(&o.maxRestore, "max-restore", "as for sync: let no snapshot depend on streams of more than `SIZE` altogether")
 	s3FlagsOf(cmd, &o.s3)
+	sshFlagsOf(cmd, &o.ssh)
+	groupFlags(cmd, explainGroups)
 	return cmd
 }
 
@@ -107,6 +116,9 @@ func splitSnapshot(arg string) (dir, name string, err error) {
 	} else {
 		i := strings.LastIndexByte(rest, '/')
 		dir, name = rest[:i+1], rest[i+1:]
+	}
+	if !strings.Contains(rest, "/") && scheme != "" && scheme != "btrfs://" && scheme != "file://" && scheme != "dir://" {
+		return "", "", fmt.Errorf("%q names no snapshot: want its path, without a slash at the end", redact(arg))
 	}
 	if name == "" || name == "." || name == ".." || strings.HasSuffix(name, "/") || strings.Contains("/"+name+"/", "/../") {
 		return "", "", fmt.Errorf("%q names no snapshot: want its path, without a slash at the end", redact(arg))
@@ -146,17 +158,17 @@ func runExplain(ctx context.Context, env *Env, command string, o *explainOptions
 		return err
 	}
 	// It is the same question as that of a sync, so the stores are the same.
-	as := &syncOptions{s3: o.s3, partSize: 100, maxRestore: o.maxRestore}
+	as := &syncOptions{s3: o.s3, ssh: o.ssh, dryRun: true, partSize: 100, maxRestore: o.maxRestore}
 	if err := as.fits(command, from, to); err != nil {
 		return err
 	}
+	defer keepRunning()() // before ssh is started, which goes on as well
 	src, dst, err := as.open(ctx, env, command, from, to, nil)
 	if err != nil {
 		return err
 	}
 	defer src.Close()
 	defer dst.Close()
-	defer keepRunning()()
 
 	view := &syncView{env: env, o: &syncOptions{json: o.json}}
 	engine := &job.Engine{Log: env.Log}

@@ -66,6 +66,9 @@ func runInit(ctx context.Context, env *Env, command string, o *initOptions, url 
 	if err := o.s3.fit(command, p); err != nil {
 		return err
 	}
+	if p.scheme == "shell" {
+		return usagef(command, "a command needs nothing: an archive is dir:///PATH/ or s3://BUCKET/PREFIX/")
+	}
 	if !p.archive() {
 		return usagef(command, "%q is a btrfs directory, which needs nothing: an archive is dir:///PATH/ or s3://BUCKET/PREFIX/", redact(url))
 	}

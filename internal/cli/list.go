@@ -13,6 +13,7 @@ import (
 	"github.com/buttersink/buttersink/internal/archive"
 	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store/ssh"
 )
 
 // listOptions are the flags of list.
@@ -21,6 +22,13 @@ type listOptions struct {
 
 	exclude []string
 	s3      s3Flags
+	ssh     sshFlags
+}
+
+var listGroups = []flagGroup{
+	{"Flags", []string{"delete", "dry-run", "estimate", "exclude", "help", "json"}},
+	sshGroup,
+	{"S3", []string{"s3-endpoint", "s3-path-style"}},
 }
 
 // newList returns the command that lists the snapshots in a directory.
@@ -43,7 +51,8 @@ moment the first time and is remembered; what is not shared is not known then.
 
 Of an archive (dir://, s3://) it shows the streams, with the snapshot that each
 makes, the one that it starts from, how long it is as it is stored, and what it is
-sealed with (.zst, .age, .gpg). The last line adds them up. No key is needed.
+sealed with (.zst, .age, .gpg). The last line adds them up. No key is needed. Of a
+command (shell://) it shows what the command has been given, as remembered here.
 
 Before: the directory exists, and one of btrfs is on a mounted file system; it
 runs as root where btrfs is concerned.
@@ -56,6 +65,7 @@ subvolumes are never touched: they are shown as what they may be.`,
   buttersink list -e /mnt/b/snaps/      without looking for sizes
   buttersink list -n -d /mnt/b/snaps/   show which remainders would be removed
   buttersink list --json /mnt/b/snaps/
+  buttersink list ssh://backup@host/mnt/b/snaps/
   buttersink list s3://bucket/snaps/    the streams in an archive
   buttersink list s3://bucket/snaps/monday`,
 		Args: func(cmd *cobra.Command, args []string) error {
@@ -75,7 +85,17 @@ subvolumes are never touched: they are shown as what they may be.`,
 	f.BoolVar(&o.json, "json", false, "print one JSON object a line on standard output")
 	f.StringArrayVar(&o.exclude, "exclude", nil, "leave out snapshots whose path matches `REGEX` at its start; may be repeated")
 	s3FlagsOf(cmd, &o.s3)
+	sshFlagsOf(cmd, &o.ssh)
+	groupFlags(cmd, listGroups)
 	return cmd
+}
+
+// mode is what a listing has to be allowed on another machine.
+func (o *listOptions) mode() ssh.Mode {
+	if o.delete && !o.dryRun {
+		return ssh.Write
+	}
+	return ssh.Read
 }
 
 func runList(ctx context.Context, env *Env, command string, o *listOptions, directory string) error {
@@ -90,6 +110,9 @@ func runList(ctx context.Context, env *Env, command string, o *listOptions, dire
 	if err := o.s3.fit(command, p); err != nil {
 		return err
 	}
+	if err := o.ssh.fit(command, p); err != nil {
+		return err
+	}
 	if !p.archive() {
 		// Such a listing is over before collecting its garbage would pay; one that is
 		// not stays within bounds. An archive may have a million streams.
@@ -100,7 +123,7 @@ func runList(ctx context.Context, env *Env, command string, o *listOptions, dire
 	if !o.dryRun {
 		engine.Ledger = env.openLedger()
 	}
-	st, err := env.open(ctx, command, p, opening{s3: o.s3, ledger: engine.Ledger})
+	st, err := env.open(ctx, command, p, opening{s3: o.s3, ssh: o.ssh, mode: o.mode(), ledger: engine.Ledger})
 	if err != nil {
 		return err
 	}

@@ -32,7 +32,7 @@ type meter struct {
 	whole snapshot.Size
 
 	flows []*flow // the steps that are going on, in the order in which they began
-	pace  pace    // of all of them
+	pace  tempo   // of all of them
 	told  time.Time
 }
 
@@ -41,7 +41,7 @@ type flow struct {
 	now   transfer.Event // the last event
 	begun time.Time
 	moved time.Time // when Bytes last changed
-	pace  pace
+	pace  tempo
 	spare int64  // bytes that an earlier transfer has carried
 	waits string // what it waits for, if nothing moves
 }
@@ -161,8 +161,8 @@ func amount(done int64, whole snapshot.Size, rate float64, rest bool) string {
 	return text
 }
 
-// pace is how fast something goes: the mean of the last while.
-type pace struct {
+// tempo is how fast something goes: the mean of the last while.
+type tempo struct {
 	over  time.Duration
 	begun time.Time
 	moved int64  // bytes in all
@@ -175,7 +175,7 @@ type mark struct {
 	bytes int64
 }
 
-func (p *pace) add(now time.Time, n int64) {
+func (p *tempo) add(now time.Time, n int64) {
 	if p.begun.IsZero() {
 		p.restart(now)
 	}
@@ -195,12 +195,12 @@ func (p *pace) add(now time.Time, n int64) {
 }
 
 // restart forgets how fast it was.
-func (p *pace) restart(now time.Time) {
+func (p *tempo) restart(now time.Time) {
 	p.begun, p.marks = now, []mark{{now, p.moved}}
 }
 
 // rate returns bytes per second, zero if nothing can be said yet.
-func (p *pace) rate(now time.Time) float64 {
+func (p *tempo) rate(now time.Time) float64 {
 	if len(p.marks) == 0 {
 		return 0
 	}
@@ -212,4 +212,4 @@ func (p *pace) rate(now time.Time) float64 {
 }
 
 // lasts reports whether the rate is worth a guess at the rest.
-func (p *pace) lasts(now time.Time) bool { return !p.begun.IsZero() && now.Sub(p.begun) >= restAfter }
+func (p *tempo) lasts(now time.Time) bool { return !p.begun.IsZero() && now.Sub(p.begun) >= restAfter }

@@ -179,7 +179,7 @@ func TestPaceForgets(t *testing.T) {
 
 // Many streams at once do not make a rate take more memory.
 func TestPaceIsBounded(t *testing.T) {
-	p := pace{}
+	p := tempo{}
 	start := time.Now()
 	for i := range 100000 {
 		p.add(start.Add(time.Duration(i)*time.Millisecond), 1000)

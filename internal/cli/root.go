@@ -35,12 +35,14 @@ func program(env *Env) *cobra.Command {
 // is sync, with one it is list.
 func newRoot(env *Env) *cobra.Command {
 	sync, list := newSync(env), newList(env)
+	var server serverFlags
 	root := &cobra.Command{
 		Use:   "buttersink [flags] [SRC] DST",
 		Short: "Carry btrfs snapshots from one place to another",
 		Long: `buttersink carries btrfs snapshots from one place to another, sending only
-what the other place does not have. A place is a btrfs directory of this machine,
-or an archive: snapshots as sealed objects, in a plain directory or in S3.
+what the other place does not have. A place is a btrfs directory, of this machine
+or of another one that ssh reaches, or an archive: snapshots as sealed objects, in
+a plain directory or in S3.
 
 With two arguments it is the same as "buttersink sync SRC DST": afterwards DST
 holds every snapshot that is in SRC. With one argument it is the same as
@@ -61,9 +63,17 @@ After: see "buttersink sync --help" and "buttersink list --help".`,
   buttersink -n /mnt/a/snaps/ /mnt/b/snaps/     show what would be sent
   buttersink /mnt/a/snaps/ /mnt/b/snaps/        send it
   buttersink /mnt/a/snaps/monday /mnt/b/snaps/  send one snapshot
+  buttersink /mnt/a/snaps/ ssh://backup@host/mnt/b/snaps/   to another machine
+  buttersink ssh://host/mnt/b/snaps/ /mnt/a/snaps/          and from there
   buttersink /mnt/a/snaps/ s3://bucket/snaps/   store it as objects in S3
   buttersink s3://bucket/snaps/ /mnt/b/snaps/   and bring it back`,
 		Args: func(cmd *cobra.Command, args []string) error {
+			if server.server {
+				return nil // which says for itself what is wrong with them
+			}
+			if server.mode != "" {
+				return usagef(cmd.CommandPath(), "--mode is only for --server")
+			}
 			switch len(args) {
 			case 0:
 				return usagef(cmd.CommandPath(), "nothing to do: name a directory to list, or a source and a destination")
@@ -73,6 +83,9 @@ After: see "buttersink sync --help" and "buttersink list --help".`,
 			return usagef(cmd.CommandPath(), "too many arguments: want a source and a destination, got %d", len(args))
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if server.server {
+				return runServer(cmd.Context(), env, cmd.CommandPath(), &server, args)
+			}
 			if len(args) == 2 {
 				return sync.RunE(cmd, args)
 			}
@@ -83,6 +96,7 @@ After: see "buttersink sync --help" and "buttersink list --help".`,
 		},
 	}
 	root.Flags().AddFlagSet(sync.Flags()) // the same variables, under both commands
+	serverFlagsOf(root, &server)
 	root.AddCommand(sync, list, newExplain(env), newInit(env), newVerify(env), newTrash(env), newStream(env), newBtrfslist(env), newChecksumdir(env),
 		&cobra.Command{
 			Use:   "exit-codes",
@@ -90,8 +104,13 @@ After: see "buttersink sync --help" and "buttersink list --help".`,
 			Long:  exitCodesHelp(),
 		},
 		&cobra.Command{
+			Use:   "server",
+			Short: "What runs on the far side of ssh://, and how to allow it there",
+			Long:  serverHelp,
+		},
+		&cobra.Command{
 			Use:   "urls",
-			Short: "How places are written: btrfs, directories, S3",
+			Short: "How places are written: btrfs, other machines, directories, S3",
 			Long:  urlsHelp,
 		})
 	groupFlags(root, syncGroups)
@@ -102,7 +121,7 @@ After: see "buttersink sync --help" and "buttersink list --help".`,
 // handOver sets on one command the flags that were given to another and that
 // both have.
 func handOver(from, to *cobra.Command) error {
-	for _, name := range []string{"dry-run", "delete", "estimate", "exclude", "json", "s3-endpoint", "s3-path-style"} {
+	for _, name := range []string{"dry-run", "delete", "estimate", "exclude", "json", "s3-endpoint", "s3-path-style", "ssh-command", "ssh-opt", "ssh-program", "ssh-sudo"} {
 		given, wanted := from.Flags().Lookup(name), to.Flags().Lookup(name)
 		if given == nil || wanted == nil || !given.Changed {
 			continue
@@ -145,6 +164,9 @@ func asProgram(env *Env, cmd *cobra.Command) {
 	cmd.PersistentFlags().StringVarP(&logFile, "logfile", "l", "", "append a detailed log to `FILE`")
 	cmd.Flags().BoolVarP(&showVersion, "version", "V", false, "print the version and end")
 	cmd.PersistentPreRunE = func(cmd *cobra.Command, words []string) error {
+		if server := cmd.Flags().Lookup("server"); server != nil && server.Changed {
+			quiet = max(quiet, 1) // the other side tells people what is done
+		}
 		if err := env.startLog(quiet, logFile); err != nil {
 			return &usageError{command: cmd.CommandPath(), err: err}
 		}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/buttersink/buttersink/internal/btrfstest"
 	"github.com/buttersink/buttersink/internal/s3test"
+	"github.com/buttersink/buttersink/internal/sshtest"
 	"github.com/buttersink/buttersink/internal/stream"
 )
 
@@ -34,6 +35,7 @@ func TestMain(m *testing.M) {
 //	         (btrfstest.RealEnv) it is always true, so that a script fails there
 //	         instead of being skipped.
 //	[s3]     an S3 server can be run, likewise
+//	[ssh]    an SSH server can be run, likewise
 func TestScript(t *testing.T) {
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata/script",
@@ -64,6 +66,8 @@ type bench struct {
 	scratch map[string]*btrfstest.FS   // by name
 	trees   map[string]*btrfstest.Tree // by absolute directory
 	s3      *s3test.Server             // nil until one is asked for
+	sshd    *sshtest.Server            // likewise
+	logins  map[string]*sshtest.User   // by the name that ssh knows them as
 }
 
 func benchOf(ts *testscript.TestScript) *bench { return ts.Value(benchKey{}).(*bench) }
@@ -77,6 +81,8 @@ func scriptCondition(cond string) (bool, error) {
 		return must || canBtrfs(), nil
 	case "s3":
 		return must || canS3(), nil
+	case "ssh":
+		return must || canSSH(), nil
 	}
 	return false, errors.New("unknown condition")
 }
@@ -112,6 +118,11 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 	"same":    cmdSame,
 	"flip":    cmdFlip,
 	"stream":  cmdStream,
+
+	"sshd":    cmdSSHD,
+	"sudoers": cmdSudoers,
+	"forced":  cmdForced,
+	"far":     cmdFar,
 
 	"s3":           cmdS3,
 	"s3user":       cmdS3User,

@@ -14,8 +14,10 @@ import (
 	"github.com/buttersink/buttersink/internal/archive/s3"
 	"github.com/buttersink/buttersink/internal/archive/seal"
 	"github.com/buttersink/buttersink/internal/ledger"
+	"github.com/buttersink/buttersink/internal/pace"
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/store/local"
+	"github.com/buttersink/buttersink/internal/store/ssh"
 )
 
 // opened is a store with the argument that named it.
@@ -32,7 +34,20 @@ type opening struct {
 	s3      s3Flags
 	// keep is what S3 is told about objects that are made.
 	keep keepFlags
-	// ledger keeps what interrupted uploads need; nil keeps nothing.
+	ssh  sshFlags
+	// mode is what has to be allowed on another machine; empty is ssh.Read.
+	mode ssh.Mode
+	// plainWire leaves what goes over ssh as it is.
+	plainWire bool
+	// needsProgram is a flag that only a buttersink on the other machine can obey,
+	// as it is typed; "" for none.
+	needsProgram string
+	// limit holds for all stores of the command together; nil is none.
+	limit *pace.Limiter
+	// again gives a command also what it has been given before.
+	again bool
+	// ledger keeps what interrupted uploads need, and what commands have been given;
+	// nil keeps nothing.
 	ledger *ledger.Ledger
 }
 
@@ -64,7 +79,7 @@ func (env *Env) open(ctx context.Context, command string, p place, o opening) (*
 		if err != nil {
 			return nil, &usageError{command: command, err: err}
 		}
-		s3o.Getenv, s3o.Log = env.Getenv, env.Log
+		s3o.Getenv, s3o.Log, s3o.Limit = env.Getenv, env.Log, o.limit
 		if bucket, err = s3.Open(ctx, s3o); err != nil {
 			return nil, err
 		}
@@ -74,6 +89,12 @@ func (env *Env) open(ctx context.Context, command string, p place, o opening) (*
 		if bucket, err = dir.Open(p.dir, dir.Options{Log: env.Log}); err != nil {
 			return nil, p.explainDir(err)
 		}
+	case "ssh":
+		return env.openSSH(ctx, p, o)
+	case "ssh+btrfs":
+		return env.openBare(ctx, p, o)
+	case "shell":
+		return env.openShell(ctx, p, o)
 	default:
 		o.local.Log = env.Log
 		st, err := local.Open(p.dir, o.local)
@@ -177,6 +198,9 @@ func (o s3Flags) fit(command string, p place) error {
 func (env *Env) openArchive(ctx context.Context, command string, p place, why string, o opening) (*opened, error) {
 	if err := o.s3.fit(command, p); err != nil {
 		return nil, err
+	}
+	if p.scheme == "shell" {
+		return nil, usagef(command, "what becomes of the streams that a command is given is its own affair: want an archive, dir:// or s3://")
 	}
 	if !p.archive() {
 		return nil, usagef(command, "%q is a btrfs directory and not an archive (dir:// or s3://): %s", redact(p.arg), why)

@@ -14,8 +14,11 @@ import (
 	"github.com/buttersink/buttersink/internal/archive"
 	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/ledger"
+	"github.com/buttersink/buttersink/internal/pace"
 	"github.com/buttersink/buttersink/internal/replay"
 	"github.com/buttersink/buttersink/internal/store/local"
+	"github.com/buttersink/buttersink/internal/store/ssh"
+	"github.com/buttersink/buttersink/internal/store/ssh/bare"
 )
 
 // syncOptions are the flags of sync.
@@ -36,15 +39,20 @@ type syncOptions struct {
 	identity          []string
 	s3                s3Flags
 	keep              keepFlags
+	ssh               sshFlags
+	wire              wireFlags
+	again             bool
 }
 
 // syncGroups order the flags in the help of sync and of the program.
 var syncGroups = []flagGroup{
 	{"Flags", []string{"delete", "dry-run", "estimate", "exclude", "help", "json", "logfile", "max-full", "parallel", "quiet", "version"}},
 	{"Between btrfs directories", []string{"checkpoint", "decompress", "kernel-send"}},
+	sshGroup,
 	{"To an archive (dir://, s3://)", []string{"compress", "encrypt", "require-encryption", "max-chain", "max-restore", "part-size"}},
 	{"From an archive", []string{"identity"}},
 	{"S3", []string{"s3-endpoint", "s3-path-style", "storage-class", "sse", "kms-key"}},
+	{"To a command (shell://)", []string{"again"}},
 }
 
 // newSync returns the command that brings one directory's snapshots to another.
@@ -61,12 +69,13 @@ is none. "buttersink explain" tells why one snapshot is sent as it is.
 SRC is a directory with a slash at its end, for all snapshots below it, or one
 snapshot without a slash. DST is a directory; snapshots get the same paths below
 it as they have below SRC. Each is a btrfs directory of this machine, written as a
-path, or an archive, dir:///path/ or s3://bucket/prefix/: see "buttersink help
-urls".
+path, or of another one, ssh://user@host/path/, or an archive, dir:///path/ or
+s3://bucket/prefix/; DST can also be a command, shell://COMMAND: see "buttersink
+help urls".
 
 Before: both directories exist, and those of btrfs are on mounted file systems; a
 dir:// archive has been made by "buttersink init". It runs as root where btrfs is
-concerned. Only read-only subvolumes are snapshots; nested subvolumes are not part
+concerned; on another machine it uses sudo, or is root there. Only read-only subvolumes are snapshots; nested subvolumes are not part
 of the snapshot that they lie in.
 
 After: every snapshot that is reported as transferred is whole, read-only and on
@@ -83,6 +92,12 @@ any machine with age, zstd and btrfs can open it again. A KEY of age begins with
 age1, ssh-ed25519 or ssh-rsa; gpg asks the user's own gpg. To encrypt takes only
 public keys, to restore the secret one (--identity). A storage class is for
 streams; what describes them stays where it is read at once.
+
+Over ssh, whole checked commands go both ways in one connection, compressed where
+that pays (--wire-compression). One that breaks is made again by itself, and what
+the other side has durably is not sent twice; so it is after a killed run. --limit
+holds for everything that goes over ssh and to or from S3 together. Between two
+other machines, everything goes through this one, and nothing is stored here.
 
 An interrupted upload stays, unseen, and the next run carries on: the stream is
 made again, and parts that are there already are compared and not sent again.
@@ -112,6 +127,8 @@ stopped with Ctrl-Z: a stopped send has to start again.`,
   buttersink sync -d --exclude '.*-hourly' /mnt/a/snaps/ /mnt/b/snaps/
   buttersink sync /mnt/a/snaps/monday /mnt/b/snaps/
   buttersink sync -q --max-full 20GiB /mnt/a/snaps/ /mnt/b/snaps/   in a timer
+  buttersink sync /mnt/a/snaps/ ssh://backup@host/mnt/b/snaps/     push
+  buttersink sync --limit 5M ssh://host/mnt/b/snaps/ /mnt/a/snaps/  pull, slowly
   buttersink sync /mnt/a/snaps/ dir:///mnt/usb/snaps/
   buttersink sync --encrypt age:backup.pub /mnt/a/snaps/ s3://bucket/snaps/
   buttersink sync -i /root/backup.key s3://bucket/snaps/ /mnt/b/snaps/   restore`,
@@ -147,6 +164,9 @@ stopped with Ctrl-Z: a stopped send has to start again.`,
 	f.StringVar(&o.keep.class, "storage-class", "", "keep streams in this storage `CLASS` (STANDARD_IA, GLACIER, ...)")
 	f.StringVar(&o.keep.sse, "sse", "", "have the server encrypt too, by `METHOD`: AES256 (which is the default), aws:kms or none")
 	f.StringVar(&o.keep.kmsKey, "kms-key", "", "the `KEY` for --sse aws:kms")
+	sshFlagsOf(cmd, &o.ssh)
+	wireFlagsOf(cmd, &o.wire)
+	f.BoolVar(&o.again, "again", false, "give the command also what it has been given before")
 	groupFlags(cmd, syncGroups)
 	return cmd
 }
@@ -191,13 +211,13 @@ func runSync(ctx context.Context, env *Env, command string, o *syncOptions, sour
 	if !o.dryRun {
 		engine.Ledger = env.openLedger()
 	}
+	defer keepRunning()() // before ssh is started, which goes on as well
 	src, dst, err := o.open(ctx, env, command, from, to, engine.Ledger)
 	if err != nil {
 		return err
 	}
 	defer src.Close()
 	defer dst.Close()
-	defer keepRunning()()
 	show.ctx = ctx
 
 	report, err = engine.Sync(ctx, src.Store, dst.Store, job.SyncOptions{
@@ -242,20 +262,30 @@ func (o *syncOptions) fits(command string, from, to place) error {
 		{"--compress", o.compress != "", to.archive(), "the destination is an archive (dir:// or s3://)"},
 		{"--encrypt", len(o.encrypt) > 0, to.archive(), "the destination is an archive (dir:// or s3://)"},
 		{"--require-encryption", o.requireEncryption, to.archive(), "the destination is an archive (dir:// or s3://)"},
-		{"--max-restore", o.maxRestore.given != "", to.archive(), "the destination is an archive (dir:// or s3://)"},
+		{"--max-restore", o.maxRestore.given != "", to.keepsStreams(), "the destination is an archive (dir:// or s3://) or a command (shell://)"},
 		{"--storage-class", o.keep.class != "", to.scheme == "s3", "the destination is s3://"},
 		{"--sse", o.keep.sse != "", to.scheme == "s3", "the destination is s3://"},
 		{"--kms-key", o.keep.kmsKey != "", to.scheme == "s3", "the destination is s3://"},
 		{"--s3-endpoint", o.s3.endpoint != "", from.scheme == "s3" || to.scheme == "s3", "one of both sides is s3://"},
 		{"--s3-path-style", o.s3.pathStyle, from.scheme == "s3" || to.scheme == "s3", "one of both sides is s3://"},
 		{"--identity", len(o.identity) > 0, from.archive(), "the source is an archive (dir:// or s3://)"},
-		{"--checkpoint", o.checkpoint.given != "", !to.archive(), "the destination is a btrfs directory"},
-		{"--kernel-send", o.kernelSend, !from.archive(), "the source is a btrfs directory"},
-		{"--decompress", o.decompress, !from.archive(), "the source is a btrfs directory"},
+		{"--checkpoint", o.checkpoint.given != "", to.ours(), "the destination is a btrfs directory on a machine with buttersink"},
+		{"--kernel-send", o.kernelSend, from.ours(), "the source is a btrfs directory on a machine with buttersink"},
+		{"--decompress", o.decompress, from.ours(), "the source is a btrfs directory on a machine with buttersink"},
+		{"--again", o.again, to.scheme == "shell", "the destination is a command (shell://)"},
 	} {
 		if f.given && !f.use {
 			return usagef(command, "%s is only for when %s", f.flag, f.where)
 		}
+	}
+	if from.scheme == "shell" {
+		return usagef(command, "a command (shell://) takes streams and gives none back: it can only be a destination")
+	}
+	if err := o.ssh.fit(command, from, to); err != nil {
+		return err
+	}
+	if err := o.wire.fit(command, from, to); err != nil {
+		return err
 	}
 	if o.requireEncryption && len(o.encrypt) == 0 {
 		return usagef(command, "--require-encryption goes with --encrypt, which says for whom")
@@ -265,17 +295,22 @@ func (o *syncOptions) fits(command string, from, to place) error {
 
 // open opens both stores.
 func (o *syncOptions) open(ctx context.Context, env *Env, command string, from, to place, led *ledger.Ledger) (src, dst *opened, err error) {
-	in := opening{local: local.Options{KernelSend: o.kernelSend, Plain: o.decompress}, s3: o.s3, ledger: led}
-	out := opening{local: o.checkpoints(), s3: o.s3, keep: o.keep, ledger: led}
+	both := opening{s3: o.s3, ssh: o.ssh, plainWire: o.wire.compression.never, limit: pace.New(o.wire.limit.bytes), ledger: led}
+	in, out := both, both
+	in.mode, in.local, in.needsProgram = ssh.Read, local.Options{KernelSend: o.kernelSend, Plain: o.decompress}, o.ofSource()
+	out.mode, out.local, out.needsProgram = o.mode(), o.checkpoints(), o.ofDestination()
+	out.keep, out.again = o.keep, o.again
 	if from.archive() {
 		in.archive.PartSize = int64(o.partSize) << 20 // it bounds what is read ahead, too
 		if in.archive.Keys, err = env.keys(o.identity); err != nil {
 			return nil, nil, err
 		}
 	}
-	if to.archive() {
+	if to.keepsStreams() {
 		// Any btrfs receive can carry out what any machine may have to restore.
 		in.local.Protocol = 1
+	}
+	if to.archive() {
 		out.archive.RequireEncryption, out.archive.PartSize = o.requireEncryption, int64(o.partSize)<<20
 		if out.archive.Seal, err = sealing(command, o.compress, o.encrypt); err != nil {
 			return nil, nil, err
@@ -284,11 +319,26 @@ func (o *syncOptions) open(ctx context.Context, env *Env, command string, from, 
 			return nil, nil, &exitError{code: exitConfig, err: err}
 		}
 	}
+	if to.overSSH() {
+		// What carries the streams out decides on what they may be made of, and what
+		// that is over there comes out only now.
+		if dst, err = env.open(ctx, command, to, out); err != nil {
+			return nil, nil, err
+		}
+		if _, ok := dst.Store.(*bare.Store); ok {
+			in.local.Protocol = 1
+		}
+	}
 	if src, err = env.open(ctx, command, from, in); err != nil {
+		if dst != nil {
+			err = errors.Join(err, dst.Close())
+		}
 		return nil, nil, err
 	}
-	if dst, err = env.open(ctx, command, to, out); err != nil {
-		return nil, nil, errors.Join(err, src.Close())
+	if dst == nil {
+		if dst, err = env.open(ctx, command, to, out); err != nil {
+			return nil, nil, errors.Join(err, src.Close())
+		}
 	}
 	if a, ok := dst.Store.(*archive.Store); ok {
 		// What every stream would fail with is known before any of them is measured.
@@ -297,6 +347,37 @@ func (o *syncOptions) open(ctx context.Context, env *Env, command string, from, 
 		}
 	}
 	return src, dst, nil
+}
+
+// mode is what the destination has to allow on another machine.
+func (o *syncOptions) mode() ssh.Mode {
+	switch {
+	case o.dryRun:
+		return ssh.Read
+	case o.delete:
+		return ssh.Write
+	}
+	return ssh.Append
+}
+
+// ofSource is the first flag that only buttersink itself can obey at a source, as
+// it is typed; "" for none.
+func (o *syncOptions) ofSource() string {
+	switch {
+	case o.kernelSend:
+		return "--kernel-send"
+	case o.decompress:
+		return "--decompress"
+	}
+	return ""
+}
+
+// ofDestination is the same of a destination.
+func (o *syncOptions) ofDestination() string {
+	if o.checkpoint.given != "" {
+		return "--checkpoint"
+	}
+	return ""
 }
 
 // checkpoints is how a btrfs directory keeps what an interrupted run can be

@@ -20,6 +20,8 @@ type place struct {
 	bucket string // of S3
 	dir    string // the store's directory; of S3 the prefix, empty for a whole bucket
 	name   string // the one snapshot that is meant; empty for all below dir
+	machine
+	command string // of shell://
 	// options are what stands in the query of an S3 URL, by name, and query is that
 	// text with its question mark.
 	options map[string]string
@@ -41,9 +43,10 @@ var schemes = []scheme{
 	{"file", true},
 	{"dir", true},
 	{"s3", true},
-	{"ssh", false},
+	{"ssh", true},
+	{"ssh+btrfs", true},
+	{"shell", true},
 	{"glacier", false},
-	{"shell", false},
 }
 
 // urlOptions are the options that the query of an S3 URL may have.
@@ -99,13 +102,17 @@ func parsePlace(arg string, destination bool) (place, error) {
 	i := slices.IndexFunc(schemes, func(s scheme) bool { return s.name == p.scheme })
 	switch {
 	case i < 0:
-		return place{}, fmt.Errorf("%q has the unknown scheme %q: want a path, or btrfs://, file://, dir:// or s3:// with one", redact(arg), p.scheme)
+		return place{}, fmt.Errorf("%q has the unknown scheme %q: want a path, or btrfs://, file://, ssh://, ssh+btrfs://, dir://, s3:// or shell://", redact(arg), p.scheme)
 	case !schemes[i].usable:
-		return place{}, fmt.Errorf("%q: this version has no %s:// stores: want a btrfs directory of this machine, dir:// or s3://", redact(arg), p.scheme)
+		return place{}, fmt.Errorf("%q: this version has no %s:// stores: want a btrfs directory, here or with ssh://, or an archive, dir:// or s3://", redact(arg), p.scheme)
 	case strings.ContainsRune(path, 0):
 		return place{}, fmt.Errorf("%q has a NUL byte in it", redact(arg))
 	case p.scheme == "s3":
 		return parseS3(arg, path, destination)
+	case p.overSSH():
+		return parseSSH(arg, p.scheme, path, destination)
+	case p.scheme == "shell":
+		return parseShell(arg, path)
 	case path == "":
 		return place{}, fmt.Errorf("%q names no directory: the current one is '%s'", arg, map[bool]string{true: "dir://./", false: "./"}[p.scheme == "dir"])
 	}
@@ -174,7 +181,12 @@ func (p place) within(path string) string {
 func (p place) bare() string { return strings.TrimSuffix(p.arg, p.query) }
 
 // withSlash is the argument as the one of a directory.
-func (p place) withSlash() string { return strings.TrimRight(p.bare(), "/") + "/" + p.query }
+func (p place) withSlash() string {
+	if p.scheme == "shell" {
+		return p.arg
+	}
+	return strings.TrimRight(p.bare(), "/") + "/" + p.query
+}
 
 // shellWord writes a word as a shell reads it.
 func shellWord(s string) string {
@@ -198,7 +210,8 @@ func (p place) explain(err error) error {
 		// "/mnt/pool" for a mount point: its parent need not be btrfs.
 		hint = fmt.Sprintf("Did you mean to type '%s/'?", p.arg)
 	case errors.Is(err, local.ErrNotDirectory) && looksRemote(p.arg):
-		hint = "If it is on another machine: this version reaches only what is mounted here."
+		host, dir, _ := strings.Cut(p.arg, ":")
+		hint = fmt.Sprintf("If it is on another machine, write 'ssh://%s/%s', with the full path there.", host, strings.TrimLeft(dir, "/"))
 	case errors.Is(err, local.ErrNotDirectory):
 		hint = "Name a directory on a mounted btrfs file system, not a device.  A new one is made with mkdir, once the file system is mounted."
 	case errors.Is(err, btrfs.ErrNotBtrfs):
@@ -224,6 +237,9 @@ func (p place) noSnapshots(there string) string {
 	}
 	if p.name != "" {
 		return fmt.Sprintf("'%s' is not a snapshot.  Did you mean to type '%s'?", p.arg, p.withSlash())
+	}
+	if p.scheme == "shell" {
+		return "The command has not been given any snapshots yet, as far as is remembered here."
 	}
 	if p.archive() {
 		hint := fmt.Sprintf("'%s' does not contain any snapshots.", p.arg)

@@ -51,7 +51,7 @@ func TestParsePlace(t *testing.T) {
 			t.Errorf("%q: %v", tt.arg, err)
 			continue
 		}
-		if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(place{})); diff != "" {
+		if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(place{}, machine{})); diff != "" {
 			t.Errorf("%q:\n%s", tt.arg, diff)
 		}
 	}
@@ -75,7 +75,6 @@ func TestParsePlaceRefuses(t *testing.T) {
 		"s3://bucket/a?b=c/d":             `no option "b"`,
 		"s3://bucket/?sse=%zz":            "not escaped",
 		"glacier://vault/":                "no glacier:// stores",
-		"ssh://u:pw@host/dir/":            "no ssh:// stores",
 		"/a\x00b/":                        "NUL",
 	} {
 		_, err := parsePlace(arg, false)
@@ -137,7 +136,7 @@ func TestParseArchive(t *testing.T) {
 			t.Errorf("%q: %v", tt.arg, err)
 			continue
 		}
-		if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(place{})); diff != "" {
+		if diff := cmp.Diff(tt.want, got, cmp.AllowUnexported(place{}, machine{})); diff != "" {
 			t.Errorf("%q:\n%s", tt.arg, diff)
 		}
 	}
@@ -202,6 +201,8 @@ func TestWithin(t *testing.T) {
 		"dir:///a/":           {"dir:///a/x/y", "dir:///a/"},
 		"s3://b/p/?sse=none":  {"s3://b/p/x/y?sse=none", "s3://b/p/?sse=none"},
 		"s3://b?sse=none":     {"s3://b/x/y?sse=none", "s3://b/?sse=none"},
+		"ssh://h/a/":          {"ssh://h/a/x/y", "ssh://h/a/"},
+		"ssh://u@h:22/a":      {"ssh://u@h:22/a", "ssh://u@h:22/a/"},
 		"s3://b/p/x?region=r": {"s3://b/p/x?region=r", "s3://b/p/x/?region=r"},
 	} {
 		p, err := parsePlace(arg, false)
@@ -218,13 +219,23 @@ func FuzzParsePlace(f *testing.F) {
 	f.Add("/a/b/", false)
 	f.Add("btrfs://a/b", true)
 	f.Add("dir:///a/b", false)
+	f.Add("ssh://u@h:22/a/b", false)
+	f.Add("ssh+btrfs://[fe80::1%eth0]:22/a//../b/", true)
+	f.Add("shell://cat >/dev/null", true)
 	f.Add("s3://b/p/x?sse=none&region=%20", false)
 	f.Fuzz(func(t *testing.T, arg string, destination bool) {
 		p, err := parsePlace(arg, destination)
 		if err != nil {
 			return
 		}
-		if p.dir == "" && p.scheme != "s3" || strings.ContainsRune(p.name, '/') || destination && p.name != "" {
+		if p.overSSH() {
+			// What is left reads as the same place again.
+			again, err := parsePlace(p.scheme+"://"+p.machine.String()+p.dir, true)
+			if err != nil || again.machine != p.machine || again.dir != p.dir || !strings.HasPrefix(p.dir, "/") || strings.HasPrefix(p.host, "-") || strings.HasPrefix(p.user, "-") {
+				t.Errorf("%q became %+v, and that %+v, %v", arg, p, again, err)
+			}
+		}
+		if p.dir == "" && p.scheme != "s3" && p.scheme != "shell" || strings.ContainsRune(p.name, '/') || destination && p.name != "" {
 			t.Errorf("%q became %+v", arg, p)
 		}
 		if p.scheme != "s3" {
@@ -241,7 +252,8 @@ func FuzzParsePlace(f *testing.F) {
 func TestExplain(t *testing.T) {
 	dir := t.TempDir()
 	for _, tt := range []struct{ arg, message, hint string }{
-		{"host:/snaps/", "'host:/snaps' is not an existing directory", "on another machine"},
+		{"host:/snaps/", "'host:/snaps' is not an existing directory", "on another machine, write 'ssh://host/snaps/'"},
+		{"me@host:snaps/", "'me@host:snaps' is not an existing directory", "write 'ssh://me@host/snaps/', with the full path"},
 		{"/dev/sda1/", "'/dev/sda1' is not an existing directory", "not a device"},
 		{dir, "is not an existing directory", "Did you mean to type '" + dir + "/'?"},
 	} {

@@ -5,12 +5,30 @@ const urlsHelp = `A place with snapshots is one of these:
 
   /path/to/dir/                a btrfs directory of this machine
   btrfs:///path/, file:///path/  the same
+  ssh://user@host:port/path/   a btrfs directory of a machine with buttersink
+  ssh+btrfs://host/path/       of a machine that has only btrfs and a shell
   dir:///path/to/dir/          an archive in a directory of any file system
   s3://bucket/prefix/          an archive in S3, or what speaks its language
   s3://bucket/                 a whole bucket
+  shell://COMMAND              a command that takes each stream; a destination only
 
 As a source, and where snapshots are listed or verified, the last element names one
 snapshot unless a slash follows. A destination is always a directory.
+
+Of another machine, user and port can be left out: ssh is the machine's own, with
+its configuration (so host may be an alias there), keys, agent and known hosts. The
+path is the full one, and is taken as it is typed: nothing in it is escaped. An
+IPv6 address stands in brackets, ssh://[fe80::1%eth0]/path/. Over there, buttersink
+is run with sudo, unless the login is root or --ssh-sudo says otherwise; see
+"buttersink help server". Where it is missing, ssh:// does what ssh+btrfs:// does,
+and says so: btrfs is run there instead, with sudo too, and nothing else is needed.
+Interrupted transfers begin again then, and snapshots are sent from parents only.
+
+A command is run by sh once for each stream, which is its standard input; its exit
+status decides. It finds BUTTERSINK_NAME, BUTTERSINK_PATH, BUTTERSINK_UUID,
+BUTTERSINK_PARENT (a UUID; empty for a full stream), BUTTERSINK_PARENT_PATH and
+BUTTERSINK_SIZE in its environment. What it has been given is remembered on this
+machine, under the text of the command, and not given again unless --again is.
 
 An archive keeps streams as objects, one for each snapshot: full ones, and
 increments that need the ones before them. Its layout is the same in S3 and in a

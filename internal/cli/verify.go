@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/pace"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 )
@@ -21,11 +22,12 @@ type verifyOptions struct {
 	data, dryRun, json bool
 	exclude, identity  []string
 	s3                 s3Flags
+	limit              rateFlag
 }
 
 var verifyGroups = []flagGroup{
 	{"Flags", []string{"data", "dry-run", "exclude", "help", "identity", "json"}},
-	{"S3", []string{"s3-endpoint", "s3-path-style"}},
+	{"S3", []string{"s3-endpoint", "s3-path-style", "limit"}},
 }
 
 // newVerify returns the command that tells whether an archive is sound.
@@ -75,6 +77,7 @@ have got one, unless -n is given or it cannot be written.`,
 	f.StringArrayVar(&o.exclude, "exclude", nil, "leave out snapshots whose path matches `REGEX` at its start; may be repeated")
 	identityFlag(cmd, &o.identity)
 	s3FlagsOf(cmd, &o.s3)
+	limitFlag(cmd, &o.limit)
 	groupFlags(cmd, verifyGroups)
 	return cmd
 }
@@ -88,7 +91,10 @@ func runVerify(ctx context.Context, env *Env, command string, o *verifyOptions, 
 	if err != nil {
 		return err
 	}
-	in := opening{s3: o.s3}
+	if o.limit.given != "" && p.scheme != "s3" {
+		return usagef(command, "--limit is only for s3://")
+	}
+	in := opening{s3: o.s3, limit: pace.New(o.limit.bytes)}
 	if o.data {
 		if in.archive.Keys, err = env.keys(o.identity); err != nil {
 			return err
@@ -166,7 +172,7 @@ type verifyView struct {
 
 	mu       sync.Mutex
 	read, of int64
-	pace     pace
+	pace     tempo
 	told     time.Time
 	bad      int
 	later    strings.Builder // lines that would have gone into a drawing

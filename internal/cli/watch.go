@@ -22,7 +22,7 @@ type watch struct {
 	name  string
 	done  int64
 	whole snapshot.Size
-	pace  pace
+	pace  tempo
 }
 
 // newWatch returns a watch over the reading of something of which the length may

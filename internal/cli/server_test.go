@@ -1,0 +1,48 @@
+package cli
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/buttersink/buttersink/internal/store/ssh"
+)
+
+// TestServerCommandLine: sudoers and authorized_keys files name the command line
+// of the server, so it means one thing only.
+func TestServerCommandLine(t *testing.T) {
+	for mode, want := range map[string]ssh.Mode{"r": ssh.Read, "a": ssh.Append, "w": ssh.Write} {
+		for _, dir := range []string{"/mnt/b/", "/mnt/b", "/", "/with blank/"} {
+			if got, err := (&serverFlags{server: true, mode: mode}).check("buttersink", []string{dir}); err != nil || got != want {
+				t.Errorf("--mode %s %s: %q, %v", mode, dir, got, err)
+			}
+		}
+	}
+	for _, tt := range []struct {
+		mode  string
+		args  []string
+		wrong string
+	}{
+		{"", []string{"/b/"}, "--mode r, a or w"},
+		{"x", []string{"/b/"}, `mode "x" is not known`},
+		{"rw", []string{"/b/"}, `mode "rw" is not known`},
+		{"r", nil, "one directory, got 0"},
+		{"r", []string{"/b/", "/c/"}, "one directory, got 2"},
+		{"r", []string{"b/"}, "full path"},
+		{"r", []string{""}, "full path"},
+		{"r", []string{"/b/../c/"}, "as /c/, not as /b/../c/"},
+		{"r", []string{"/b/./c"}, "as /b/c/"},
+		{"r", []string{"//b/"}, "as /b/"},
+		{"r", []string{"/b//"}, "as /b/"},
+	} {
+		_, err := (&serverFlags{server: true, mode: tt.mode}).check("buttersink", tt.args)
+		if err == nil || !strings.Contains(err.Error(), tt.wrong) || judge(err).code != exitUsage {
+			t.Errorf("--mode %q %q: %v, want %q", tt.mode, tt.args, err, tt.wrong)
+		}
+	}
+	for _, args := range [][]string{{"--server"}, {"--mode", "r", "/a/"}, {"--server", "--mode", "r"}, {"--server", "--mode", "q", "/a/"}} {
+		env, _, stderr := testEnv(t, "buttersink")
+		if code := Main(args, env); code != exitUsage {
+			t.Errorf("%q: exit code %d\n%s", args, code, stderr)
+		}
+	}
+}
