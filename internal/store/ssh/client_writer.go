@@ -1,6 +1,7 @@
 package ssh
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -139,31 +140,50 @@ func (w *writer) commit(ctx context.Context) error {
 	switch {
 	case err == nil:
 		return nil
-	case ctx.Err() == nil && w.ctx.Err() != nil:
-		err = w.ctx.Err()
-	case ctx.Err() == nil && w.session.over():
+	case ctx.Err() != nil || w.ctx.Err() != nil:
+		return w.late(cmp.Or(ctx.Err(), w.ctx.Err()))
+	case w.session.over():
 		return w.ask(ctx, err)
 	}
 	return err
 }
 
+// late finds out whether a commit that was given up has been carried out all the
+// same.
+func (w *writer) late(why error) error {
+	ctx, cancel := context.WithTimeout(context.Background(), lingering)
+	defer cancel()
+	if err := w.session.settle(); err == nil && !w.session.over() && w.published(ctx, w.session) == nil {
+		return nil
+	}
+	return why
+}
+
 // ask finds out whether a commit has been carried out whose answer was lost.
 func (w *writer) ask(ctx context.Context, lost error) error {
 	n, err := w.store.current(ctx)
+	if err == nil {
+		err = w.published(ctx, n)
+	}
 	if err != nil {
 		return errors.Join(lost, err)
 	}
+	w.store.log.Info("the connection was lost when the snapshot had been committed", "store", w.store.name, "snapshot", w.want.Path)
+	return nil
+}
+
+// published returns nil if the server has the snapshot at its path.
+func (w *writer) published(ctx context.Context, n *session) error {
 	inv, err := n.list(ctx)
 	if err != nil {
-		return errors.Join(lost, err)
+		return err
 	}
 	if x, ok := inv.Find(w.want.Edge.To); ok {
 		if _, ok := x.Preferring(w.want.Path); ok {
-			w.store.log.Info("the connection was lost when the snapshot had been committed", "store", w.store.name, "snapshot", w.want.Path)
 			return nil
 		}
 	}
-	return lost
+	return fmt.Errorf("%s: %s has not been committed", w.session.host, w.want.Path)
 }
 
 // Close abandons what was not committed, and returns when the server has done so.

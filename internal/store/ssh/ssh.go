@@ -2,6 +2,25 @@
 // on which buttersink is installed, and the server there: [Store] is the client,
 // [Serve] the other end. What they say to each other is in docs/protocol.md.
 //
+// It knows greetings, calls and what each of the two ends does for them. It does
+// not know how bytes are framed (wire), how the other machine is reached (dial), or
+// what a btrfs is: the server has any live store.
+//
+// Invariants:
+//
+//   - Neither side believes the other. The server looks at modes, paths and streams
+//     by itself; the client bounds what it is told, and takes a stream for whole only
+//     when the server says so and END has come.
+//   - An error arrives as what it was: errors.Is and errors.AsType find the same.
+//   - A client that has lost its connection says store.Temporary. The next call
+//     connects again, and goes on only when the lock is held again and the place is
+//     still the same one.
+//   - Who gives something up on the client waits until the server has undone it, or
+//     is known to be gone.
+//
+// Memory: of the client, the listing while it is read (some 2 KiB for each
+// snapshot), and the windows of wire; of the server, see serve.go.
+//
 //	st, err := ssh.Open(ctx, ssh.Options{Target: dial.Target{Host: "backup"}, Dir: "/mnt/b/snaps/", Mode: ssh.Append})
 //	inv, err := st.List(ctx)
 package ssh
