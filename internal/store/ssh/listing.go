@@ -193,8 +193,8 @@ func (l *listed) snapshot() (snapshot.Snapshot, error) {
 		Received: l.Received, Pristine: l.Pristine, Generation: l.Generation, Created: l.Created, Trust: snapshot.Trust(l.Trust),
 		Handle: l.Handle, Size: l.Size.size(), Exclusive: l.Exclusive.size(),
 	}
-	if s.ID.IsZero() || s.Path == "" || s.Trust < snapshot.Intact || s.Trust > snapshot.Touched {
-		return snapshot.Snapshot{}, fmt.Errorf("a snapshot at %q with the identity %q and trust %d makes no sense", s.Path, s.ID, l.Trust)
+	if s.ID.IsZero() || s.Path == "" || s.Trust < snapshot.Intact || s.Trust > snapshot.Touched || s.Size.Bytes < 0 || s.Exclusive.Bytes < 0 {
+		return snapshot.Snapshot{}, fmt.Errorf("a snapshot at %q with the identity %q, trust %d and sizes %d and %d makes no sense", s.Path, s.ID, l.Trust, s.Size.Bytes, s.Exclusive.Bytes)
 	}
 	for i := range l.Copies {
 		c, err := l.Copies[i].snapshot()
