@@ -104,7 +104,9 @@ func (t Target) check() error {
 	if strings.HasPrefix(t.Host, "-") || strings.ContainsFunc(t.Host, unfit) || strings.Contains(t.Host, "@") {
 		return fmt.Errorf("%q cannot be the name of a host", t.Host)
 	}
-	if strings.HasPrefix(t.User, "-") || strings.ContainsFunc(t.User, unfit) {
+	// Domains stand before a backslash in a name, and machines end in a dollar.
+	plain := strings.NewReplacer(`\`, "", "$", "").Replace(t.User)
+	if strings.HasPrefix(t.User, "-") || strings.HasSuffix(t.User, `\`) || strings.ContainsFunc(plain, unfit) {
 		return fmt.Errorf("%q cannot be the name of a user", t.User)
 	}
 	if t.Port < 0 || t.Port > 65535 {
@@ -118,7 +120,12 @@ func (t Target) check() error {
 	return nil
 }
 
-func unfit(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
+// unfit reports whether a character can be in no name: one that a shell takes for
+// something else, either, because a ProxyCommand may have the name in it (%h, %r).
+// Newer versions of ssh refuse the same (ssh.c, valid_hostname and valid_ruser).
+func unfit(r rune) bool {
+	return unicode.IsSpace(r) || unicode.IsControl(r) || strings.ContainsRune("'`\"$\\;&<>|(){}", r)
+}
 
 // has reports whether the caller has set an option, and to what.
 func (t Target) has(key string) (string, bool) {

@@ -220,6 +220,8 @@ func TestRefusedHere(t *testing.T) {
 		"option as host":   {Host: "-oProxyCommand=id"},
 		"option as user":   {Host: "h", User: "-oProxyCommand=id"},
 		"space in host":    {Host: "a b"},
+		"command as host":  {Host: "$(id)"},
+		"command as user":  {Host: "h", User: "`id`"},
 		"user in host":     {Host: "a@b"},
 		"newline in user":  {Host: "h", User: "a\nb"},
 		"port":             {Host: "h", Port: 65536},

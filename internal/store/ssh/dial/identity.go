@@ -18,7 +18,11 @@ import (
 // ~/.ssh/config, what theirs says about where the host is and who logs in there.
 // What their configuration would run (ProxyCommand, Match exec) is not run as root:
 // it is read by an ssh that runs with their rights, and only plain settings are
-// taken from it.
+// taken from it. A ProxyJump is among them; what the name of the jump host stands
+// for is then looked up for root.
+//
+// Whoever may run buttersink with sudo so decides where it connects to. Where a
+// sudo rule is meant to fix that, an empty ~/.ssh/config of root's does.
 
 // keyNames are the files that ssh tries if its configuration names none
 // (ssh_config(5), IdentityFile), in that order.
@@ -86,7 +90,7 @@ func (t Target) identity(ctx context.Context) (identity, error) {
 		return id, nil
 	}
 	if name := theirs.first("user"); t.User == "" && name != "" && name != unsaid {
-		if _, set := t.has("User"); !set {
+		if _, set := t.has("User"); !set && t.harmless("User", name) {
 			id.user = name
 			id.options = append(id.options, "User="+name)
 		}
@@ -127,7 +131,7 @@ func (t Target) keys(rootHome string, own settings, who person, theirs settings)
 func (t Target) whereabouts(theirs settings) []string {
 	var options []string
 	take := func(key, value string) {
-		if _, set := t.has(key); !set && value != "" && !strings.EqualFold(value, "none") {
+		if _, set := t.has(key); !set && value != "" && !strings.EqualFold(value, "none") && t.harmless(key, value) {
 			options = append(options, key+"="+value)
 		}
 	}
@@ -150,6 +154,17 @@ func (t Target) whereabouts(theirs settings) []string {
 		}
 	}
 	return options
+}
+
+// harmless reports whether a setting of somebody else may be handed to root's ssh.
+// It runs a shell for a ProxyJump, and for a ProxyCommand of the machine, with names
+// in the command as they stand.
+func (t Target) harmless(key, value string) bool {
+	if !strings.HasPrefix(value, "-") && strings.IndexFunc(value, func(r rune) bool { return special(r) && r != '[' && r != ']' }) < 0 {
+		return true
+	}
+	t.log().Warn("a setting is not taken from the ssh configuration of whoever ran sudo, because it has characters that a shell takes for something else", "host", t.Host, "key", key)
+	return false
 }
 
 // asksAs returns the settings that ssh has for the target when somebody runs it,
