@@ -49,7 +49,7 @@ func (b *bench) archiveRows() []row {
 		return &w
 	}
 	pipe := func(commands ...[]string) *work { return &work{pipelines: []pipeline{commands}} }
-	send := []string{"btrfs", "send", "-q", b.source("s0")}
+	send := []string{"btrfs", "send", "-q", b.source(day(0))}
 	receive := []string{"btrfs", "receive", "-q", b.destination()}
 	rcat := []string{rclone, "rcat", remote + "bench-up/theirs"}
 	cat := func(bucket string) []string {
@@ -57,14 +57,14 @@ func (b *bench) archiveRows() []row {
 	}
 	sealing := []string{"--compress", "zstd", "--encrypt", "age:" + agePublic}
 	up := func(to string, args ...string) *work {
-		return program(append(args, b.source("s0"), "s3://"+to+"/ours/")...)
+		return program(append(args, b.source(day(0)), "s3://"+to+"/ours/")...)
 	}
 	down := func(from string, args ...string) *work {
 		return program(append(args, "s3://"+from+"/ours/", b.destination())...)
 	}
 	zstdAge := [][]string{{"zstd", "-T0", "-q", "-c"}, {"age", "-r", agePublic}}
 	undone := [][]string{{"age", "-d", "-i", identity}, {"zstd", "-d", "-q", "-c"}}
-	file := b.stream(largeSet, "s0")
+	file := b.stream(largeSet, day(0))
 	const toS3, fromS3 = "btrfs send | rclone rcat", "rclone cat | btrfs receive; sync -f"
 	received := func(commands ...[]string) *work { // and on the disk
 		w := pipe(append(commands, receive)...)
@@ -85,11 +85,11 @@ func (b *bench) archiveRows() []row {
 			ours: up("bench-up", sealing...), theirs: pipe(send, zstdAge[0], zstdAge[1], rcat),
 		},
 		{
-			name: "upload of a stream", against: "rclone rcat", target: .70, set: largeSet, stream: "s0",
+			name: "upload of a stream", against: "rclone rcat", target: .70, set: largeSet, stream: day(0),
 			ours: part("put", file, "bench-up"), theirs: pipe([]string{"sh", "-c", `exec "$0" rcat "$1" <"$2"`, rclone, rcat[2], file}),
 		},
 		{
-			name: "the same, 64 MiB a part", against: "rclone rcat --s3-chunk-size 64M", set: largeSet, stream: "s0",
+			name: "the same, 64 MiB a part", against: "rclone rcat --s3-chunk-size 64M", set: largeSet, stream: day(0),
 			ours:   part("put", file, "bench-up"),
 			theirs: pipe([]string{"sh", "-c", `exec "$0" rcat --s3-chunk-size 64M "$1" <"$2"`, rclone, rcat[2], file}),
 		},

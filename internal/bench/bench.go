@@ -43,8 +43,14 @@ type row struct {
 	stock  *work
 	// peak is how many bytes of memory ours may take; 0 is peakTarget.
 	peak int64
+	// far has another machine reached over ssh (far.go), and config is a file of
+	// the work's that is written before it: its name below bench.dir and its text.
+	far    bool
+	config [2]string
 	// note looks at what ours said.
 	note func(said []byte) (string, error)
+	// share takes the ratio from what ours said, where nothing else is run.
+	share func(said []byte) (float64, error)
 }
 
 // A bench is what the rows share.
@@ -58,6 +64,7 @@ type bench struct {
 	made     map[*set]bool
 	states   int
 	server   *server
+	far      *far
 	stocked  map[string]bool // buckets
 }
 
@@ -105,6 +112,9 @@ func (b *bench) measure(r row) (outcome, error) {
 	}
 	if err := b.stock(r); err != nil {
 		return outcome{}, fmt.Errorf("filling the bucket: %w", err)
+	}
+	if err := b.reach(r); err != nil {
+		return outcome{}, fmt.Errorf("reaching another machine: %w", err)
 	}
 	kept := ""
 	if r.prime != nil {
@@ -289,6 +299,12 @@ func (r row) outcome(ours, theirs []cost) (outcome, error) {
 	if len(theirs) > 0 {
 		o.Theirs = median(theirs, wall)
 		o.Ratio, o.CPURatio = o.Ours/o.Theirs, median(ours, cpu)/median(theirs, cpu)
+	}
+	if r.share != nil {
+		var err error
+		if o.Ratio, err = r.share(ours[len(ours)-1].said); err != nil {
+			return o, err
+		}
 	}
 	if r.target > 0 {
 		o.late = o.Ratio > r.target || r.seconds && o.Ours > r.target

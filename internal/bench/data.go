@@ -17,6 +17,8 @@ type maker struct {
 	bytes  *rand.ChaCha8 // what rng takes its numbers from
 	words  [512][]byte
 	buffer []byte
+	// allText has content return text only.
+	allText bool
 }
 
 func newMaker(seed uint64) *maker {
@@ -50,7 +52,7 @@ func (m *maker) text(n int) []byte {
 
 // content returns one or the other, half of it each.
 func (m *maker) content(n int) []byte {
-	if m.rng.IntN(2) == 0 {
+	if m.allText || m.rng.IntN(2) == 0 {
 		return m.text(n)
 	}
 	return m.random(n)

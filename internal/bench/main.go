@@ -44,6 +44,7 @@ type options struct {
 	program        string
 	versitygw      string
 	rclone         string
+	toxiproxy      string
 }
 
 func main() {
@@ -67,6 +68,7 @@ func main() {
 	flag.StringVar(&o.program, "program", "bin/buttersink", "the program to time")
 	flag.StringVar(&o.versitygw, "versitygw", "bin/servers/versitygw", "the S3 server for archives")
 	flag.StringVar(&o.rclone, "rclone", "bin/rivals/rclone", "what archives in S3 are compared with")
+	flag.StringVar(&o.toxiproxy, "toxiproxy", "bin/servers/toxiproxy", "what makes a slow network")
 	flag.Parse()
 	var err error
 	if o.only, err = regexp.Compile(*only); err != nil || flag.NArg() > 0 || o.runs < 1 {

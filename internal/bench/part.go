@@ -41,6 +41,8 @@ func part(ctx context.Context, args []string) error {
 		return putPart(ctx, args[0], args[1])
 	case verb == "get" && len(args) == 1:
 		return getPart(ctx, args[0])
+	case verb == "cut" && len(args) == 4:
+		return cutPart(ctx, args[0], args[1], args[2], args[3])
 	case verb == "fill" && len(args) == 2:
 		return fillPart(args[0], args[1])
 	case verb == "chart" && len(args) == 1:

@@ -21,13 +21,13 @@ func (b *bench) rows() []row {
 	piped := func(args ...string) *work { return &work{pipelines: []pipeline{{send(args...), receive}}} }
 	const theirs = "btrfs send | btrfs receive"
 
-	durable := piped(b.source("s0"))
+	durable := piped(b.source(day(0)))
 	durable.pipelines = append(durable.pipelines, pipeline{{"sync", "-f", b.dst.dir}})
 
 	var chain, tests work
 	var names []string
 	for i := range increments + 1 {
-		names = append(names, fmt.Sprintf("s%02d", i))
+		names = append(names, day(i))
 	}
 	for i := range increments {
 		args := send("-p", b.source(names[i]), b.source(names[i+1]))
@@ -45,11 +45,11 @@ func (b *bench) rows() []row {
 	together.sideBySide = true
 
 	rows := []row{
-		{name: "sync, small files", against: theirs, target: .72, set: smallSet, ours: sync("s0"), theirs: piped(b.source("s0"))},
-		{name: "the same, also on disk", against: theirs + "; sync -f", set: smallSet, ours: sync("s0"), theirs: durable},
-		{name: "send alone, small files", against: "btrfs send | cat", target: .50, set: smallSet, ours: part("send", b.source("s0")), theirs: &work{pipelines: []pipeline{{send(b.source("s0")), {"cat"}}}}},
+		{name: "sync, small files", against: theirs, target: .72, set: smallSet, ours: sync(day(0)), theirs: piped(b.source(day(0)))},
+		{name: "the same, also on disk", against: theirs + "; sync -f", set: smallSet, ours: sync(day(0)), theirs: durable},
+		{name: "send alone, small files", against: "btrfs send | cat", target: .50, set: smallSet, ours: part("send", b.source(day(0))), theirs: &work{pipelines: []pipeline{{send(b.source(day(0))), {"cat"}}}}},
 		b.receiving(smallSet, .72),
-		{name: "sync, large files", against: theirs, target: .80, set: largeSet, ours: sync("s0"), theirs: piped(b.source("s0"))},
+		{name: "sync, large files", against: theirs, target: .80, set: largeSet, ours: sync(day(0)), theirs: piped(b.source(day(0)))},
 
 		{name: "sync, an increment", against: theirs, target: .95, set: chainSet, base: names[:1], ours: sync(names[1]), theirs: &work{pipelines: chain.pipelines[:1]}},
 		{name: "sync, twelve increments", against: theirs + " each", target: .95, set: chainSet, base: names[:1], ours: sync(""), theirs: &chain},
@@ -84,13 +84,14 @@ func (b *bench) rows() []row {
 	}
 
 	rows = append(rows, b.archiveRows()...)
+	rows = append(rows, b.farRows()...)
 
-	compressed := send("--proto", "2", "--compressed-data", b.source("s0"))
+	compressed := send("--proto", "2", "--compressed-data", b.source(day(0)))
 	mixed := []row{
-		{name: "sync, mixed 3 GB", against: theirs, target: .68, set: mixedSet, ours: sync("s0"), theirs: piped(b.source("s0"))},
+		{name: "sync, mixed 3 GB", against: theirs, target: .68, set: mixedSet, ours: sync(day(0)), theirs: piped(b.source(day(0)))},
 		b.receiving(mixedSet, .55),
-		{name: "sync, mixed 3 GB, zstd", against: theirs, target: .56, set: zstdSet, ours: sync("s0"), theirs: piped(b.source("s0"))},
-		{name: "the same, against compressed data", against: "btrfs send --compressed-data | btrfs receive", set: zstdSet, ours: sync("s0"), theirs: &work{pipelines: []pipeline{{compressed, receive}}}},
+		{name: "sync, mixed 3 GB, zstd", against: theirs, target: .56, set: zstdSet, ours: sync(day(0)), theirs: piped(b.source(day(0)))},
+		{name: "the same, against compressed data", against: "btrfs send --compressed-data | btrfs receive", set: zstdSet, ours: sync(day(0)), theirs: &work{pipelines: []pipeline{{compressed, receive}}}},
 		{name: "measuring a compressed full stream", against: "btrfs send --compressed-data | cat", set: zstdSet, ours: part("sizes", "exact", "2", b.source("")), theirs: &work{pipelines: []pipeline{{compressed, {"cat"}}}}, note: b.errors(zstdSet, "2")},
 	}
 	for _, r := range mixed {
@@ -102,10 +103,10 @@ func (b *bench) rows() []row {
 
 // receiving is the row of receiving a set's first snapshot from a file.
 func (b *bench) receiving(s *set, target float64) row {
-	file := b.stream(s, "s0")
+	file := b.stream(s, day(0))
 	ours, theirs := one(b.self, partVerb, "receive", file, b.destination()), one("btrfs", "receive", "-q", "-f", file, b.destination())
 	return row{
 		name: "receive alone, " + s.name + " files", against: "btrfs receive", target: target,
-		set: s, stream: "s0", ours: &ours, theirs: &theirs,
+		set: s, stream: day(0), ours: &ours, theirs: &theirs,
 	}
 }

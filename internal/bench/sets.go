@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/buttersink/buttersink/internal/btrfs"
 )
@@ -26,7 +27,7 @@ var (
 		if err := t.small(20_000, 32<<10, false); err != nil {
 			return err
 		}
-		return s.snapshot("live", "s0")
+		return s.snapshot("live", day(0))
 	}}
 	// Large files: 480 MB.
 	largeSet = &set{name: "large", make: func(s *scene) error {
@@ -39,7 +40,7 @@ var (
 				return err
 			}
 		}
-		return s.snapshot("live", "s0")
+		return s.snapshot("live", day(0))
 	}}
 	// Small files and two large ones, which change twelve times by some 50 MB.
 	increments = 12
@@ -57,7 +58,7 @@ var (
 					return err
 				}
 			}
-			if err := s.snapshot("live", fmt.Sprintf("s%02d", i)); err != nil {
+			if err := s.snapshot("live", day(i)); err != nil {
 				return err
 			}
 		}
@@ -84,10 +85,55 @@ var (
 		}
 		return nil
 	}}
+	// 2,000 small files of which a few change each of fifty days, by some 50 KB.
+	days    = 50
+	tinySet = &set{name: "tiny", make: func(s *scene) error {
+		t, err := s.subvolume("live", 6)
+		if err != nil {
+			return err
+		}
+		if err := t.small(2_000, 16<<10, false); err != nil {
+			return err
+		}
+		for i := range days + 1 {
+			if i > 0 {
+				if err := t.small(5, 16<<10, false); err != nil {
+					return err
+				}
+			}
+			if err := s.snapshot("live", day(i)); err != nil {
+				return err
+			}
+		}
+		return nil
+	}}
+	// 60 MB of text in small files, and as much in large ones: it compresses to
+	// about a third.
+	textSet = &set{name: "text", make: func(s *scene) error {
+		t, err := s.subvolume("live", 7)
+		if err != nil {
+			return err
+		}
+		t.allText = true
+		if err := t.small(3_600, 32<<10, false); err != nil {
+			return err
+		}
+		for _, name := range []string{"a", "b"} {
+			if err := t.large(name, 30, false); err != nil {
+				return err
+			}
+		}
+		return s.snapshot("live", day(0))
+	}}
 	// 100,000 files of up to 64 KiB and 1.5 GB of large ones: 3 GB.
 	mixedSet = &set{name: "mixed", make: makeMixed}
 	zstdSet  = &set{name: "mixed, zstd", options: "compress=zstd", make: makeMixed}
 )
+
+// day names the snapshot of a day, as btrbk would.
+func day(n int) string {
+	return time.Date(2026, 1, 1+n, 0, 0, 0, 0, time.UTC).Format("live.20060102")
+}
 
 func makeMixed(s *scene) error {
 	t, err := s.subvolume("live", 4)
@@ -102,7 +148,7 @@ func makeMixed(s *scene) error {
 			return err
 		}
 	}
-	return s.snapshot("live", "s0")
+	return s.snapshot("live", day(0))
 }
 
 // listed is a set of so many empty snapshots, which are all alike for a listing.

@@ -56,6 +56,9 @@ func (o outcome) cells() []string {
 	if o.Theirs > 0 {
 		cells[3], cells[4], cells[6] = seconds(o.Theirs), fmt.Sprintf("%.2f", o.Ratio), fmt.Sprintf("%.2f", o.CPURatio)
 	}
+	if o.Theirs == 0 && o.Ratio > 0 {
+		cells[4] = fmt.Sprintf("%.2f", o.Ratio)
+	}
 	if o.Target > 0 {
 		cells[5] = fmt.Sprintf("%.2f", o.Target)
 		if o.seconds {
