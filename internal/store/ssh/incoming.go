@@ -152,13 +152,21 @@ func checkIdentity(id stream.Identity, want store.Want) error {
 	}
 	switch {
 	case found != want.Edge || id.HasParent == want.Edge.IsFull():
-		return fmt.Errorf("the stream makes %s from %s, and %s from %s was announced", found.To, found.From, want.Edge.To, want.Edge.From)
+		return fmt.Errorf("the stream makes %s, and %s was announced", edgeText(found), edgeText(want.Edge))
 	case want.Transid != 0 && id.Transid != want.Transid:
 		return fmt.Errorf("the stream is of transaction %d of the snapshot, and %d was announced", id.Transid, want.Transid)
 	case id.HasParent && want.FromTransid != 0 && id.ParentTransid != want.FromTransid:
 		return fmt.Errorf("the stream starts from transaction %d of its parent, and %d was announced", id.ParentTransid, want.FromTransid)
 	}
 	return nil
+}
+
+// edgeText names an edge for people.
+func edgeText(e snapshot.Edge) string {
+	if e.IsFull() {
+		return fmt.Sprintf("%s in full", e.To)
+	}
+	return fmt.Sprintf("%s from %s", e.To, e.From)
 }
 
 const (
