@@ -153,11 +153,7 @@ func TestCancelledInEveryCall(t *testing.T) {
 			x := newPlay(t)
 			ctx, cancel := context.WithCancel(t.Context())
 			defer cancel()
-			if c.op == storetest.Read || c.op == storetest.Write {
-				x.fault.On(c.op).Do(func(context.Context) error { cancel(); return nil })
-			} else {
-				x.fault.On(c.op).Do(func(ctx context.Context) error { cancel(); <-ctx.Done(); return ctx.Err() })
-			}
+			x.fault.On(c.op).Do(func(ctx context.Context) error { cancel(); <-ctx.Done(); return ctx.Err() })
 			if err := c.do(ctx, x); !errors.Is(err, context.Canceled) || store.Temporary(err) {
 				t.Errorf("it was cancelled, and the error is %v", err)
 			}
