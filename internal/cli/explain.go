@@ -163,7 +163,7 @@ func runExplain(ctx context.Context, env *Env, command string, o *explainOptions
 		return err
 	}
 	defer keepRunning()() // before ssh is started, which goes on as well
-	src, dst, err := as.open(ctx, env, command, from, to, nil)
+	src, dst, err := as.open(ctx, env, command, from, to, env.notesFor(to))
 	if err != nil {
 		return err
 	}

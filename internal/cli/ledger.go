@@ -31,6 +31,22 @@ func (env *Env) stateDir() string {
 	return ""
 }
 
+// notesFor opens the ledger for a run that writes nothing, if the place needs what
+// is in it: nil if there is none yet.
+func (env *Env) notesFor(p place) *ledger.Ledger {
+	dir := env.stateDir()
+	if p.scheme != "shell" || dir == "" {
+		return nil
+	}
+	if _, err := os.Stat(filepath.Join(dir, ledgerFile)); err != nil {
+		return nil
+	}
+	return env.openLedger()
+}
+
+// ledgerFile is the ledger's name in its directory.
+const ledgerFile = "ledger.db"
+
 // openLedger opens the ledger. The ledger is a cache and a notebook: where it
 // cannot be had, the run goes on without and says so.
 func (env *Env) openLedger() *ledger.Ledger {
@@ -39,7 +55,7 @@ func (env *Env) openLedger() *ledger.Ledger {
 		env.Log.Debug("Going on without a ledger: there is no directory for it")
 		return nil
 	}
-	l, err := ledger.Open(filepath.Join(dir, "ledger.db"))
+	l, err := ledger.Open(filepath.Join(dir, ledgerFile))
 	if err != nil {
 		env.Log.Warn("Going on without the ledger: sizes are measured again", "error", err)
 		return nil

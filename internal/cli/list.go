@@ -12,6 +12,7 @@ import (
 
 	"github.com/buttersink/buttersink/internal/archive"
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/ledger"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store/ssh"
 )
@@ -120,10 +121,14 @@ func runList(ctx context.Context, env *Env, command string, o *listOptions, dire
 		defer debug.SetMemoryLimit(debug.SetMemoryLimit(80 << 20))
 	}
 	engine := &job.Engine{Log: env.Log}
-	if !o.dryRun {
+	var notes *ledger.Ledger
+	if o.dryRun {
+		notes = env.notesFor(p)
+	} else {
 		engine.Ledger = env.openLedger()
+		notes = engine.Ledger
 	}
-	st, err := env.open(ctx, command, p, opening{s3: o.s3, ssh: o.ssh, mode: o.mode(), ledger: engine.Ledger})
+	st, err := env.open(ctx, command, p, opening{s3: o.s3, ssh: o.ssh, mode: o.mode(), ledger: notes})
 	if err != nil {
 		return err
 	}

@@ -37,9 +37,9 @@ the other side says:
   w  also remove snapshots and unfinished transfers: for --delete
 
 A push asks for a, with --delete for w; a dry run, a listing and a pull ask for r. A
-forced command may allow more than is asked for. If it allows less, what goes
-beyond it is refused, and nothing has changed. A sudoers line holds for the modes
-that it names: for dry runs and listings it takes one for r as well.
+forced command may allow more than is asked for; if it allows less, the session is
+refused, and nothing has changed. A sudoers line holds for the mode that it names,
+so dry runs and listings take one with r besides.
 
 The directory is written in full, without "." and "..", so that a rule for one
 directory is not stretched to others. It needs no terminal, no home directory and

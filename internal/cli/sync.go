@@ -208,11 +208,15 @@ func runSync(ctx context.Context, env *Env, command string, o *syncOptions, sour
 		return err
 	}
 	engine := &job.Engine{Log: env.Log}
-	if !o.dryRun {
+	var notes *ledger.Ledger
+	if o.dryRun {
+		notes = env.notesFor(to)
+	} else {
 		engine.Ledger = env.openLedger()
+		notes = engine.Ledger
 	}
 	defer keepRunning()() // before ssh is started, which goes on as well
-	src, dst, err := o.open(ctx, env, command, from, to, engine.Ledger)
+	src, dst, err := o.open(ctx, env, command, from, to, notes)
 	if err != nil {
 		return err
 	}
