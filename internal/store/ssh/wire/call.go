@@ -146,7 +146,7 @@ func (k *Call) writeErr() error {
 	case k.why != nil:
 		return k.why
 	case k.ended:
-		return fmt.Errorf("writing to a call: %w", ErrClosed)
+		return errSaid
 	case k.over:
 		return ErrEnded
 	}
@@ -170,7 +170,7 @@ func (k *Call) next(ctx context.Context) (*buffer, error) {
 		select {
 		case <-k.readable:
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, k.ending(ctx, k.readErr)
 		}
 	}
 }
@@ -290,9 +290,20 @@ func (k *Call) await(ctx context.Context, ready func() bool) error {
 		select {
 		case <-k.writable:
 		case <-ctx.Done():
-			return ctx.Err()
+			return k.ending(ctx, k.writeErr)
 		}
 	}
+}
+
+// ending says why a wait is over that its context has ended: if that was the
+// call's own, the call knows better.
+func (k *Call) ending(ctx context.Context, known func() error) error {
+	k.c.mu.Lock()
+	defer k.c.mu.Unlock()
+	if err := known(); err != nil {
+		return err
+	}
+	return ctx.Err()
 }
 
 // closeFill moves what is being filled to the queue, if that has room.

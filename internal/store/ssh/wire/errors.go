@@ -20,6 +20,9 @@ var (
 	ErrHungUp = errors.New("the other side has hung up")
 )
 
+// errSaid is what writing gets after the end that this side has queued.
+var errSaid = errors.New("this side has already ended the call")
+
 // ProtocolError is why a connection ended on which the other side did something
 // that the protocol does not allow.
 type ProtocolError struct{ What string }
