@@ -22,7 +22,7 @@
 // A Process that has been Closed, or whose context has ended, is gone within
 // seconds, whatever the network and the far side do.
 //
-// Memory: 4 KiB of what a process says, and what its pipes hold.
+// Memory: 4 KiB of what a process says, and 256 KiB in each of its pipes.
 //
 //	p, err := dial.Start(ctx, dial.Target{User: "joe", Host: "backup"}, "buttersink", "--server", "--mode", "r", "/mnt/b/")
 //	defer p.Close()

@@ -90,6 +90,13 @@ func TestMessages(t *testing.T) {
 	}
 }
 
+func TestLogin(t *testing.T) {
+	target := Target{User: "joe", Host: "h", Port: 22, Options: []string{"IdentityFile=/a b", "IdentitiesOnly=yes", "X=", "Odd Key=1"}}
+	if got, want := target.login(), "ssh -p 22 -o IdentityFile='/a b' -o IdentitiesOnly=yes -o X= -o 'Odd Key=1' joe@h"; got != want {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
 func TestPrintable(t *testing.T) {
 	for in, want := range map[string]string{
 		"plain é 日本": "plain é 日本", "\x1b[31mred\a": "?[31mred?", "a\tb": "a b", "\xff\xfe": "??", "\u202egnp": "?gnp",

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -150,6 +151,8 @@ func (p *Process) run() error {
 		shut(ours)
 		return err
 	}
+	roomy(ours[0])
+	roomy(ours[1])
 	p.Stdin, p.Stdout, p.stdout, p.stderr = ours[0], ours[1], ours[1], ours[2]
 	p.ended, p.heard = make(chan struct{}), make(chan struct{})
 	go p.listen()
@@ -158,6 +161,19 @@ func (p *Process) run() error {
 		close(p.ended)
 	}()
 	return nil
+}
+
+// roomy lets a pipe hold more than its 64 KiB, where that is allowed: less waking of
+// one another saves a tenth of the processor's time and more.
+func roomy(f *os.File) {
+	const setPipeSize, size = 1031, 256 << 10 // F_SETPIPE_SZ (linux/fcntl.h)
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return
+	}
+	_ = raw.Control(func(fd uintptr) {
+		_, _, _ = syscall.Syscall(syscall.SYS_FCNTL, fd, setPipeSize, size) // it works without, too
+	})
 }
 
 // listen hands what ssh and the far side say to the log, line by line.
@@ -237,16 +253,20 @@ func (p *Process) Close() error {
 func (t Target) login() string {
 	words := []string{"ssh"}
 	if t.Port != 0 {
-		words = append(words, "-p", fmt.Sprint(t.Port))
+		words = append(words, "-p", strconv.Itoa(t.Port))
 	}
 	for _, o := range t.Options {
+		if key, value, _ := strings.Cut(o, "="); strings.IndexFunc(key, special) < 0 {
+			o = key + "=" // a sign that means nothing there
+			if value != "" {
+				o += Quote(value)
+			}
+		} else {
+			o = Quote(o)
+		}
 		words = append(words, "-o", o)
 	}
-	command, err := line(append(words, t.destination()))
-	if err != nil {
-		return "ssh"
-	}
-	return command
+	return strings.Join(append(words, Quote(t.destination())), " ")
 }
 
 // tail keeps the last lines of what is said.
