@@ -40,7 +40,7 @@ func (s *Store) again(ctx context.Context, do func(n *session) error) error {
 		}
 		s.log.Info("trying again", "store", s.name, "error", err)
 		select {
-		case <-time.After(s.opt.waits.between):
+		case <-time.After(s.opt.waits.between << (try - 1)):
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -208,6 +208,9 @@ func (s *Store) KnownSizes(ctx context.Context, paths ...string) (map[snapshot.E
 
 // KeepSizes has lengths of streams noted.
 func (s *Store) KeepSizes(ctx context.Context, p string, sizes map[snapshot.Edge]int64) error {
+	if s.opt.Mode == Read { // which would be a refusal for each snapshot that is measured
+		return fmt.Errorf("noting sizes of %s: %w", p, &ModeError{Mode: Read, Call: callKeepSizes})
+	}
 	r := request{Call: callKeepSizes, Path: path(p)}
 	send := func() error {
 		err := s.change(ctx, r)

@@ -47,7 +47,8 @@ type Options struct {
 	Limit *pace.Limiter
 	// Heartbeat and Silence are those of wire.Options.
 	Heartbeat, Silence time.Duration
-	// Log takes what is worth knowing; nil is none.
+	// Log takes what is worth knowing; nil is none. It is the Target's, too, if that
+	// has none.
 	Log *slog.Logger
 	// Dial is used in place of ssh, if it is set. What it returns may have a method
 	// Wait() error, which tells at the end of the connection what went wrong. Close
@@ -121,6 +122,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if o.Target.Log == nil {
+		o.Target.Log = o.Log
 	}
 	if o.Heartbeat <= 0 {
 		o.Heartbeat = 10 * time.Second
