@@ -31,7 +31,6 @@ func newPlay(t testing.TB) *play {
 	x := &play{inner: storetest.NewMemory("memory")}
 	x.fault = storetest.NewFault(x.inner)
 	x.a, x.b = x.inner.Add("home", 1, "a"), x.inner.Add("home", 2, "b")
-	x.inner.AddOutside("other", 1, "/elsewhere/x")
 	x.inner.AddPartial("p.part", true)
 	x.m = newMachine(t, Write, func() store.Store { return x.fault })
 	x.s = x.m.client(Write)
@@ -89,7 +88,7 @@ var calls = map[string]struct {
 	"write":       {storetest.Write, false, func(ctx context.Context, x *play) error { return x.put(ctx, "c") }},
 	"commit":      {storetest.Commit, false, func(ctx context.Context, x *play) error { return x.put(ctx, "c") }},
 	"copy": {storetest.Copy, false, func(ctx context.Context, x *play) error {
-		return x.s.Copy(ctx, store.Want{Edge: snapshot.Edge{To: storetest.IDOf("other", 1)}, Path: "copied"})
+		return x.s.Copy(ctx, store.Want{Edge: snapshot.Edge{To: x.a.ID}, Path: "copied"})
 	}},
 	"remove": {storetest.Remove, false, func(ctx context.Context, x *play) error { return x.s.Remove(ctx, x.a) }},
 	"remove partial": {storetest.RemovePartial, false, func(ctx context.Context, x *play) error {

@@ -157,10 +157,7 @@ func TestContractOverWire(t *testing.T) {
 				}
 			},
 			Digest: func(t testing.TB, s store.Store, x snapshot.Snapshot) string { return memory(s).Digest(x.ID) },
-			Outside: func(t testing.TB, s store.Store) snapshot.ID {
-				return memory(s).AddOutside(tree(), 7, "/elsewhere/x").ID
-			},
-			Leave: func(t testing.TB, s store.Store, path string) { memory(s).AddPartial(path+snapshot.PartSuffix, true) },
+			Leave:  func(t testing.TB, s store.Store, path string) { memory(s).AddPartial(path+snapshot.PartSuffix, true) },
 		}
 		t.Run(name, func(t *testing.T) { storetest.Run(t, h) })
 	}

@@ -36,6 +36,9 @@ func (s *server) create(ctx context.Context, call *wire.Call, q *request) (_ ans
 	if err != nil {
 		return answer{}, err
 	}
+	if err := s.permitParent(ctx, want.Edge); err != nil {
+		return answer{}, err
+	}
 	out, err := sink.Create(ctx, want)
 	if err != nil {
 		return answer{}, err
@@ -62,6 +65,9 @@ func (s *server) create(ctx context.Context, call *wire.Call, q *request) (_ ans
 		commands, err := runs.NextRun()
 		if errors.Is(err, io.EOF) {
 			break
+		}
+		if err == nil {
+			err = s.permitClones(ctx, commands, want.Edge.To)
 		}
 		if err != nil {
 			return answer{}, fmt.Errorf("receiving %s: %w", want.Path, err)

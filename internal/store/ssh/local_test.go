@@ -15,7 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/buttersink/buttersink/internal/btrfs"
 	"github.com/buttersink/buttersink/internal/btrfstest"
 	"github.com/buttersink/buttersink/internal/replay"
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -86,24 +85,7 @@ func localHarness(every int64) storetest.Harness {
 			of(s).grow(t, name, paths...)
 		},
 		Digest: func(t testing.TB, s store.Store, x snapshot.Snapshot) string {
-			if x.Outside {
-				return btrfstest.Digest(t, x.Path)
-			}
 			return btrfstest.Digest(t, filepath.Join(of(s).path, x.Path))
-		},
-		Outside: func(t testing.TB, s store.Store) snapshot.ID {
-			far := of(s)
-			far.fs.Subvolume("apart")
-			f, err := os.Open(far.fs.Snapshot("apart", "outside", true))
-			if err != nil {
-				t.Fatal(err)
-			}
-			defer f.Close()
-			info, err := btrfs.Info(f)
-			if err != nil {
-				t.Fatal(err)
-			}
-			return snapshot.ID(info.UUID)
 		},
 		Leave: func(t testing.TB, s store.Store, path string) {
 			full := filepath.Join(of(s).path, path) + snapshot.PartSuffix

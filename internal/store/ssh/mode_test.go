@@ -47,7 +47,7 @@ func newScene(t testing.TB) *scene {
 // says.
 func (s *scene) requests() map[string]request {
 	a := listedOf(s.a)
-	copied := &want{Edge: edge{To: s.outside.ID}, Path: "copied"}
+	copied := &want{Edge: edge{To: s.a.ID}, Path: "copied"}
 	return map[string]request{
 		callList:          {},
 		callInspect:       {Paths: []path{"a", "free"}},
@@ -61,7 +61,7 @@ func (s *scene) requests() map[string]request {
 		callCreate:        {Want: wantOf(s.want)},
 		callCopy:          {Want: copied},
 		callLock:          {Who: "a test"},
-		callKeepSizes:     {Path: "copied", Sizes: []noted{{edge{To: s.outside.ID, From: s.a.ID}, 77}}},
+		callKeepSizes:     {Path: "copied", Sizes: []noted{{edge{To: s.a.ID, From: s.b.ID}, 77}}},
 		callRemove:        {Snapshot: &a},
 		callRemovePartial: {Partial: &partial{Path: "dead.part", Ours: true}},
 	}
@@ -197,7 +197,7 @@ func TestPaths(t *testing.T) {
 	for _, at := range bad {
 		w := s.want
 		w.Path = string(at)
-		copied := request{Call: callCopy, Want: &want{Edge: edge{To: s.outside.ID}, Path: at}}
+		copied := request{Call: callCopy, Want: &want{Edge: edge{To: s.a.ID}, Path: at}}
 		sizes := request{Call: callKeepSizes, Path: at, Sizes: []noted{{edge{To: s.a.ID}, 1}}}
 		part := request{Call: callRemovePartial, Partial: &partial{Path: at, Ours: true}}
 		gone := request{Call: callRemove, Snapshot: &listed{ID: s.a.ID, UUID: s.a.UUID, Path: at}}

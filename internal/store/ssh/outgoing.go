@@ -25,6 +25,9 @@ func (s *server) open(ctx context.Context, call *wire.Call, q *request) (_ answe
 	if err != nil {
 		return answer{}, err
 	}
+	if err := s.permit(ctx, q); err != nil {
+		return answer{}, err
+	}
 	in, state, err := s.begin(ctx, src, q.wanted(), after)
 	if err != nil {
 		return answer{}, err

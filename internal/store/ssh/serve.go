@@ -19,7 +19,8 @@ import (
 // own command line's; a client can ask for less than the mode, not for more. What
 // a call may do is looked up in one table (services) before anything else
 // happens. Paths are checked here and again by the store; which snapshot is to be
-// removed or looked at closer is found in the server's own listing. A stream is
+// removed or looked at closer is found in the server's own listing, and nothing
+// that lies outside of the directory is served (confine.go). A stream is
 // taken apart on its way in (incoming.go), and only whole commands with the right
 // checksums go on to the store, of the identity that was announced. The store sees
 // the end of it as a commit only when the client has said so and END has come.
@@ -78,7 +79,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, o ServeOptions) err
 	}
 	s := &server{
 		st: accepted.store, mode: accepted.mode, log: o.Log,
-		running: map[*wire.Call]chan struct{}{}, made: map[string]snapshot.ID{},
+		running: map[*wire.Call]chan struct{}{}, made: map[string]snapshot.ID{}, chosen: map[snapshot.ID]string{},
 	}
 	conn := wire.NewServer(accepted.in, out, wire.Options{
 		Log: o.Log, Heartbeat: o.Heartbeat, Silence: o.Silence, Compress: accepted.compress,
@@ -102,6 +103,7 @@ type server struct {
 	running map[*wire.Call]chan struct{} // closed when the call is over
 	listed  *listing                     // of the last list; nil before
 	made    map[string]snapshot.ID       // what this client has made, by path
+	chosen  map[snapshot.ID]string       // since the client's last list
 }
 
 // serve serves calls until the connection ends, and then until all of them have

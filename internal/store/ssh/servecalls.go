@@ -50,12 +50,27 @@ func (s *server) choose(_ context.Context, _ *wire.Call, q *request) (answer, er
 	if err != nil {
 		return answer{}, err
 	}
-	return answer{}, c.Choose(q.ID, string(q.Path))
+	if err := c.Choose(q.ID, string(q.Path)); err != nil {
+		return answer{}, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.chosen[q.ID] = string(q.Path)
+	return answer{}, nil
+}
+
+// permit returns an error unless all that a stream is to be made of is in the
+// directory.
+func (s *server) permit(ctx context.Context, q *request) error {
+	return s.permitted(ctx, append([]snapshot.ID{q.Edge.To, q.Edge.From}, q.Clones...)...)
 }
 
 func (s *server) estimate(ctx context.Context, _ *wire.Call, q *request) (answer, error) {
 	m, err := able[store.Measurer](s, q)
 	if err != nil {
+		return answer{}, err
+	}
+	if err := s.permit(ctx, q); err != nil {
 		return answer{}, err
 	}
 	length, err := m.Estimate(ctx, q.wanted())
@@ -65,6 +80,9 @@ func (s *server) estimate(ctx context.Context, _ *wire.Call, q *request) (answer
 func (s *server) measure(ctx context.Context, _ *wire.Call, q *request) (answer, error) {
 	m, err := able[store.Measurer](s, q)
 	if err != nil {
+		return answer{}, err
+	}
+	if err := s.permit(ctx, q); err != nil {
 		return answer{}, err
 	}
 	length, err := m.Measure(ctx, q.wanted())
@@ -93,6 +111,9 @@ func (s *server) copy(ctx context.Context, _ *wire.Call, q *request) (answer, er
 	if err != nil {
 		return answer{}, err
 	}
+	if err := s.permitted(ctx, want.Edge.To); err != nil {
+		return answer{}, err
+	}
 	if err := c.Copy(ctx, want); err != nil {
 		return answer{}, err
 	}
@@ -109,9 +130,6 @@ func (s *server) remove(ctx context.Context, _ *wire.Call, q *request) (answer, 
 	found, err := s.find(ctx, q.Snapshot)
 	if err != nil {
 		return answer{}, err
-	}
-	if found.Outside {
-		return answer{}, fmt.Errorf("removing %s: it is outside of the directory that is served", found.Path)
 	}
 	if err := r.Remove(ctx, found); err != nil {
 		return answer{}, err

@@ -15,13 +15,15 @@ import (
 // client names what is to be removed or looked at closer, and what is done is done
 // to what stands here.
 type listing struct {
-	snapshots map[string][]snapshot.Snapshot // those outside of the directory, too
+	ids       map[snapshot.ID]bool
+	snapshots map[string][]snapshot.Snapshot
 	partials  map[string]snapshot.Partial
 }
 
 func listingOf(inv *snapshot.Inventory) *listing {
-	l := &listing{snapshots: map[string][]snapshot.Snapshot{}, partials: map[string]snapshot.Partial{}}
+	l := &listing{ids: map[snapshot.ID]bool{}, snapshots: map[string][]snapshot.Snapshot{}, partials: map[string]snapshot.Partial{}}
 	for _, x := range inv.Snapshots {
+		l.ids[x.ID] = true
 		for _, c := range append([]snapshot.Snapshot{x}, x.Copies...) {
 			c.Copies = nil
 			l.snapshots[c.Path] = append(l.snapshots[c.Path], c)
@@ -36,7 +38,7 @@ func listingOf(inv *snapshot.Inventory) *listing {
 // snapshot returns what a client means.
 func (l *listing) snapshot(want *listed) (snapshot.Snapshot, bool) {
 	for _, x := range l.snapshots[string(want.Path)] {
-		if x.ID == want.ID && x.UUID == want.UUID && x.Outside == want.Outside {
+		if x.ID == want.ID && x.UUID == want.UUID && !want.Outside {
 			return x, true
 		}
 	}
@@ -81,31 +83,55 @@ func look[T any](ctx context.Context, s *server, in func(*listing) (T, bool)) (f
 			return found, true, nil
 		}
 	}
-	if _, l, err = s.relist(ctx); err != nil {
+	if err = s.renew(ctx); err != nil {
 		return found, false, err
 	}
+	s.mu.Lock()
+	l = s.listed
+	s.mu.Unlock()
 	found, ok = in(l)
 	return found, ok, nil
 }
 
 // relist lists the store.
-func (s *server) relist(ctx context.Context) (*snapshot.Inventory, *listing, error) {
+func (s *server) relist(ctx context.Context) (*snapshot.Inventory, error) {
 	inv, err := s.st.List(ctx)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
+	inv = confined(inv)
 	l := listingOf(inv)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.listed = l
-	return inv, l, nil
+	return inv, nil
+}
+
+// renew lists the store for the server's own use: what the client has chosen stays
+// chosen.
+func (s *server) renew(ctx context.Context) error {
+	if _, err := s.relist(ctx); err != nil {
+		return err
+	}
+	c, ok := s.st.(store.Chooser)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for id, p := range s.chosen {
+		if ok && c.Choose(id, p) != nil {
+			delete(s.chosen, id) // it is gone
+		}
+	}
+	return nil
 }
 
 func (s *server) list(ctx context.Context, call *wire.Call, _ *request) (answer, error) {
-	inv, _, err := s.relist(ctx)
+	inv, err := s.relist(ctx)
 	if err != nil {
 		return answer{}, err
 	}
+	s.mu.Lock()
+	clear(s.chosen)
+	s.mu.Unlock()
 	if inv.Archive {
 		return answer{}, fmt.Errorf("%s is an archive, and only live stores are served", s.st)
 	}
