@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
@@ -33,6 +34,9 @@ func confined(inv *snapshot.Inventory) *snapshot.Inventory {
 		for _, c := range append([]snapshot.Snapshot{x}, x.Copies...) {
 			if !c.Outside {
 				c.Copies = nil
+				if y := c.Created.Year(); y < 0 || y > 9999 {
+					c.Created = time.Time{} // no clock has said that, and JSON cannot
+				}
 				inside = append(inside, c)
 			}
 		}

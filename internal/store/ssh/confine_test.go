@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -162,7 +163,7 @@ func TestConfined(t *testing.T) {
 	inv := &snapshot.Inventory{
 		Dir: "/d",
 		Snapshots: []snapshot.Snapshot{
-			{ID: id(1), UUID: id(11), Path: "a", Copies: []snapshot.Snapshot{{ID: id(1), UUID: id(12), Path: "/o", Outside: true}, {ID: id(1), UUID: id(13), Path: "c"}}},
+			{ID: id(1), UUID: id(11), Path: "a", Created: time.Date(32000, 1, 1, 0, 0, 0, 0, time.UTC), Copies: []snapshot.Snapshot{{ID: id(1), UUID: id(12), Path: "/o", Outside: true}, {ID: id(1), UUID: id(13), Path: "c"}}},
 			{ID: id(2), UUID: id(21), Path: "/p", Outside: true, Copies: []snapshot.Snapshot{{ID: id(2), UUID: id(22), Path: "d"}}},
 			{ID: id(3), UUID: id(31), Path: "/q", Outside: true},
 		},
