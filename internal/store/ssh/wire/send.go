@@ -70,6 +70,7 @@ func (c *Conn) write(p []byte) error {
 	start := time.Now()
 	n, err := c.out.Write(p)
 	c.wireOut.Add(int64(n))
+	c.said.Store(int64(time.Since(c.start)))
 	if c.press != nil && n >= piece {
 		c.press.sent(n, time.Since(start))
 	}

@@ -19,6 +19,7 @@ type way struct {
 	delay    time.Duration // of each read
 	cutAfter int           // bytes after which it breaks; negative: never
 	broken   error         // what it breaks with
+	swallow  bool          // what is written gets lost
 	closed   bool
 	err      error
 	changed  chan struct{}
@@ -66,6 +67,9 @@ func (w *way) Write(p []byte) (int, error) {
 		}
 		if w.err != nil {
 			return written, errCut
+		}
+		if w.swallow {
+			return len(p), nil
 		}
 		n := min(len(p)-written, w.holds-len(w.bytes))
 		if w.cutAfter >= 0 {

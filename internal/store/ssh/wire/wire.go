@@ -50,8 +50,8 @@ import (
 type Options struct {
 	// Log takes what is worth knowing when something goes wrong; nil is none.
 	Log *slog.Logger
-	// Heartbeat is after how long without a byte from the other side it is asked
-	// for one; 0 is 10 s.
+	// Heartbeat is after how long without a byte in either direction the other side
+	// is asked for one; 0 is 10 s.
 	Heartbeat time.Duration
 	// Silence is after how long without a byte from the other side the connection
 	// ends with a [SilenceError]; 0 is 60 s.
@@ -104,6 +104,7 @@ type Conn struct {
 	out     io.Writer
 
 	heard    atomic.Int64 // when the last byte came in, in ns since start
+	said     atomic.Int64 // when the last frame has left, in the same way
 	start    time.Time
 	plainIn  atomic.Int64
 	wireIn   atomic.Int64
