@@ -22,6 +22,7 @@ servers:
 
 # What archives in S3 are compared with, of a pinned version too.
 rivals:
+	sh packaging/deps.sh rivals
 	cd tools/rivals && $(GO) build -o ../../bin/rivals/rclone github.com/rclone/rclone
 
 demo: deps build

@@ -104,7 +104,7 @@ var (
 	// What ssh says before it ends with 255 (OpenSSH 7 to 10), of causes that do
 	// not go away by themselves. What is none of these may.
 	hostKeySays = regexp.MustCompile(`(?m)^Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED|host key is known for`)
-	authSays    = regexp.MustCompile(`(?m)Permission denied \(|Too many authentication failures|No supported authentication methods|This account is currently not available`)
+	authSays    = regexp.MustCompile(`(?m)Permission denied \(|Too many authentication failures|No supported authentication methods`)
 	setupSays   = regexp.MustCompile(`(?im)Bad configuration option|bad configuration options|Bad owner or permissions|^usage: ssh|unknown option --|illegal option --|unsupported option|Unable to negotiate|Can't open user config file|command-line.*line 0:|[Bb]ad port|invalid argument|hostname contains invalid characters|remote username contains invalid characters`)
 	// sudo's own words, with which it ends with 1: sudo 1.8 and 1.9, and sudo-rs.
 	sudoSays = regexp.MustCompile(`(?im)^sudo(-rs)?: .*(password is required|terminal is required|no tty present|must have a tty|authentication failed|effective uid is not 0|must be owned by|no valid sudoers|account validation|not allowed|may not run|not in the sudoers)|^Sorry, user .* (is not allowed|may not run)|is not in the sudoers file`)
@@ -130,6 +130,9 @@ func (e *ExitError) why() error {
 		return ErrSudo
 	case e.Status == notFound:
 		return ErrNoProgram
+	}
+	if e.Status == 1 && strings.Contains("\n"+e.Stderr, "\n"+printable(e.program)+": Command not found.\n") {
+		return ErrNoProgram // csh and tcsh
 	}
 	if e.Status != 1 || !e.sudo {
 		return nil

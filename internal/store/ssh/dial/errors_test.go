@@ -20,6 +20,8 @@ func TestWhy(t *testing.T) {
 		{127, false, "sh: 1: buttersink: not found", ErrNoProgram},
 		{127, false, "bash: Zeile 1: buttersink: Kommando nicht gefunden.", ErrNoProgram},
 		{127, false, "fish: Unknown command: buttersink", ErrNoProgram},
+		{1, false, "buttersink: Command not found.\n", ErrNoProgram},
+		{1, false, "snapshot: Command not found.\n", nil},
 		{1, true, "sudo: buttersink: command not found", ErrNoProgram},
 		{1, true, "sudo: buttersink: Befehl nicht gefunden", ErrNoProgram},
 		{1, true, "sudo: unable to resolve host x: Name or service not known\nsudo: buttersink: command not found", ErrNoProgram},
