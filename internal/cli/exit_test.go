@@ -44,6 +44,7 @@ func TestJudge(t *testing.T) {
 		{"denied by a directory", wrap(&archive.DeniedError{Bucket: "dir:///b", Action: "writing", Err: errors.New("x")}), 1, "owns the directory"},
 		{"a mode", wrap(&ssh.ModeError{Mode: ssh.Append, Call: "remove"}), 1, "help server"},
 		{"no sudo", wrap(dial.ErrSudo), 1, "sudoers"},
+		{"ButterSink", wrap(ssh.ErrOld), 1, "ssh+btrfs://"},
 		{"joined", errors.Join(errors.New("x"), &store.LockedError{}), 7, "other run"},
 	} {
 		got := judge(c.err)

@@ -147,8 +147,15 @@ func TestSSHFlags(t *testing.T) {
 		flag  interface{ Set(string) error }
 		value string
 	}{
-		{&sudo, "auto"}, {&sudo, "always"}, {&sudo, "never"}, {&command, "ssh -v"},
-		{&rate, "20MiB/s"}, {&rate, "500K"}, {&rate, "1.5 MB/s"}, {&wire, "auto"}, {&wire, "never"},
+		{&sudo, "auto"},
+		{&sudo, "always"},
+		{&sudo, "never"},
+		{&command, "ssh -v"},
+		{&rate, "20MiB/s"},
+		{&rate, "500K"},
+		{&rate, "1.5 MB/s"},
+		{&wire, "auto"},
+		{&wire, "never"},
 	} {
 		if err := good.flag.Set(good.value); err != nil {
 			t.Errorf("%T %q: %v", good.flag, good.value, err)
@@ -161,8 +168,18 @@ func TestSSHFlags(t *testing.T) {
 		flag  interface{ Set(string) error }
 		value string
 	}{
-		{&sudo, ""}, {&sudo, "yes"}, {&command, ""}, {&command, "'"}, {&command, "'' x"},
-		{&rate, ""}, {&rate, "fast"}, {&rate, "20M/h"}, {&rate, "/s"}, {&rate, "0"}, {&rate, "1023"}, {&wire, "always"},
+		{&sudo, ""},
+		{&sudo, "yes"},
+		{&command, ""},
+		{&command, "'"},
+		{&command, "'' x"},
+		{&rate, ""},
+		{&rate, "fast"},
+		{&rate, "20M/h"},
+		{&rate, "/s"},
+		{&rate, "0"},
+		{&rate, "1023"},
+		{&wire, "always"},
 	} {
 		if err := bad.flag.Set(bad.value); err == nil {
 			t.Errorf("%T takes %q", bad.flag, bad.value)

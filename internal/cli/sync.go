@@ -75,8 +75,9 @@ help urls".
 
 Before: both directories exist, and those of btrfs are on mounted file systems; a
 dir:// archive has been made by "buttersink init". It runs as root where btrfs is
-concerned; on another machine it uses sudo, or is root there. Only read-only subvolumes are snapshots; nested subvolumes are not part
-of the snapshot that they lie in.
+concerned; on another machine it uses sudo, or is root there. Only read-only
+subvolumes are snapshots; nested subvolumes are not part of the snapshot that they
+lie in.
 
 After: every snapshot that is reported as transferred is whole, read-only and on
 the disk, with the identity of its source. Nothing is ever overwritten. A snapshot
