@@ -127,6 +127,7 @@ type Store struct {
 	known   map[snapshot.ID]*snapshot.Snapshot // of the last List, and what came since
 	shown   map[snapshot.ID]uint64             // by UUID: the transaction number that came with it
 	release string                             // of the btrfs-progs there, "6.2"
+	prefix  string                             // path of the directory from the top level
 }
 
 var (

@@ -56,7 +56,7 @@ func (s *Store) lookOnce(ctx context.Context, show bool, dirs []string) (*view, 
 	c := s.script()
 	c.section("version", "btrfs --version")
 	c.must("inode", "inode=$("+c.words("ls", "-di", s.dir+"/.")+`) && echo "$inode"`)
-	c.must("rootid", c.words("btrfs", "inspect-internal", "rootid", s.root()))
+	c.must("rootid", "root=$("+c.words("btrfs", "inspect-internal", "rootid", s.root())+`) && echo "$root"`)
 	c.line(`set -f; set -- $inode`) // its first word
 	c.line(`if [ "$1" != 256 ]; then`)
 	c.must("place", c.words("btrfs", "inspect-internal", "inode-resolve")+` "$1" `+dial.Quote(s.root()))
@@ -64,6 +64,10 @@ func (s *Store) lookOnce(ctx context.Context, show bool, dirs []string) (*view, 
 	// In this order: what is made meanwhile is not taken for writable.
 	c.must("readonly", c.words("btrfs", "subvolume", "list", "-r", s.root()))
 	c.must("list", "list=$("+c.words("btrfs", "subvolume", "list", "-pcguqR", s.root())+` && echo .) && printf '%s\n' "$list"`)
+	c.line(`probe=$(printf '%s\n' "$list" | sed -n "s/^ID \([0-9][0-9]*\) .* parent $root top level .*/\1/p" | head -n 1)`)
+	c.line(`if [ "$root" != 5 ] && [ -n "$probe" ]; then`)
+	c.section("probe $probe", c.words("btrfs", "inspect-internal", "subvolid-resolve")+` "$probe" `+dial.Quote(s.root())+" 2>/dev/null")
+	c.line("fi")
 	if show {
 		c.line(`many=$(printf '%s\n' "$list" | grep -c '^ID ')`)
 		c.line(fmt.Sprintf(`for id in $(printf '%%s\n' "$list" | sed -n 's/^ID \([0-9][0-9]*\) .* received_uuid *[0-9a-f].*/\1/p' | sort -rn | head -n "$((%d / (many + 1) + 1))"); do`, showing))
@@ -97,19 +101,13 @@ func (s *Store) understand(ctx context.Context, sections map[string]section, sai
 	if !ok {
 		return nil, errCut
 	}
-	readOnly := sections["readonly"].out
-	if err := s.read(ctx, v, full, readOnly); err != nil {
+	above, err := s.read(ctx, v, full, sections)
+	if err != nil {
 		return nil, err
 	}
-	above := ""
-	if v.subvol != topLevel {
-		at := slices.IndexFunc(v.all, func(x subvolume) bool { return x.id == v.subvol })
-		if at < 0 {
-			return nil, errMoving
-		}
-		above = v.all[at].path
+	if v.prefix = above; inside != "" {
+		v.prefix = strings.TrimPrefix(above+"/"+inside, "/")
 	}
-	v.prefix = strings.Trim(above+"/"+inside, "/")
 	s.learn(v, sections)
 	for i, dir := range dirs {
 		if ls := sections["ls "+strconv.Itoa(i)]; ls.status == 0 {
@@ -165,9 +163,10 @@ func (s *Store) place(sections map[string]section) (string, error) {
 }
 
 // read parses the two listings, and asks for the paths one by one where a name
-// makes that necessary.
-func (s *Store) read(ctx context.Context, v *view, full, readOnly string) error {
-	var paths map[uint64]string
+// makes that necessary. It returns the path of the subvolume that the directory is
+// in.
+func (s *Store) read(ctx context.Context, v *view, full string, sections map[string]section) (above string, err error) {
+	readOnly := sections["readonly"].out
 	frozen, err := parseReadOnly(readOnly, nil)
 	if err == nil {
 		v.all, err = parseFull(full, nil)
@@ -179,21 +178,105 @@ func (s *Store) read(ctx context.Context, v *view, full, readOnly string) error 
 			}
 		}
 	}
-	if errors.Is(err, errAmbiguous) {
-		if paths, err = s.resolve(ctx, numbers(full, readOnly)); err != nil {
-			return err
-		}
-		if frozen, err = parseReadOnly(readOnly, paths); err == nil {
-			v.all, err = parseFull(full, paths)
-		}
+	if err == nil {
+		above, err = v.absolute(sections)
 	}
-	if err != nil {
-		return err
+	if errors.Is(err, errAmbiguous) {
+		var paths map[uint64]string
+		if paths, err = s.resolve(ctx, append(numbers(full, readOnly), v.subvol)); err != nil {
+			return "", err
+		}
+		above = paths[v.subvol]
+		if frozen, err = v.parseKnowing(full, readOnly, paths, above); err != nil {
+			return "", err
+		}
 	}
 	for i := range v.all {
 		_, v.all[i].readOnly = frozen[v.all[i].id]
 	}
-	return nil
+	return above, err
+}
+
+// absolute makes all paths those from the top level: btrfs subvolume list leaves
+// out the path of the subvolume that it was asked in, with some releases. One path
+// that was asked for tells.
+func (v *view) absolute(sections map[string]section) (above string, err error) {
+	if v.subvol == topLevel {
+		return "", nil
+	}
+	top := make(map[uint64]*subvolume, len(v.all))
+	for i := range v.all {
+		top[v.all[i].id] = &v.all[i]
+	}
+	home, ok := top[v.subvol]
+	if !ok {
+		return "", errAmbiguous
+	}
+	above = home.path
+	var inside []*subvolume
+	relative, told := false, false
+	for i := range v.all {
+		sub := &v.all[i]
+		if !within(top, sub, v.subvol) {
+			continue
+		}
+		inside = append(inside, sub)
+		if probe, ok := sections["probe "+strconv.FormatUint(sub.id, 10)]; ok && probe.status == 0 {
+			switch resolved(probe.out) {
+			case sub.path:
+				told = true
+			case above + "/" + sub.path:
+				relative, told = true, true
+			}
+		}
+	}
+	if len(inside) > 0 && !told {
+		return "", errAmbiguous
+	}
+	if relative {
+		for _, sub := range inside {
+			sub.path = above + "/" + sub.path
+		}
+	}
+	return above, nil
+}
+
+// within reports whether a subvolume stands somewhere in another one.
+func within(all map[uint64]*subvolume, sub *subvolume, in uint64) bool {
+	for range len(all) {
+		if sub.top == in {
+			return true
+		}
+		var ok bool
+		if sub, ok = all[sub.top]; !ok {
+			return false
+		}
+	}
+	return false
+}
+
+// parseKnowing parses the listings with the paths from the top level, which it may
+// have shortened below a subvolume.
+func (v *view) parseKnowing(full, readOnly string, paths map[uint64]string, above string) (frozen map[uint64]string, err error) {
+	short := make(map[uint64]string, len(paths))
+	for id, p := range paths {
+		short[id] = p
+		if above != "" {
+			short[id] = strings.TrimPrefix(p, above+"/")
+		}
+	}
+	for _, paths := range []map[uint64]string{paths, short} {
+		if frozen, err = parseReadOnly(readOnly, paths); err == nil {
+			v.all, err = parseFull(full, paths)
+		}
+		if err == nil {
+			break
+		}
+	}
+	for i := range v.all {
+		v.all[i].path = paths[v.all[i].id]
+	}
+	return frozen, err
 }
 
 // resolve asks for the paths of subvolumes, one by one.
@@ -209,24 +292,27 @@ func (s *Store) resolve(ctx context.Context, ids []uint64) (map[uint64]string, e
 	paths := make(map[uint64]string, len(ids))
 	for _, id := range ids {
 		if got := sections[strconv.FormatUint(id, 10)]; got.status == 0 && got.out != "" {
-			paths[id] = strings.TrimPrefix(strings.TrimSuffix(got.out, "\n"), "/")
+			paths[id] = resolved(got.out)
 		}
 	}
 	return paths, nil
 }
 
+// resolved is the path that btrfs inspect-internal subvolid-resolve prints.
+func resolved(out string) string { return strings.TrimPrefix(strings.TrimSuffix(out, "\n"), "/") }
+
 // learn keeps what has been shown of subvolumes: it does not change.
 func (s *Store) learn(v *view, sections map[string]section) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.release = v.release
+	s.release, s.prefix = v.release, v.prefix
 	for i := range v.all {
 		sub := &v.all[i]
 		shown, ok := sections["show "+strconv.FormatUint(sub.id, 10)]
 		if !ok || shown.status != 0 {
 			continue
 		}
-		d, err := parseShow(shown.out, path.Base(sub.path))
+		d, err := parseShow(shown.out, sub.path)
 		if err == nil && d.uuid == sub.uuid && d.received == sub.received {
 			s.shown[sub.uuid] = d.transid
 		}
@@ -244,6 +330,14 @@ func parseRelease(text string) string {
 		n = len(release)
 	}
 	return release[:n]
+}
+
+// fromTop is the path from the top level of a path below the directory, as it was
+// when the directory was last looked at.
+func (s *Store) fromTop(rel string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return path.Join(s.prefix, rel)
 }
 
 // List asks for all subvolumes of the file system.

@@ -179,26 +179,30 @@ type details struct {
 	readOnly               bool
 }
 
-// parseShow reads what btrfs subvolume show prints of the subvolume with a name.
-// Names that could pass for other lines are not trusted: what has a newline in its
-// name is not understood.
-func parseShow(text, name string) (details, error) {
+// parseShow reads what btrfs subvolume show prints of the subvolume at a path from
+// the top level. Where that has newlines, so that it could pass for other lines, it
+// has to be what is printed first.
+func parseShow(text, p string) (details, error) {
 	var d details
-	if strings.Contains(name, "\n") {
-		return d, errAmbiguous
+	rest, ok := strings.CutPrefix(text, p+"\n")
+	if !ok { // some releases print another path
+		if strings.Contains(p, "\n") {
+			return d, errAmbiguous
+		}
+		_, rest, _ = strings.Cut(text, "\n")
+	}
+	const blank = " \t"
+	name := strings.TrimLeft(path.Base(p), blank)
+	rest, ok = strings.CutPrefix(strings.TrimLeft(rest, blank), "Name:")
+	if ok {
+		rest, ok = strings.CutPrefix(strings.TrimLeft(rest, blank), name+"\n")
+	}
+	if !ok {
+		return d, fmt.Errorf("btrfs subvolume show tells %q, which is not of %q", clip(text), path.Base(p))
 	}
 	values := map[string]string{}
-	first := true
-	for line := range strings.Lines(text) {
-		line = strings.TrimSuffix(line, "\n")
-		if first { // a path
-			first = false
-			if path.Base(line) != name && line != name {
-				return d, fmt.Errorf("btrfs subvolume show tells of %q, not of %q", clip(line), name)
-			}
-			continue
-		}
-		key, value, ok := strings.Cut(strings.TrimLeft(line, " \t"), ":")
+	for line := range strings.Lines(rest) {
+		key, value, ok := strings.Cut(strings.TrimLeft(line, blank), ":")
 		if !ok || key == "Snapshot(s)" {
 			break
 		}

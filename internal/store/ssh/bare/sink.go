@@ -398,7 +398,7 @@ func (w *writer) lost(ctx context.Context, err error) error {
 // sent on.
 func (w *writer) remember(shown string) {
 	s := w.store
-	d, err := parseShow(shown, path.Base(w.want.Path))
+	d, err := parseShow(shown, s.fromTop(w.want.Path))
 	if err != nil {
 		s.opt.Log.Debug("what has just been made cannot be looked at", "snapshot", s.at(w.want.Path), "error", err)
 		return

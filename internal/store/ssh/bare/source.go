@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path"
 	"strconv"
 	"strings"
 
@@ -86,7 +85,7 @@ func (s *Store) transids(ctx context.Context, to, from snapshot.Snapshot) (uint6
 		if shown.status != 0 {
 			return 0, 0, missing(&commandError{"btrfs subvolume show", shown, said})
 		}
-		d, err := parseShow(shown.out, path.Base(snap.Path))
+		d, err := parseShow(shown.out, s.fromTop(snap.Path))
 		switch {
 		case err != nil:
 			s.opt.Log.Warn("the transaction number that came with a snapshot is not known", "snapshot", s.at(snap.Path), "error", err)

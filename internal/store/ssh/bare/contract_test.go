@@ -1,0 +1,112 @@
+package bare
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+
+	"github.com/buttersink/buttersink/internal/btrfs"
+	"github.com/buttersink/buttersink/internal/btrfstest"
+	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
+	"github.com/buttersink/buttersink/internal/store/storetest"
+)
+
+// TestContract runs the suite that every store passes, on real file systems, with
+// the commands run by a shell here. Cases about abilities that the store does not
+// have are skipped: it has no measures, no lock, no sizes, and nothing outside.
+func TestContract(t *testing.T) {
+	storetest.Run(t, harness(func() *hereLink { return &hereLink{shellWords: shells["dash"]} }))
+}
+
+// told is a store with what btrfs-progs do not tell: the suite compares the
+// transaction numbers of snapshots, which a Store knows of received ones only.
+type told struct{ *Store }
+
+func (s told) List(ctx context.Context) (*snapshot.Inventory, error) {
+	inv, err := s.Store.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range inv.Snapshots {
+		snap := &inv.Snapshots[i]
+		info, err := infoOf(filepath.Join(s.dir, snap.Path))
+		if err != nil {
+			return nil, err
+		}
+		if !snap.Received {
+			snap.Transid = info.Ctransid
+		}
+	}
+	return inv, nil
+}
+
+func infoOf(path string) (btrfs.Subvolume, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return btrfs.Subvolume{}, err
+	}
+	defer f.Close()
+	return btrfs.Info(f)
+}
+
+func harness(link func() *hereLink) storetest.Harness {
+	fsOf := map[string]*btrfstest.FS{} // by the store's directory
+	live := 0
+	return storetest.Harness{
+		New: func(t testing.TB) store.Store {
+			fs := btrfstest.New(t)
+			// The directory is neither the top level nor a subvolume's root.
+			dir := filepath.Join(fs.Subvolume("it's a \"subvolume\""), "and $HOME\nin it")
+			if err := os.Mkdir(dir, 0o755); err != nil {
+				t.Fatal(err)
+			}
+			fsOf[dir] = fs
+			return told{openHere(t, dir, link())}
+		},
+		Again: func(t testing.TB, s store.Store) store.Store {
+			return told{openHere(t, s.(told).dir, link())}
+		},
+		Populate: func(t testing.TB, st store.Store, paths ...string) {
+			s := st.(told)
+			fs := fsOf[s.dir]
+			live++
+			name := fmt.Sprintf("live%d", live)
+			dir := fs.Subvolume(name)
+			write := func(name string, data []byte) {
+				if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			noise := make([]byte, 128<<10)
+			_, _ = rand.Read(noise)
+			write("noise", noise)
+			write("fixed", []byte("always the same"))
+			for i, p := range paths {
+				write("changing", fmt.Appendf(nil, "state %d", i))
+				write(fmt.Sprintf("new%d", i), noise[:1000+i])
+				if err := os.MkdirAll(filepath.Dir(filepath.Join(s.dir, p)), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				fs.Snapshot(name, filepath.Join(s.dir, p), true)
+			}
+		},
+		Digest: func(t testing.TB, st store.Store, x snapshot.Snapshot) string {
+			return btrfstest.Digest(t, filepath.Join(st.(told).dir, x.Path), btrfstest.WithoutRootTime())
+		},
+		Leave: func(t testing.TB, st store.Store, path string) {
+			s := st.(told)
+			full := filepath.Join(s.dir, partName(path))
+			if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			fsOf[s.dir].Subvolume(full)
+			if err := os.WriteFile(filepath.Join(full, "half"), []byte("of a file"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		},
+	}
+}
