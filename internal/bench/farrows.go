@@ -33,9 +33,12 @@ func (b *bench) farRows() []row {
 	}}}
 	base := []string{day(0)}
 
+	plain := push(loop, day(0), "--wire-compression", "never")
+
 	rows := []row{
 		{name: "ssh, small files", against: pipe, target: .80, set: smallSet, ours: push(loop, day(0)), theirs: piped(loop, b.source(day(0)))},
 		{name: "ssh, large files", against: pipe, target: .80, set: largeSet, ours: push(loop, day(0)), theirs: piped(loop, b.source(day(0)))},
+		{name: "ssh, large files, no compression", against: pipe, set: largeSet, ours: plain, theirs: piped(loop, b.source(day(0)))},
 		{name: "ssh, pulling small files", against: "ssh btrfs send | btrfs receive", target: .80, set: smallSet, ours: &pull, theirs: pulled},
 		{name: "ssh, twelve increments", against: pipe + " each", target: .80, set: chainSet, base: base, ours: push(loop, ""), theirs: each(loop, increments)},
 		{name: "ssh, 50 tiny increments", against: pipe + " each", set: tinySet, base: base, ours: push(loop, ""), theirs: each(loop, days)},
@@ -44,8 +47,9 @@ func (b *bench) farRows() []row {
 		{name: "slow link, an increment", against: pipe, set: chainSet, base: base, ours: push(slow, day(1)), theirs: &work{pipelines: each(slow, 1).pipelines}},
 		{name: "slow link, 50 tiny increments", against: pipe + " each", set: tinySet, base: base, ours: push(slow, ""), theirs: each(slow, days)},
 	}
-	for _, r := range []row{rows[0], rows[1], rows[3], rows[4]} {
-		r.name, r.against = r.name+", btrbk", "btrbk resume"
+	for _, name := range []string{"ssh, small files", "ssh, large files", "ssh, twelve increments", "ssh, 50 tiny increments"} {
+		r := rows[slices.IndexFunc(rows, func(r row) bool { return r.name == name })]
+		r.name, r.against = name+", btrbk", "btrbk resume"
 		if r.set == tinySet {
 			r.target = .20
 		}
@@ -55,7 +59,7 @@ func (b *bench) farRows() []row {
 	cut := one(b.self, partVerb, "cut", b.program, loop, b.source(day(0)), b.destination())
 	cut.listen = true
 	rows = append(rows, row{
-		name: "ssh, cut at 90 %: sent again", target: .15, most: 1, set: largeSet, ours: &cut,
+		name: "ssh, cut at 90 %, --checkpoint 32MiB: sent again", target: .15, most: 1, set: largeSet, ours: &cut,
 		share: func(said []byte) (float64, error) { return strconv.ParseFloat(strings.TrimSpace(string(said)), 64) },
 	})
 	for i := range rows {
