@@ -26,13 +26,16 @@ func TestSplitSnapshot(t *testing.T) {
 		{"file:///a/./b/c", "file:///a/", "b/c"},
 		{"btrfs://b", "btrfs://./", "b"},
 		{"/a/ x ", "/a/", " x "},
+		{"ssh://u@h:22/a/b", "ssh://u@h:22/a/", "b"},
+		{"ssh://h/b", "ssh://h/", "b"},
+		{"ssh+btrfs://[::1]/a/./b/c", "ssh+btrfs://[::1]/a/", "b/c"},
 	} {
 		dir, name, err := splitSnapshot(c.arg)
 		if err != nil || dir != c.dir || name != c.name {
 			t.Errorf("%q: %q, %q, %v, want %q, %q", c.arg, dir, name, err, c.dir, c.name)
 		}
 	}
-	for _, arg := range []string{"", "/", "/a/", ".", "..", "/a/..", "/a/.", "/a/./", "/a/./b/", "/a/./../b", "/a/./b/../../c", "btrfs://"} {
+	for _, arg := range []string{"", "/", "/a/", ".", "..", "/a/..", "/a/.", "/a/./", "/a/./b/", "/a/./../b", "/a/./b/../../c", "btrfs://", "ssh://h", "ssh://h/", "ssh://h/a/", "ssh+btrfs://h/..", "s3://bucket"} {
 		if dir, name, err := splitSnapshot(arg); err == nil {
 			t.Errorf("%q: %q, %q, want an error", arg, dir, name)
 		}

@@ -67,7 +67,7 @@ func (env *Env) openSSH(ctx context.Context, p place, o opening) (*opened, error
 // openBare opens a btrfs directory of a machine that has no buttersink.
 func (env *Env) openBare(ctx context.Context, p place, o opening) (*opened, error) {
 	st, err := bare.Open(ctx, bare.Options{
-		Target: env.target(p, &o.ssh), Dir: p.dir, Writes: o.mode != ssh.Read,
+		Target: env.target(p, &o.ssh), Dir: p.dir, Writes: o.mode == ssh.Append || o.mode == ssh.Write,
 		Protocol: o.local.Protocol, Limit: o.limit, Log: env.Log,
 	})
 	if err != nil {
