@@ -1,10 +1,13 @@
 package dial
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strings"
 	"testing"
+	"unicode"
+	"unicode/utf8"
 )
 
 // TestWhy has what other versions and languages say; what is installed here is
@@ -91,6 +94,33 @@ func TestMessages(t *testing.T) {
 		}
 	}
 }
+
+// FuzzSaid holds that whatever a far side says, what is kept and shown of it is
+// short, of lines, and printable.
+func FuzzSaid(f *testing.F) {
+	f.Add([]byte("sudo: x: command not found\r\n\x1b[31m\n\xff\n"), 1)
+	f.Add(bytes.Repeat([]byte("日本"), 2000), 255)
+	f.Add([]byte("Permission denied (publickey).\n\u202e\n\n"), 255)
+	f.Fuzz(func(t *testing.T, text []byte, status int) {
+		var said tail
+		hear(bytes.NewReader(text), func(line string) {
+			if line == "" || strings.ContainsFunc(line, unshown) || !utf8.ValidString(line) {
+				t.Errorf("the line %q", line)
+			}
+			said.add(line)
+		})
+		e := &ExitError{Host: "h", Command: "sudo x", Status: status, Stderr: said.String(), program: "x", sudo: true, login: "ssh h"}
+		e.Why = e.why()
+		if len(e.Stderr) > 4096 || strings.ContainsFunc(strings.ReplaceAll(e.Stderr, "\n", ""), unshown) || !utf8.ValidString(e.Stderr) {
+			t.Errorf("kept: %q", e.Stderr)
+		}
+		if message := e.Error(); strings.ContainsFunc(message, unshown) || !utf8.ValidString(message) {
+			t.Errorf("the message %q", message)
+		}
+	})
+}
+
+func unshown(r rune) bool { return !unicode.IsPrint(r) }
 
 func TestLogin(t *testing.T) {
 	target := Target{User: "joe", Host: "h", Port: 22, Options: []string{"IdentityFile=/a b", "IdentitiesOnly=yes", "X=", "Odd Key=1"}}

@@ -51,6 +51,9 @@ func (t Target) invoker() (person, bool) {
 		return person{}, false
 	}
 	u, err := user.LookupId(id)
+	if err != nil {
+		u, err = lookupElsewhere(id)
+	}
 	if err != nil || u.HomeDir == "" {
 		t.log().Debug("who ran sudo is not known here", "uid", id, "error", err)
 		return person{}, false
@@ -61,6 +64,20 @@ func (t Target) invoker() (person, bool) {
 		return person{}, false
 	}
 	return person{name: u.Username, home: u.HomeDir, uid: uint32(uid), gid: uint32(gid)}, true
+}
+
+// lookupElsewhere finds a user who is not in /etc/passwd but in a directory that
+// the machine asks (nsswitch.conf(5)), which takes the C library.
+func lookupElsewhere(id string) (*user.User, error) {
+	out, err := exec.Command("getent", "passwd", id).Output()
+	if err != nil {
+		return nil, fmt.Errorf("looking up user %s: %w", id, err)
+	}
+	field := strings.Split(strings.TrimSuffix(string(out), "\n"), ":")
+	if len(field) != 7 || field[2] != id { // passwd(5)
+		return nil, fmt.Errorf("looking up user %s: getent says %q", id, out)
+	}
+	return &user.User{Username: field[0], Uid: field[2], Gid: field[3], HomeDir: field[5]}, nil
 }
 
 // identity looks up what ssh is told of the one who ran sudo.

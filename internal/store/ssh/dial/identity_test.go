@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/user"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -209,6 +210,22 @@ func TestUserUnsaid(t *testing.T) {
 		id, err := n.target(host, 0).identity(t.Context())
 		if err != nil || id.user != want {
 			t.Errorf("%s: the user is %q, %v; want %q", host, id.user, err, want)
+		}
+	}
+}
+
+func TestLookupElsewhere(t *testing.T) {
+	want, err := user.LookupId("0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := lookupElsewhere("0")
+	if err != nil || got.Username != want.Username || got.HomeDir != want.HomeDir || got.Gid != want.Gid {
+		t.Errorf("root is %+v, %v", got, err)
+	}
+	for _, id := range []string{"4294967290", "root"} {
+		if got, err := lookupElsewhere(id); err == nil {
+			t.Errorf("%s is %+v", id, got)
 		}
 	}
 }

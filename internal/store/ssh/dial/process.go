@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"time"
+	"unicode/utf8"
 )
 
 // grace is how long ssh may take to end when it is asked to, each of the two ways
@@ -180,17 +181,25 @@ func roomy(f *os.File) {
 func (p *Process) listen() {
 	defer close(p.heard)
 	defer p.stderr.Close()
-	const most = 4096 // of a line; the rest is another
-	r := bufio.NewReaderSize(p.stderr, most)
 	log := p.target.log()
+	hear(p.stderr, func(text string) {
+		p.said.add(text)
+		log.Info(p.target.Host + ": " + text)
+	})
+}
+
+// hear reads lines up to the end, or until the reader is closed, and hands on what
+// is printable of them, without empty ones.
+func hear(from io.Reader, each func(line string)) {
+	const most = 4096 // of a line; the rest is another
+	r := bufio.NewReaderSize(from, most)
 	for {
 		text, err := r.ReadSlice('\n')
 		if text := strings.TrimRight(printable(strings.TrimRight(string(text), "\r\n")), " "); text != "" {
-			p.said.add(text)
-			log.Info(p.target.Host + ": " + text)
+			each(text)
 		}
 		if err != nil && !errors.Is(err, bufio.ErrBufferFull) {
-			return // the end, or a pipe that Wait has closed
+			return
 		}
 	}
 }
@@ -281,6 +290,9 @@ func (t *tail) add(line string) {
 	const most = 4096
 	t.text = append(append(t.text, line...), '\n')
 	if over := len(t.text) - most; over > 0 {
+		for !utf8.RuneStart(t.text[over]) {
+			over++
+		}
 		t.text = append([]byte(nil), t.text[over:]...)
 	}
 }
