@@ -21,14 +21,14 @@ import (
 // All three are measured as it goes: w as the time that writing has taken, r for
 // each call by itself. Until something has been measured, a slow way and data
 // that shrink are assumed, which costs little if it is wrong. While the data of a
-// call do not shrink, one frame in sixteen is tried. A frame that did not shrink
+// call do not shrink, one frame in eight is tried. A frame that did not shrink
 // is sent as it was. Frames that are not full leave while nothing else does, and
 // there is nothing to be gained.
 const (
 	gain       = 1.25
 	reserve    = 2
 	firstRatio = 0.5
-	tryEvery   = 16
+	tryEvery   = 8
 	// worthless is what has to be left of a frame for it to be sent as it was.
 	worthless = 0.95
 )
@@ -124,9 +124,11 @@ func (c *Conn) pack(b *buffer, s *shrink) *buffer {
 			return b
 		}
 		s.skipped = 0
-		if l = c.press.choose(firstRatio); l == nil {
+		if c.press.choose(firstRatio) == nil {
 			return b
 		}
+		l = &c.press.levels[0]
+		s.ratio = 0
 	}
 	plain := b.payload()
 	small := c.pool.get(len(plain))
@@ -135,7 +137,11 @@ func (c *Conn) pack(b *buffer, s *shrink) *buffer {
 	small.b = l.encoder().EncodeAll(plain, small.b)
 	took := time.Since(start)
 	left := float64(len(small.b)-headerSize) / float64(len(plain))
-	s.ratio = (s.ratio + left/l.ratio) / 2
+	if s.ratio == 0 {
+		s.ratio = left / l.ratio
+	} else {
+		s.ratio = (s.ratio + left/l.ratio) / 2
+	}
 	c.press.mu.Lock()
 	l.speed.add(len(plain), took)
 	c.press.mu.Unlock()
