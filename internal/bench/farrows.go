@@ -33,11 +33,14 @@ func (b *bench) farRows() []row {
 	}}}
 	base := []string{day(0)}
 
+	durable := piped(loop, b.source(day(0)))
+	durable.pipelines = append(durable.pipelines, pipeline{{"sync", "-f", b.dst.dir}})
 	plain := push(loop, day(0), "--wire-compression", "never")
 
 	rows := []row{
 		{name: "ssh, small files", against: pipe, target: .80, set: smallSet, ours: push(loop, day(0)), theirs: piped(loop, b.source(day(0)))},
 		{name: "ssh, large files", against: pipe, target: .80, set: largeSet, ours: push(loop, day(0)), theirs: piped(loop, b.source(day(0)))},
+		{name: "ssh, large files, also on disk", against: pipe + "; sync -f", set: largeSet, ours: push(loop, day(0)), theirs: durable},
 		{name: "ssh, large files, no compression", against: pipe, set: largeSet, ours: plain, theirs: piped(loop, b.source(day(0)))},
 		{name: "ssh, pulling small files", against: "ssh btrfs send | btrfs receive", target: .80, set: smallSet, ours: &pull, theirs: pulled},
 		{name: "ssh, twelve increments", against: pipe + " each", target: .80, set: chainSet, base: base, ours: push(loop, ""), theirs: each(loop, increments)},

@@ -25,8 +25,9 @@
 //	BUTTERSINK_PROTOCOL     the version of the stream
 //
 // It begins when the first command of the stream has come and shows that it is
-// the stream that was announced. What it prints goes to the log, line by line. It
-// has no terminal, so it cannot ask for anything.
+// the stream that was announced. Streams of which none starts from another one
+// may be given at the same time, each to a run of its own. What it prints goes to
+// the log, line by line. It has no terminal, so it cannot ask for anything.
 //
 // # What may be relied on
 //
@@ -40,6 +41,8 @@
 //     killed too, but not what it has started. A command that writes to its final
 //     place can therefore leave the beginning of a stream there, which lacks its
 //     END; one that moves it there afterwards (cat > x.tmp && mv x.tmp x) cannot.
+//     The same goes for what it runs as another user, whom this program may send
+//     no signals.
 //   - What the command has left running after a success is left alone.
 //   - A stream that was taken is noted, and not sent again. The notes go by the
 //     text of the command: another text is another store. Who was interrupted
