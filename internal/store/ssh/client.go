@@ -104,7 +104,7 @@ func (s *Store) greet(ctx, lasting context.Context, next *session) error {
 		s.log.Warn("something is printed before the server begins: is it the shell's start-up file, which should print nothing unless it is interactive?", "host", s.host, "printed", quoteStart([]byte(text)))
 	}
 	if theirs.Error != nil {
-		return theirs.Error.err(s.host)
+		return next.said(ctx, theirs.Error)
 	}
 	if _, err := theirs.agree(); err != nil {
 		return fmt.Errorf("%s: %w", s.host, err)
@@ -140,8 +140,8 @@ func (s *Store) explain(next *session, banner []byte, err error) error {
 	}
 	// How the command ended says more.
 	if why := next.reason(); why != nil {
-		if text := said(banner); len(banner) > 0 && !strings.Contains(why.Error(), text) {
-			return fmt.Errorf("%w; it printed %s", temporarily(why), text)
+		if text := said(banner); len(banner) > 0 {
+			return fmt.Errorf("%w: %s", temporarily(why), text)
 		}
 		return temporarily(why)
 	}

@@ -1,6 +1,7 @@
 package ssh
 
 import (
+	"encoding/json"
 	"fmt"
 	"time"
 
@@ -68,12 +69,38 @@ type request struct {
 
 // answer is what the server says. The last one of a call ends it.
 type answer struct {
-	Error *failure        `json:"error,omitempty"` // the rest is zero then, but for Ways
-	Ways  map[path]string `json:"ways,omitempty"`
-	State []byte          `json:"state,omitempty"` // of stream.Reader, base64
-	Mark  *mark           `json:"mark,omitempty"`
-	Size  *size           `json:"size,omitempty"`
-	Trust int             `json:"trust,omitempty"`
+	Error *failure `json:"error,omitempty"` // the rest is zero then, but for Ways
+	Ways  ways     `json:"ways,omitempty"`
+	State []byte   `json:"state,omitempty"` // of stream.Reader, base64
+	Mark  *mark    `json:"mark,omitempty"`
+	Size  *size    `json:"size,omitempty"`
+	Trust int      `json:"trust,omitempty"`
+}
+
+// ways says what is in the way, by path. Package json writes keys that are strings
+// as they are, whatever their MarshalText says.
+type ways map[path]string
+
+// MarshalJSON writes an object.
+func (w ways) MarshalJSON() ([]byte, error) {
+	escaped := make(map[string]string, len(w))
+	for p, what := range w {
+		escaped[snapshot.EscapePath(string(p))] = what
+	}
+	return json.Marshal(escaped)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (w *ways) UnmarshalJSON(text []byte) error {
+	var escaped map[string]string
+	if err := json.Unmarshal(text, &escaped); err != nil {
+		return err
+	}
+	*w = make(ways, len(escaped))
+	for p, what := range escaped {
+		(*w)[path(snapshot.UnescapePath(p))] = what
+	}
+	return nil
 }
 
 // instruction is what the client says after the request of create or lock.
