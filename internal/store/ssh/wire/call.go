@@ -418,6 +418,7 @@ func (k *Call) End(final []byte) error {
 	k.queue = append(k.queue, c.frame(typeEnd, k.number, final))
 	k.ended = true
 	c.enlist(k)
+	poke(k.writable)
 	if !c.client {
 		k.cancel(ErrEnded)
 	}

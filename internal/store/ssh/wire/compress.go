@@ -31,6 +31,8 @@ const (
 	tryEvery   = 8
 	// worthless is what has to be left of a frame for it to be sent as it was.
 	worthless = 0.95
+	// telling is what has to be written at once for the time to say something.
+	telling = 4 << 10
 )
 
 // press compresses what is sent.

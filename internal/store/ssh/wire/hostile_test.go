@@ -92,13 +92,16 @@ func TestOffences(t *testing.T) {
 			input: then(raw(typeData, flagZstd, 1, packed(t, []byte("x"), MaxData+1))), want: "262145 plain bytes",
 		},
 		"less plain than said": {
-			input: then(raw(typeData, flagZstd, 1, packed(t, []byte("abc"), 4))), want: "of 3 plain bytes, which were said to be 4",
+			input: then(raw(typeData, flagZstd, 1, packed(t, make([]byte, 3000), 3001))), want: "of 3000 plain bytes, which were said to be 3001",
+		},
+		"data that are longer compressed": {
+			input: then(raw(typeData, flagZstd, 1, packed(t, []byte("abc"), 3))), want: "bytes for 3 plain ones",
 		},
 		"a bomb": {
-			input: then(raw(typeData, flagZstd, 1, packed(t, make([]byte, 64<<20), 1000))), want: "cannot be read",
+			input: then(raw(typeData, flagZstd, 1, packed(t, make([]byte, 64<<20), 100_000))), want: "cannot be read",
 		},
 		"no zstd": {
-			input: then(raw(typeData, flagZstd, 1, []byte("\x05\x00\x00\x00junk junk junk"))), want: "cannot be read",
+			input: then(raw(typeData, flagZstd, 1, []byte("\xff\x00\x00\x00junk junk junk"))), want: "cannot be read",
 		},
 		"a request to a client":      {client: true, input: request, want: "REQUEST from a server"},
 		"an answer without question": {client: true, input: raw(typeEnd, 0, 9, nil), want: "call 9, which has not begun"},

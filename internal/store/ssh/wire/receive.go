@@ -170,6 +170,10 @@ func costOf(b *buffer) (int, error) {
 		if plain == 0 || plain > MaxData {
 			return 0, offence("compressed data of %d plain bytes: from 1 to %d are allowed", plain, MaxData)
 		}
+		// They are kept as they came, and the window has to cover that.
+		if n > int(plain) {
+			return 0, offence("compressed data of %d bytes for %d plain ones", n, plain)
+		}
 		n = int(plain)
 	}
 	return n + frameCost, nil

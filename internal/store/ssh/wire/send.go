@@ -71,7 +71,7 @@ func (c *Conn) write(p []byte) error {
 	n, err := c.out.Write(p)
 	c.wireOut.Add(int64(n))
 	c.said.Store(int64(time.Since(c.start)))
-	if c.press != nil && n >= piece {
+	if c.press != nil && n >= telling {
 		c.press.sent(n, time.Since(start))
 	}
 	if err != nil {
