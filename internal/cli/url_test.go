@@ -223,6 +223,7 @@ func FuzzParsePlace(f *testing.F) {
 	f.Add("ssh+btrfs://[fe80::1%eth0]:22/a//../b/", true)
 	f.Add("shell://cat >/dev/null", true)
 	f.Add("s3://b/p/x?sse=none&region=%20", false)
+	f.Add("s3://0/?0=/&", false)
 	f.Fuzz(func(t *testing.T, arg string, destination bool) {
 		p, err := parsePlace(arg, destination)
 		if err != nil {
@@ -238,7 +239,7 @@ func FuzzParsePlace(f *testing.F) {
 		if p.dir == "" && p.scheme != "s3" && p.scheme != "shell" || strings.ContainsRune(p.name, '/') || destination && p.name != "" {
 			t.Errorf("%q became %+v", arg, p)
 		}
-		if p.scheme != "s3" {
+		if p.scheme != "s3" || p.query == "" && strings.ContainsRune(p.dir, '?') { // which options could only follow
 			return
 		}
 		// What is left leads nowhere else, and reads as the same place again.
