@@ -131,8 +131,7 @@ func TestCloneSourcesInRuns(t *testing.T) {
 
 // FuzzCloneSources compares what is found with what package stream finds.
 func FuzzCloneSources(f *testing.F) {
-	s := newScene(f)
-	raw, at := cloning(f, s.stream, s.b.ID)
+	raw, at := cloning(f, smallStream(f), snapshot.ID{7})
 	f.Add(raw)
 	f.Add(raw[at:])
 	f.Fuzz(func(t *testing.T, raw []byte) {

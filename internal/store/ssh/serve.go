@@ -79,7 +79,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, o ServeOptions) err
 	}
 	s := &server{
 		st: accepted.store, mode: accepted.mode, log: o.Log,
-		running: map[*wire.Call]chan struct{}{}, made: map[string]snapshot.ID{}, chosen: map[snapshot.ID]string{},
+		running: map[*wire.Call]*running{}, made: map[string]snapshot.ID{}, chosen: map[snapshot.ID]string{},
 	}
 	conn := wire.NewServer(accepted.in, out, wire.Options{
 		Log: o.Log, Heartbeat: o.Heartbeat, Silence: o.Silence, Compress: accepted.compress,
@@ -97,35 +97,43 @@ type server struct {
 	mode Mode
 	log  *slog.Logger
 
-	work sync.WaitGroup
+	work  sync.WaitGroup
+	ended <-chan struct{} // closed when the client is gone
 
 	mu      sync.Mutex
-	running map[*wire.Call]chan struct{} // closed when the call is over
-	listed  *listing                     // of the last list; nil before
-	made    map[string]snapshot.ID       // what this client has made, by path
-	chosen  map[snapshot.ID]string       // since the client's last list
+	running map[*wire.Call]*running
+	listed  *listing               // of the last list; nil before
+	made    map[string]snapshot.ID // what this client has made, by path
+	chosen  map[snapshot.ID]string // since the client's last list
+}
+
+// running is a call that is being served.
+type running struct {
+	over  chan struct{} // closed when it is over
+	locks bool          // it is there to hold the store's lock
 }
 
 // serve serves calls until the connection ends, and then until all of them have
 // ended.
 func (s *server) serve(ctx context.Context, conn *wire.Conn) error {
 	var err error
+	s.ended = conn.Done()
 	for {
 		call, raw, failed := conn.Accept(ctx)
 		if failed != nil {
 			err = failed
 			break
 		}
-		over := make(chan struct{})
+		r := &running{over: make(chan struct{})}
 		s.mu.Lock()
-		s.running[call] = over
+		s.running[call] = r
 		s.mu.Unlock()
 		s.work.Go(func() {
 			s.handle(call, raw)
 			s.mu.Lock()
 			delete(s.running, call)
 			s.mu.Unlock()
-			close(over)
+			close(r.over)
 		})
 	}
 	_ = conn.Close() // which ends the calls
@@ -167,11 +175,26 @@ func (s *server) handle(call *wire.Call, raw []byte) {
 // settle waits until the calls are over that the client has given up: what they
 // have begun could be in the way.
 func (s *server) settle(ctx context.Context) error {
+	return s.wait(ctx, func(call *wire.Call, _ *running) bool { return call.Context().Err() != nil })
+}
+
+// settleAll does so when the client is gone, which is when all of them are given
+// up. Until then the store stays locked: who comes next finds it in order.
+func (s *server) settleAll() {
+	select {
+	case <-s.ended:
+		_ = s.wait(context.Background(), func(_ *wire.Call, r *running) bool { return !r.locks })
+	default:
+	}
+}
+
+// wait waits until some of the calls are over.
+func (s *server) wait(ctx context.Context, which func(*wire.Call, *running) bool) error {
 	s.mu.Lock()
 	var waits []chan struct{}
-	for call, over := range s.running {
-		if call.Context().Err() != nil {
-			waits = append(waits, over)
+	for call, r := range s.running {
+		if which(call, r) {
+			waits = append(waits, r.over)
 		}
 	}
 	s.mu.Unlock()

@@ -209,11 +209,17 @@ func (s *server) lock(ctx context.Context, call *wire.Call, q *request) (_ answe
 	if err != nil {
 		return answer{}, err
 	}
+	s.mu.Lock()
+	s.running[call].locks = true
+	s.mu.Unlock()
 	unlock, err := l.Lock(ctx, holderName(q.Who))
 	if err != nil {
 		return answer{}, err
 	}
-	defer func() { err = errors.Join(err, unlock()) }()
+	defer func() {
+		s.settleAll()
+		err = errors.Join(err, unlock())
+	}()
 	if err := tell(ctx, call, answer{}); err != nil {
 		return answer{}, err
 	}

@@ -50,7 +50,7 @@ func (o *ServeOptions) greet(ctx context.Context, in io.Reader, out io.Writer) (
 	if err != nil {
 		answer.Error = failureOf(err)
 	} else {
-		a.in = buffered
+		a.in = behind(buffered, in)
 		answer.describe(a.store)
 	}
 	text, bad := answer.hello()
@@ -96,6 +96,12 @@ func (o *ServeOptions) await(ctx context.Context, buffered *bufio.Reader, in io.
 		_ = c.Close() // or it would be read from for ever
 	}
 	return greeting{}, err
+}
+
+// behind returns what follows what has been read through a buffer.
+func behind(buffered *bufio.Reader, in io.Reader) io.Reader {
+	read, _ := buffered.Peek(buffered.Buffered())
+	return io.MultiReader(bytes.NewReader(read), in)
 }
 
 // turnAway answers a client that has not greeted. An old ButterSink is told in

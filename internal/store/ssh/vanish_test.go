@@ -234,6 +234,52 @@ func TestVanishedLock(t *testing.T) {
 	}
 }
 
+// closing is a Memory whose writers take their time to close.
+type closing struct {
+	*storetest.Memory
+	begun, gate chan struct{}
+}
+
+func (s *closing) Create(ctx context.Context, want store.Want) (store.Writer, error) {
+	w, err := s.Memory.Create(ctx, want)
+	if err != nil {
+		return nil, err
+	}
+	return &closingWriter{w, s}, nil
+}
+
+type closingWriter struct {
+	store.Writer
+	s *closing
+}
+
+func (w *closingWriter) Close() error {
+	close(w.s.begun)
+	<-w.s.gate
+	return w.Writer.Close()
+}
+
+// TestLockedUntilSettled has a client go that holds the lock and is in the middle
+// of a stream: the lock is held until nothing is left of that.
+func TestLockedUntilSettled(t *testing.T) {
+	s := newScene(t)
+	far := &closing{s.m, make(chan struct{}), make(chan struct{})}
+	p := dialled(t, far, Append)
+	p.hears(p.begin(request{Call: callLock, Who: "a run"}))
+	p.hears(p.begin(request{Call: callCreate, Want: wantOf(s.want)}))
+	_ = p.serving.ours.Close()
+	<-far.begun
+	other := dialled(t, s.m, Append)
+	if a := other.ask(request{Call: callLock, Who: "another"}); a.Error == nil || a.Error.Kind != kindLocked {
+		t.Errorf("the lock is free while a stream is being abandoned: %+v", a.Error)
+	}
+	close(far.gate)
+	p.serving.wait(t)
+	if a := other.ask(request{Call: callLock, Who: "another"}); a.Error != nil {
+		t.Errorf("afterwards: %s", a.Error.Text)
+	}
+}
+
 // TestVanishedUpload cuts the line in the middle of a stream: what is durable of
 // it stays, and the next client carries on there.
 func TestVanishedUpload(t *testing.T) {
