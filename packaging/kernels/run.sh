@@ -1,8 +1,8 @@
 #!/bin/sh
-# Runs the demo on Debian's kernels, each in a QEMU guest that has nothing but
-# the program, btrfs-progs and busybox: run.sh [SERIES...], by default 6.1 and
-# 6.12. Needs root for apt-get, on amd64. ACCEL=kvm takes KVM, where that
-# works, instead of emulation; KEEP=1 leaves the guest's files.
+# Runs the local part of the demo on Debian's kernels, each in a QEMU guest that
+# has nothing but the program, btrfs-progs and busybox: run.sh [SERIES...], by
+# default 6.1 and 6.12. Needs root for apt-get, on amd64. ACCEL=kvm takes KVM,
+# where that works, instead of emulation; KEEP=1 leaves the guest's files.
 set -eu
 
 cd "$(dirname "$0")/../.."
