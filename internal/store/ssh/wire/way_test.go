@@ -47,16 +47,6 @@ func (w *way) Close() error {
 	return nil
 }
 
-// breakOff cuts the way at once.
-func (w *way) breakOff(err error) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.err == nil {
-		w.err = err
-		w.change()
-	}
-}
-
 func (w *way) Write(p []byte) (int, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

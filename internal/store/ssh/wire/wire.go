@@ -126,7 +126,6 @@ type Conn struct {
 	ping     bool
 	pong     []byte // answers the last ping that is not answered
 	grown    int    // what windows have grown by
-	goodbye  bool
 }
 
 // NewClient begins the side of a connection that makes calls.
@@ -224,6 +223,7 @@ func (c *Conn) Call(ctx context.Context, request []byte) (*Call, error) {
 		return nil, lostBy(c.err)
 	}
 	if c.last == 1<<32-1 {
+		<-c.slots
 		return nil, errors.New("the connection has no more numbers for calls: a new one is needed")
 	}
 	c.last++
