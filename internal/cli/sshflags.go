@@ -19,7 +19,7 @@ type sshFlags struct {
 // sshFlagsOf gives a command the flags that say how another machine is reached.
 func sshFlagsOf(cmd *cobra.Command, o *sshFlags) {
 	f := cmd.Flags()
-	f.Var(&o.sudo, "ssh-sudo", "run the far side with sudo: always, never, or auto (unless the login is root)")
+	f.Var(&o.sudo, "ssh-sudo", "run the far side with sudo; =never: without; =auto, the default: unless the login is root")
 	f.Lookup("ssh-sudo").NoOptDefVal = sudoAlways
 	f.StringArrayVar(&o.options, "ssh-opt", nil, "an option of ssh, as `KEY=VALUE` in ssh_config; may be repeated")
 	f.Var(&o.command, "ssh-command", "call this `COMMAND` in place of ssh; quotes hold words together")
