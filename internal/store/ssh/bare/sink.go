@@ -13,7 +13,6 @@ import (
 
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
-	"github.com/buttersink/buttersink/internal/store/ssh/dial"
 	"github.com/buttersink/buttersink/internal/stream"
 )
 
@@ -414,7 +413,7 @@ func (w *writer) remember(shown string) {
 // deleted.
 const (
 	givingUp = 5 * time.Second
-	deleting = 30 * time.Second
+	deleting = 15 * time.Second
 )
 
 // Close ends btrfs receive in the middle of a command, and deletes what it has made.
@@ -440,10 +439,6 @@ func (w *writer) Close() error {
 
 // clear deletes what is left, of which the name says for sure whose it is.
 func (w *writer) clear() {
-	if errors.Is(w.err, dial.ErrUnreachable) {
-		w.store.opt.Log.Warn("what an interrupted receive has left stays", "snapshot", w.store.at(w.part))
-		return
-	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(w.ctx), deleting)
 	defer cancel()
 	s := w.store
