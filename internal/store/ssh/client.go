@@ -75,7 +75,7 @@ func (s *Store) greet(ctx, lasting context.Context, next *session) error {
 		return err
 	}
 	// Only closing the link ends a read of it.
-	limited, cancel := context.WithTimeoutCause(ctx, s.opt.waits.greeting, errMute)
+	limited, cancel := context.WithTimeout(ctx, s.opt.waits.greeting)
 	defer cancel()
 	unwatch := context.AfterFunc(limited, func() { _ = next.link.Close() })
 	defer unwatch()
@@ -92,9 +92,9 @@ func (s *Store) greet(ctx, lasting context.Context, next *session) error {
 		err = <-sent
 	}
 	if err != nil {
-		if cause := context.Cause(limited); cause != nil {
+		if limited.Err() != nil {
 			if ctx.Err() == nil {
-				return fmt.Errorf("%s: %w: %s", s.host, cause, said(banner))
+				return fmt.Errorf("%s: no buttersink has answered within %s: %s", s.host, s.opt.waits.greeting, said(banner))
 			}
 			return fmt.Errorf("connecting to %s: %w", s.host, ctx.Err())
 		}
@@ -110,7 +110,7 @@ func (s *Store) greet(ctx, lasting context.Context, next *session) error {
 		return fmt.Errorf("%s: %w", s.host, err)
 	}
 	if !unwatch() {
-		return fmt.Errorf("connecting to %s: %w", s.host, context.Cause(limited))
+		return fmt.Errorf("connecting to %s: %w", s.host, limited.Err())
 	}
 	next.greeting = theirs
 	next.conn = wire.NewClient(in, out, wire.Options{
@@ -120,14 +120,11 @@ func (s *Store) greet(ctx, lasting context.Context, next *session) error {
 	return nil
 }
 
-// errMute says that a server does not answer.
-var errMute = errors.New("no buttersink answers there, and nothing else ends")
-
 // explain returns why there was no greeting.
 func (s *Store) explain(next *session, banner []byte, err error) error {
 	switch {
 	case errors.Is(err, errOldPeer):
-		return fmt.Errorf("%s: %w: install this buttersink there, or name it with --ssh-program if it is beside the old one", s.host, err)
+		return fmt.Errorf("%s: %w: install this buttersink there, or say where it is if it stands beside the old one", s.host, err)
 	case errors.Is(err, errEcho):
 		return fmt.Errorf("%s: %w: is there a terminal in between (RequestTTY in ssh_config), or a forced command that is not buttersink?", s.host, err)
 	}

@@ -72,7 +72,7 @@ func (s *Store) take(ctx context.Context, n *session, held *lock) error {
 // is left.
 func (s *Store) relock(ctx context.Context, n *session, held *lock) error {
 	deadline := time.Now().Add(s.opt.Silence + s.opt.waits.lock)
-	for {
+	for told := false; ; told = true {
 		again := &lock{who: held.who}
 		err := s.take(ctx, n, again)
 		if err == nil {
@@ -89,6 +89,9 @@ func (s *Store) relock(ctx context.Context, n *session, held *lock) error {
 		}
 		if _, locked := errors.AsType[*store.LockedError](err); !locked || time.Now().After(deadline) {
 			return err
+		}
+		if !told {
+			s.log.Info("waiting for the lock: the server of the broken connection may not know yet that it is broken", "store", s.name, "until", deadline.Format(time.TimeOnly))
 		}
 		select {
 		case <-time.After(s.opt.waits.between):

@@ -67,7 +67,7 @@ type waits struct {
 	// settle: for the other side to undo what was given up; 1 minute.
 	settle time.Duration
 	// lock: for what is left of a broken session to give its lock back, besides the
-	// Silence after which it notices; 30 s.
+	// Silence after which it notices; 1 minute.
 	lock time.Duration
 	// between is what is waited between tries to get the lock back; 1 s.
 	between time.Duration
@@ -139,7 +139,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	}
 	or(&o.waits.greeting, 3*time.Minute)
 	or(&o.waits.settle, time.Minute)
-	or(&o.waits.lock, 30*time.Second)
+	or(&o.waits.lock, time.Minute)
 	or(&o.waits.between, time.Second)
 	s := &Store{
 		opt: o, log: o.Log, name: nameOf(o.Target, o.Dir), host: o.Target.Host,
