@@ -154,6 +154,10 @@ func TestAbandoned(t *testing.T) {
 				t.Fatal(err)
 			}
 			pid := awaitPID(t, filepath.Join(dir, "pids"))
+			if name == "tidies up" {
+				// What the shell starts after the signal does not get it.
+				await(t, "the first bytes", func() bool { return filled(filepath.Join(dir, "tmp")) })
+			}
 			if err := w.Close(); err != nil {
 				t.Error(err)
 			}
@@ -313,10 +317,7 @@ func TestKilled(t *testing.T) {
 			t.Fatal(err)
 		}
 		pid := awaitPID(t, filepath.Join(dir, "pids"))
-		await(t, "the first bytes", func() bool {
-			info, err := os.Stat(filepath.Join(dir, "tmp"))
-			return err == nil && info.Size() > 0
-		})
+		await(t, "the first bytes", func() bool { return filled(filepath.Join(dir, "tmp")) })
 		if err := program.Process.Kill(); err != nil {
 			t.Fatal(err)
 		}
@@ -380,6 +381,12 @@ func awaitPID(t testing.TB, file string) (pid int) {
 		return err == nil
 	})
 	return pid
+}
+
+// filled reports whether there is something in a file.
+func filled(file string) bool {
+	info, err := os.Stat(file)
+	return err == nil && info.Size() > 0
 }
 
 // dead reports whether a process does not run any more, be it buried or not.
