@@ -130,7 +130,7 @@ func TestSSHFarReadOnly(t *testing.T) {
 	if err := unix.Mount("", m.dst.Dir, "", unix.MS_REMOUNT|unix.MS_RDONLY, ""); err != nil {
 		t.Fatal(err)
 	}
-	m.push().unsuccessful("read-only file system")
+	m.push().fails(conflict, "read-only mount")
 	if err := unix.Mount("", m.dst.Dir, "", unix.MS_REMOUNT, ""); err != nil {
 		t.Fatal(err)
 	}

@@ -3,9 +3,11 @@ package endurance
 import (
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 // TestSSHHostile has the far side say all kinds of things that are not the
@@ -66,7 +68,7 @@ func TestSSHTurnedBits(t *testing.T) {
 	}
 	m.server.Install("flip", flipper)
 	m.server.Install("real", program)
-	for i := range times(t, 24) {
+	for i := range times(t, 6) {
 		// Most of what comes is the stream; the greeting and the listing are early.
 		at := int64(1+i%3*9973*(i+1)) % 230_000
 		if i%3 == 0 {
@@ -89,4 +91,45 @@ func TestSSHTurnedBits(t *testing.T) {
 	}
 	m.server.Install("buttersink", program)
 	m.finish(pulling)
+}
+
+// TestSSHHostileClient says all kinds of things to a server that are not the
+// protocol. It ends with an error, and changes nothing.
+func TestSSHHostileClient(t *testing.T) {
+	t.Parallel()
+	m := settled(t)
+	before := fingerprint(t, m.dst)
+	greeting := `printf 'buttersink-protocol 1 {"program":"x","lowest":1,"highest":1,"dir":"` + m.to() + `","mode":"w"}\n'; `
+	for _, test := range []struct{ name, client string }{
+		{"noise", "head -c 30000000 /dev/urandom"},
+		{"zeros", "head -c 30000000 /dev/zero"},
+		{"a line without an end", "tr '\\0' x </dev/zero | head -c 30000000"},
+		{"no JSON", "echo 'buttersink-protocol 1 [[[['; sleep 1"},
+		{"another protocol", "printf 'GET / HTTP/1.1\\r\\n\\r\\n'; sleep 1"},
+		{"a greeting, and noise", greeting + "head -c 30000000 /dev/urandom"},
+		{"a greeting, and zeros", greeting + "head -c 30000000 /dev/zero"},
+		{"a greeting, and 0xff", greeting + "tr '\\0' '\\377' </dev/zero | head -c 30000000"},
+		{"two greetings", greeting + greeting + "sleep 1"},
+		{"half a greeting", "printf 'buttersink-proto'"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			var said output
+			cmd := exec.Command("sh", "-c", "("+test.client+") | "+m.server.Bin+"/"+m.served("w")+" | head -c 100000")
+			cmd.Stdout, cmd.Stderr = &said, &said
+			if err := cmd.Start(); err != nil {
+				t.Fatal(err)
+			}
+			timer := time.AfterFunc(patience, func() { _ = cmd.Process.Kill() })
+			_ = cmd.Wait() // the status is that of head
+			if !timer.Stop() {
+				t.Fatalf("it hangs: %s", said.String())
+			}
+			if text := said.String(); strings.Contains(text, "goroutine ") || len(text) > 1<<16 || !strings.Contains(text, "ERROR") {
+				t.Errorf("it says %q", text)
+			}
+			if after := fingerprint(t, m.dst); after != before {
+				t.Errorf("something changes:\n%s", changes(before, after))
+			}
+		})
+	}
 }

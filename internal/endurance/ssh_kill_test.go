@@ -13,7 +13,7 @@ import (
 // is not.
 func TestSSHKills(t *testing.T) {
 	bothWays(t, func(t *testing.T, m *remote, d direction) {
-		m.family("a", 2, 16<<20)
+		m.family("a", 2, 8<<20)
 		m.family("b", 1, 300_000)
 		began := time.Now()
 		d.sync(m, often).fine()
@@ -46,12 +46,12 @@ func TestSSHKills(t *testing.T) {
 				if _, n := r.resumed(); n > 0 {
 					carried += n
 				}
+				kills[victim]++
 				if code == done {
 					r.carriesOn(held)
 					m.complete()
 					break
 				}
-				kills[victim]++
 				m.whole()
 			}
 		}
@@ -67,12 +67,12 @@ func TestSSHKills(t *testing.T) {
 // for the second time is what was not held.
 func TestSSHVictims(t *testing.T) {
 	bothWays(t, func(t *testing.T, m *remote, d direction) {
-		const ballast = 24 << 20
+		const ballast = 16 << 20
 		m.family("a", 1, ballast)
 		for _, victim := range []string{"program", "ssh", "server", "sudo"} {
 			m.link.forget()
 			r := d.sync(m, often)
-			m.checkpointed(r, 12)
+			m.checkpointed(r, 8)
 			switch victim {
 			case "program":
 				r.signal(syscall.SIGKILL)

@@ -73,8 +73,6 @@ func (l *liar) List(ctx context.Context) (*snapshot.Inventory, error) {
 // another snapshot's would be.
 var streams = map[string]func(good, other []byte) []byte{
 	"another snapshot": func(_, other []byte) []byte { return other },
-	"nothing":          func(_, _ []byte) []byte { return nil },
-	"no END":           func(good, _ []byte) []byte { return good[:len(good)-10] },
 	"half of it":       func(good, _ []byte) []byte { return good[:len(good)/2] },
 	"more behind END":  func(good, _ []byte) []byte { return append(good, good...) },
 	"another behind":   func(good, other []byte) []byte { return append(good[:len(good)-10], other[17:]...) },

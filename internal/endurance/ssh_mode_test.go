@@ -93,7 +93,7 @@ func TestSSHForcedModes(t *testing.T) {
 
 // TestSSHSudoModes: the rules of sudo decide.
 func TestSSHSudoModes(t *testing.T) {
-	for _, mode := range []string{"r", "a", "w"} {
+	for _, mode := range []string{"r", "a"} {
 		t.Run(mode, func(t *testing.T) {
 			t.Parallel()
 			m := settled(t)
@@ -142,8 +142,8 @@ func TestSSHBareServer(t *testing.T) {
 	if err := os.RemoveAll(m.user.Home); err != nil {
 		t.Fatal(err)
 	}
-	m.user.ForceCommand("sudo env -i unshare --mount sh -c 'mount -t tmpfs none /root && mount -t tmpfs none /tmp && rm -f /dev/log.none && exec " +
-		m.server.Bin + "/" + m.served("w") + "'")
+	m.user.ForceCommand("sudo env -i unshare --mount sh -c 'mount -t tmpfs none /root && " +
+		"{ [ ! -e /dev/log ] || mount --bind /dev/null /dev/log; } && exec " + m.server.Bin + "/" + m.served("w") + "'")
 	m.finish(pushing)
 	m.push("-d").fine()
 }

@@ -58,6 +58,7 @@ func TestSSHCuts(t *testing.T) {
 			switch code {
 			case done:
 			case failed, partly:
+				t.Logf("it fails:\n%s", r.story())
 				m.whole()
 				held := m.held()
 				d.sync(m, often).fine().carriesOn(held)
@@ -86,11 +87,13 @@ func TestSSHStalls(t *testing.T) {
 	silent.server.Script("buttersink", "#!/bin/sh\nexec sleep 1000\n")
 
 	quiet := silent.run("list", silent.url(silent.to()))
-	push, pull, freeze := pushed.push(often), pulled.pull(often), frozen.push(often)
+	push := pushed.push(often)
 	pushed.checkpointed(push, 4)
 	pushed.link.stall()
+	pull := pulled.pull(often)
 	pulled.checkpointed(pull, 4)
 	pulled.link.stall()
+	freeze := frozen.push(often)
 	frozen.checkpointed(freeze, 4)
 	stopped := frozen.servers()
 	for _, pid := range stopped {

@@ -1,6 +1,7 @@
 package endurance
 
 import (
+	"encoding/json"
 	"os/exec"
 	"slices"
 	"strings"
@@ -41,7 +42,8 @@ read -r line
 	cmd := exec.Command("ssh", append(m.user.Args(), "127.0.0.1", "sudo", m.served("a"))...)
 	cmd.Stdin = strings.NewReader("version\nvolumes\n")
 	out, err := cmd.Output()
-	if err == nil || strings.Count(string(out), "\n") != 1 || !strings.HasPrefix(string(out), `{"error": "`) {
+	var reply struct{ Error, Command string }
+	if json.Unmarshal(out, &reply) != nil || err == nil || reply.Error == "" || reply.Command != "version" {
 		t.Errorf("an old client gets %v and %q", err, out)
 	}
 }

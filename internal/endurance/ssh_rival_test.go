@@ -17,7 +17,7 @@ import (
 func TestSSHTwoAtOnce(t *testing.T) {
 	t.Parallel()
 	m := apart(t)
-	m.family("a", 2, 32<<20)
+	m.family("a", 2, 16<<20)
 	there := func() *run { return m.push(often) }
 	local := func() *run { return m.sync(often) }
 	for _, test := range []struct {
@@ -38,26 +38,6 @@ func TestSSHTwoAtOnce(t *testing.T) {
 			m.deserted()
 			m.empty()
 		})
-	}
-}
-
-// TestSSHLockDies: the lock of a run that was killed is free as soon as nobody
-// is there any more, and the next run takes it.
-func TestSSHLockDies(t *testing.T) {
-	t.Parallel()
-	m := apart(t)
-	m.family("a", 1, 32<<20)
-	for range times(t, 3) {
-		r := m.push(often)
-		m.checkpointed(r, 2)
-		r.signal(syscall.SIGKILL)
-		if code := r.wait(); code != killed {
-			t.Fatalf("it is too fast: %d\n%s", code, r.story())
-		}
-		m.deserted()
-		m.push(often).fine()
-		m.complete()
-		m.empty()
 	}
 }
 
@@ -96,7 +76,7 @@ func TestSSHReadersAtOnce(t *testing.T) {
 func TestSSHThrough(t *testing.T) {
 	t.Parallel()
 	m := apart(t)
-	m.family("a", 2, 24<<20)
+	m.family("a", 2, 12<<20)
 	two := reached(t, m.scene) // the same file systems, by way of another sshd
 	temp := t.TempDir()
 	m.env = []string{"TMPDIR=" + temp}
