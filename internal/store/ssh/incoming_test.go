@@ -71,9 +71,11 @@ type trusting struct {
 
 func (s *trusting) Create(context.Context, store.Want) (store.Writer, error) { return s, nil }
 func (s *trusting) Write(p []byte) (int, error)                              { return s.written.Write(p) }
-func (s *trusting) Commit(context.Context) error                             { s.commits++; return nil }
-func (s *trusting) Close() error                                             { s.closed++; return nil }
-func (s *trusting) Resumed() store.Mark                                      { return s.from }
+
+func (s *trusting) Commit(context.Context) error { s.commits++; return nil }
+
+func (s *trusting) Close() error        { s.closed++; return nil }
+func (s *trusting) Resumed() store.Mark { return s.from }
 
 // hostile are streams that are not what was announced.
 func hostile(t testing.TB, s *scene) map[string][]byte {

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -21,6 +22,7 @@ import (
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/store/local"
 	"github.com/buttersink/buttersink/internal/store/storetest"
+	"github.com/buttersink/buttersink/internal/stream"
 )
 
 // farDir is a directory on a btrfs file system of its own, served by a machine.
@@ -158,7 +160,10 @@ func TestHostileStreamsOfLocal(t *testing.T) {
 	p := connect(t, x.dst.serve(t), Append)
 	ends := commandEnds(s.stream)
 	at := ends[len(ends)/3]
-	for name, raw := range hostile(t, s) {
+	all := hostile(t, s)
+	all["out of the snapshot"] = escaping(t, s.stream, "zz/zz/evil", "../../evil")
+	all["from the root"] = escaping(t, s.stream, "zetc/evil", "/etc/evil")
+	for name, raw := range all {
 		for _, carried := range []bool{false, true} {
 			if carried && (len(raw) < at || !bytes.Equal(raw[:at], s.stream[:at])) {
 				continue // what is carried on is another stream
@@ -191,12 +196,34 @@ func TestHostileStreamsOfLocal(t *testing.T) {
 	if err != nil || len(inv.Snapshots) > 0 {
 		t.Fatalf("it holds %+v, %v", inv.Snapshots, err)
 	}
-	if a := p.puts(s.want, s.stream); a.Error != nil {
+	for _, evil := range []string{filepath.Join(x.dst.path, "evil"), x.dst.fs.Path("evil"), "/etc/evil"} {
+		if _, err := os.Lstat(evil); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s has come to be: %v", evil, err)
+		}
+	}
+	// The right stream is taken, and goes where the client says.
+	s.want.Fresh = true
+	if a := p.puts(s.want, renamedTo(t, s.stream, "elsewhere")); a.Error != nil {
 		t.Fatal(a.Error.Text)
 	}
 	if btrfstest.Digest(t, filepath.Join(x.src.path, "b")) != btrfstest.Digest(t, filepath.Join(x.dst.path, "b")) {
 		t.Error("what has arrived differs")
 	}
+}
+
+// escaping returns a stream with a command before its END that makes a file at a
+// path which no sender gives, with the right checksum. The other path is as long.
+func escaping(t testing.TB, raw []byte, good, bad string) []byte {
+	t.Helper()
+	at := len(raw) - commandHead
+	out, err := stream.Append(bytes.Clone(raw[:at]), 1, &stream.Command{Kind: stream.MkFile, Path: []byte(good), Ino: 300})
+	if err != nil {
+		t.Fatal(err)
+	}
+	command := out[at:]
+	copy(command[bytes.Index(command, []byte(good)):], bad)
+	stream.Seal(command)
+	return append(out, raw[at:]...)
 }
 
 // serve starts a server of the directory for a client that says what the test

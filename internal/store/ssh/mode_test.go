@@ -160,8 +160,18 @@ func TestNoMoreThanTheServersMode(t *testing.T) {
 		has, asks Mode
 		ok        bool
 	}{
-		{Read, Read, true}, {Read, Append, false}, {Read, Write, false}, {Append, Read, true}, {Append, Append, true},
-		{Append, Write, false}, {Write, Read, true}, {Write, Append, true}, {Write, Write, true}, {Read, "", true}, {Write, "aw", false}, {Write, "x", false},
+		{Read, Read, true},
+		{Read, Append, false},
+		{Read, Write, false},
+		{Append, Read, true},
+		{Append, Append, true},
+		{Append, Write, false},
+		{Write, Read, true},
+		{Write, Append, true},
+		{Write, Write, true},
+		{Read, "", true},
+		{Write, "aw", false},
+		{Write, "x", false},
 	} {
 		s := serveTo(t, served(storetest.NewMemory("far"), c.has))
 		line, _ := s.greet(t, helloLine(t, c.asks))
