@@ -37,7 +37,11 @@ func TestRewriteHead(t *testing.T) {
 		in, out string
 		id      Identity
 	}{
-		"nothing": {subvol, subvol, Identity{Path: "other"}},
+		"nothing": {subvol, subvol, Identity{}},
+		"name": {
+			subvol, header + "29000000010026d7ad98 0f0005006f74686572 01001000ea7c1d34c782584b8144845760163ea1 020008000700000000000000",
+			Identity{Path: "other"},
+		},
 		"subvol": {
 			subvol, header + "250000000100fa15a8cd 0f00010041 0100100011111111222233334444555555555555 020008004d00000000000000", id,
 		},

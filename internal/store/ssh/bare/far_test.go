@@ -19,6 +19,7 @@ import (
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/sshtest"
 	"github.com/buttersink/buttersink/internal/store"
+	"github.com/buttersink/buttersink/internal/store/local"
 	"github.com/buttersink/buttersink/internal/store/ssh/dial"
 )
 
@@ -79,7 +80,7 @@ func at(t testing.TB, s store.Store, path string) snapshot.Snapshot {
 	return snapshot.Snapshot{}
 }
 
-func streamOf(t testing.TB, s *Store, e snapshot.Edge) []byte {
+func streamOf(t testing.TB, s store.Source, e snapshot.Edge) []byte {
 	t.Helper()
 	in, err := s.Open(t.Context(), store.Request{Edge: e})
 	if err != nil {
@@ -94,7 +95,7 @@ func streamOf(t testing.TB, s *Store, e snapshot.Edge) []byte {
 }
 
 // push carries a snapshot from one store to another.
-func push(t testing.TB, src, dst *Store, to, from snapshot.Snapshot, path string) error {
+func push(t testing.TB, src store.Source, dst *Store, to, from snapshot.Snapshot, path string) error {
 	t.Helper()
 	edge := snapshot.Edge{To: to.ID, From: from.ID}
 	w, err := dst.Create(t.Context(), store.Want{Edge: edge, Path: path})
@@ -194,11 +195,15 @@ func TestFarFailures(t *testing.T) {
 	u := server.User()
 	u.Sudoers("ALL=(root) NOPASSWD: /usr/bin/btrfs subvolume list *, /usr/bin/ls, /bin/ls")
 	_, err := far(t, server, u, x.to).List(t.Context())
-	if err == nil || !strings.Contains(err.Error(), "rootid") || !strings.Contains(err.Error(), "password") {
+	if !errors.Is(err, dial.ErrSudo) || !strings.Contains(err.Error(), "rootid") || !strings.Contains(err.Error(), "password") {
 		t.Errorf("with a sudo that refuses: %v", err)
 	}
 	if _, err := far(t, server, server.Root(), server.Dir).List(t.Context()); err == nil || !strings.Contains(err.Error(), "not on btrfs") {
 		t.Errorf("on another file system: %v", err)
+	}
+	server.Script("btrfs", "#!/bin/sh\nexit 127\n")
+	if _, err := far(t, server, server.Root(), x.to).List(t.Context()); !errors.Is(err, dial.ErrNoProgram) || !strings.Contains(err.Error(), "btrfs-progs") {
+		t.Errorf("without btrfs-progs: %v", err)
 	}
 	server.Kill()
 	if _, err := far(t, server, server.Root(), x.to).List(t.Context()); !store.Temporary(err) {
@@ -385,6 +390,39 @@ func TestReadOnly(t *testing.T) {
 	for _, dir := range []string{"x", "", "/x\x00"} {
 		if _, err := open(Options{Dir: dir}, "here", false, nil); err == nil {
 			t.Errorf("opened %q", dir)
+		}
+	}
+}
+
+// TestFromLocal receives the streams that are made by buttersink itself, of each
+// protocol that btrfs-progs can receive.
+func TestFromLocal(t *testing.T) {
+	x := newScene(t, "two")
+	for _, protocol := range []uint32{1, 2} {
+		src, err := local.Open(x.from, local.Options{Protocol: protocol})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer src.Close()
+		dst := openHere(t, x.fs.Path(fmt.Sprintf("to%d", protocol)), nil)
+		if err := os.Mkdir(dst.dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if highest, err := dst.Receives(t.Context()); err != nil || highest < protocol {
+			t.Logf("the btrfs-progs here receive protocol %d, %v", highest, err)
+			continue
+		}
+		one, two := at(t, src, "one"), at(t, src, "two")
+		for _, c := range [][2]snapshot.Snapshot{{one}, {two, one}} {
+			if err := push(t, src, dst, c[0], c[1], c[0].Path); err != nil {
+				t.Fatal(err)
+			}
+			if diff := btrfstest.Diff(t, filepath.Join(x.from, c[0].Path), filepath.Join(dst.dir, c[0].Path), btrfstest.WithoutRootTime()); diff != "" {
+				t.Errorf("protocol %d, %s: %s", protocol, c[0].Path, diff)
+			}
+			if y := at(t, dst, c[0].Path); y.ID != c[0].ID || y.Transid != c[0].Transid {
+				t.Errorf("%+v arrived as %+v", c[0], y)
+			}
 		}
 	}
 }

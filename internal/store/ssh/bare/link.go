@@ -66,9 +66,9 @@ func (s *Store) run(ctx context.Context, words ...string) (string, error) {
 	return out, failed(ctx, errors.Join(p.Wait(), err, p.Close()), p)
 }
 
-// longestOutput bounds what is read of a script's output: a listing of some
+// longestOutput bounds what is read of a command's output: a listing of some
 // hundred thousand subvolumes.
-const longestOutput = 256 << 20
+const longestOutput = 64 << 20
 
 func readAll(r io.Reader) (string, error) {
 	var b strings.Builder

@@ -29,7 +29,8 @@ type listing string
 
 // The names in it, each with a newline before and behind it.
 func (l listing) isDirectory(name string) bool { return strings.Contains(string(l), "\n"+name+"/\n") }
-func (l listing) isOther(name string) bool     { return strings.Contains(string(l), "\n"+name+"\n") }
+
+func (l listing) isOther(name string) bool { return strings.Contains(string(l), "\n"+name+"\n") }
 
 // showing bounds how much the file system is searched for details: asking for
 // those of one subvolume takes time in proportion to how many there are.
@@ -124,8 +125,11 @@ const topLevel = 5
 // complain says which command has failed without which there is no listing.
 func (s *Store) complain(sections map[string]section, said string) error {
 	for _, step := range []struct{ name, command string }{
-		{"inode", "ls"}, {"rootid", "btrfs inspect-internal rootid"}, {"place", "btrfs inspect-internal inode-resolve"},
-		{"readonly", "btrfs subvolume list"}, {"list", "btrfs subvolume list"},
+		{"inode", "ls"},
+		{"rootid", "btrfs inspect-internal rootid"},
+		{"place", "btrfs inspect-internal inode-resolve"},
+		{"readonly", "btrfs subvolume list"},
+		{"list", "btrfs subvolume list"},
 	} {
 		got, ran := sections[step.name]
 		if !ran && step.name == "place" || ran && got.status == 0 {

@@ -97,7 +97,8 @@ func parse(text string, paths map[uint64]string, head func(*fields) subvolume) (
 				return nil, errors.New("btrfs subvolume list stops within a line")
 			}
 		default:
-			p, ok := paths[v.id]
+			var ok bool
+			p := paths[v.id]
 			if text, ok = strings.CutPrefix(f.rest, p+"\n"); !ok || p == "" {
 				return nil, errMoving
 			}

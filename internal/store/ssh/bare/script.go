@@ -69,7 +69,7 @@ func (c *script) must(name, command string) {
 // anything runs, so that no command can take the rest for its input, and nothing
 // runs of a script that is cut.
 func (c *script) whole() string {
-	return "LC_ALL=C; export LC_ALL\nbuttersink() {\n" + c.text.String() + "}\nbuttersink </dev/null\necho \"" + c.mark + " .\"\n"
+	return "LC_ALL=C; export LC_ALL; unset QUOTING_STYLE\nbuttersink() {\n" + c.text.String() + "}\nbuttersink </dev/null\necho \"" + c.mark + " .\"\n"
 }
 
 // execute runs a script and returns its sections by their names. That a command has
@@ -146,11 +146,17 @@ type commandError struct {
 
 func (e *commandError) Error() string {
 	text := fmt.Sprintf("%s: status %d", e.command, e.section.status)
-	if e.section.status == notFound {
-		text = e.command + ": there is no such program, or not where the shell looks"
-	}
 	if said := lastLine(e.said); said != "" {
 		text += ": " + said
+	}
+	program, _, _ := strings.Cut(e.command, " ")
+	switch {
+	case e.noProgram() && program == "btrfs":
+		text += ": install btrfs-progs there"
+	case e.noProgram():
+		text += fmt.Sprintf(": there has to be a program %s there", program)
+	case e.refused():
+		text += fmt.Sprintf(": allow %s in the sudoers there, without a password (NOPASSWD), log in as root, or do without sudo", program)
 	}
 	return text
 }
@@ -160,10 +166,24 @@ func (e *commandError) Unwrap() []error {
 	if errno := saidErrno(e.said); errno != 0 {
 		errs = append(errs, errno)
 	}
-	if e.section.status == notFound {
+	switch {
+	case e.noProgram():
 		errs = append(errs, dial.ErrNoProgram)
+	case e.refused():
+		errs = append(errs, dial.ErrSudo)
 	}
 	return errs
+}
+
+// noProgram reports whether a shell, or sudo, has not found the program.
+func (e *commandError) noProgram() bool {
+	return e.section.status == notFound || e.section.status == 1 && strings.HasSuffix(lastLine(e.said), "command not found")
+}
+
+// refused reports whether sudo has the last word.
+func (e *commandError) refused() bool {
+	last := lastLine(e.said)
+	return e.section.status == 1 && (strings.HasPrefix(last, "sudo") && strings.Contains(last, ": ") || strings.HasPrefix(last, "Sorry, user "))
 }
 
 // notFound is what a shell answers for a program that is not there (POSIX, 2.8.2).

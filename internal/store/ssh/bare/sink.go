@@ -344,7 +344,7 @@ func (w *writer) publish(ctx context.Context) error {
 		fmt.Sprintf(`case $show in *"Received UUID:"*%s*readonly*) :;; *) printf '%%s\n' "$show"; false;; esac`, w.want.Edge.To))
 	c.must("move", c.words("mv", from, to))
 	c.must("sync again", c.words("btrfs", "filesystem", "sync", s.at(w.dir)))
-	c.must("show", c.words("btrfs", "subvolume", "show", to))
+	c.section("show", c.words("btrfs", "subvolume", "show", to))
 	sections, said, err := s.execute(ctx, c)
 	if err != nil {
 		return w.lost(ctx, err)
@@ -354,7 +354,6 @@ func (w *writer) publish(ctx context.Context) error {
 		{"look", "btrfs subvolume show", from},
 		{"move", "mv", from},
 		{"sync again", "btrfs filesystem sync", to},
-		{"show", "btrfs subvolume show", to},
 	} {
 		got, ran := sections[step.name]
 		switch {
