@@ -1,7 +1,9 @@
 package ssh
 
 import (
+	"bytes"
 	"fmt"
+	"log/slog"
 	"maps"
 	"slices"
 	"strings"
@@ -293,5 +295,28 @@ func TestSizesInAppend(t *testing.T) {
 	sizes, err := s.m.KnownSizes(t.Context())
 	if diff := cmp.Diff(map[snapshot.Edge]int64{stale: 1, s.want.Edge: 5}, sizes); err != nil || diff != "" {
 		t.Errorf("%v\n%s", err, diff)
+	}
+}
+
+// TestToldOnce has a client try again and again what it may not: the operator
+// hears of it once, and of nonsense not at all.
+func TestToldOnce(t *testing.T) {
+	var log bytes.Buffer
+	s := newScene(t)
+	o := served(s.m, Read)
+	o.Log = slog.New(slog.NewTextHandler(&log, nil))
+	far := serveTo(t, o)
+	p := connect(t, far, Read)
+	for range 5 {
+		for _, call := range []string{callRemove, callLock, strings.Repeat("x", 5000)} {
+			if a := p.ask(request{Call: call}); a.Error == nil || len(a.Error.Text) > 1000 {
+				t.Errorf("%.10s: %+v", call, a.Error)
+			}
+		}
+	}
+	_ = p.conn.Close()
+	far.wait(t)
+	if text := log.String(); strings.Count(text, "refused") != 2 || len(text) > 1000 {
+		t.Errorf("the log has %q", text)
 	}
 }

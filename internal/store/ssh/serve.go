@@ -79,7 +79,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, o ServeOptions) err
 	}
 	s := &server{
 		st: accepted.store, mode: accepted.mode, log: o.Log,
-		running: map[*wire.Call]*running{}, made: map[string]snapshot.ID{}, chosen: map[snapshot.ID]string{},
+		running: map[*wire.Call]*running{}, made: map[string]snapshot.ID{}, chosen: map[snapshot.ID]string{}, warned: map[string]bool{},
 	}
 	conn := wire.NewServer(accepted.in, out, wire.Options{
 		Log: o.Log, Heartbeat: o.Heartbeat, Silence: o.Silence, Compress: accepted.compress,
@@ -153,10 +153,10 @@ func (s *server) handle(call *wire.Call, raw []byte) {
 		if err != nil {
 			return answer{}, err
 		}
-		name = q.Call
+		name = shortened(q.Call)
 		what, err := s.mode.permits(q.Call)
 		if err != nil {
-			s.log.Warn("refused", "call", q.Call, "mode", s.mode)
+			s.refused(err)
 			return answer{}, err
 		}
 		if err := s.settle(ctx); err != nil {
@@ -169,6 +169,21 @@ func (s *server) handle(call *wire.Call, raw []byte) {
 	}
 	if err := call.End(encode(last)); err != nil {
 		s.log.Debug("the answer could not be sent", "call", name, "error", err)
+	}
+}
+
+// refused tells the operator that a client has tried what it may not, once for each
+// call.
+func (s *server) refused(err error) {
+	mode, ok := errors.AsType[*ModeError](err)
+	if !ok {
+		return // it is no call at all
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.warned[mode.Call] {
+		s.warned[mode.Call] = true
+		s.log.Warn("refused", "call", mode.Call, "mode", s.mode)
 	}
 }
 
