@@ -105,6 +105,7 @@ type server struct {
 	listed  *listing               // of the last list; nil before
 	made    map[string]snapshot.ID // what this client has made, by path
 	chosen  map[snapshot.ID]string // since the client's last list
+	warned  map[string]bool        // calls that were refused
 }
 
 // running is a call that is being served.
