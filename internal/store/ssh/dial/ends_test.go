@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -217,4 +218,25 @@ func TestEnds(t *testing.T) {
 			t.Errorf("ends with %v after %d bytes", err, len(out))
 		}
 	})
+}
+
+// TestFlood holds that a far side that says much does not fill the log.
+func TestFlood(t *testing.T) {
+	server := sshtest.Start(t)
+	target := to(server, server.User())
+	target.Sudo = dial.Never
+	var log logged
+	target.Log = slog.New(slog.NewTextHandler(&log, nil))
+	p, err := dial.StartScript(t.Context(), target, "yes 'a line of much that is said' | head -c 3000000 >&2; echo 'the last one' >&2; exit 3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	exit, ok := errors.AsType[*dial.ExitError](p.Wait())
+	if !ok || exit.Status != 3 || !strings.HasSuffix(exit.Stderr, "the last one\n") || len(exit.Stderr) > 4096 {
+		t.Errorf("it ended with %+v", exit)
+	}
+	if n := strings.Count(log.String(), "more than is shown"); n != 1 || len(log.String()) > 2<<20 || strings.Contains(log.String(), "the last one") {
+		t.Errorf("the log has %d bytes, and says %d times that there is more", len(log.String()), n)
+	}
 }

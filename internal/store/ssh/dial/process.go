@@ -177,13 +177,24 @@ func roomy(f *os.File) {
 	})
 }
 
+// shown is how many bytes of what is said go to the log: a far side must not fill
+// the disk here.
+const shown = 256 << 10
+
 // listen hands what ssh and the far side say to the log, line by line.
 func (p *Process) listen() {
 	defer close(p.heard)
 	defer p.stderr.Close()
 	log := p.target.log()
+	left := shown
 	hear(p.stderr, func(text string) {
 		p.said.add(text)
+		if left < 0 {
+			return
+		}
+		if left -= len(text); left < 0 {
+			text = "it says more than is shown"
+		}
 		log.Info(p.target.Host + ": " + text)
 	})
 }
