@@ -94,7 +94,7 @@ func (s *Store) greet(ctx, lasting context.Context, next *session) error {
 	if err != nil {
 		if limited.Err() != nil {
 			if ctx.Err() == nil {
-				return fmt.Errorf("%s: no buttersink has answered within %s: %s", s.host, s.opt.waits.greeting, said(banner))
+				return store.MarkTemporary(fmt.Errorf("%s: no buttersink has answered within %s: %s", s.host, s.opt.waits.greeting, said(banner)))
 			}
 			return fmt.Errorf("connecting to %s: %w", s.host, ctx.Err())
 		}
