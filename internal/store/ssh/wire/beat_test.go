@@ -62,12 +62,16 @@ func TestFrozenReaderIsAlive(t *testing.T) {
 // TestSilence has a network that swallows everything, in one direction or in both:
 // both sides end, and say for how long they have heard nothing.
 func TestSilence(t *testing.T) {
-	for name, c := range map[string]struct{ up, down bool }{
-		"both": {true, true}, "up": {true, false}, "down": {false, true},
+	for name, c := range map[string]struct {
+		up, down  bool
+		heartbeat time.Duration
+	}{
+		"both": {true, true, time.Second}, "up": {true, false, time.Second}, "down": {false, true, time.Second},
+		"both, seldom asked": {true, true, 4 * time.Second},
 	} {
 		t.Run(name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				o := Options{Heartbeat: time.Second, Silence: 5 * time.Second}
+				o := Options{Heartbeat: c.heartbeat, Silence: 5 * time.Second}
 				up, down := newWay(1<<20), newWay(1<<20)
 				n := newNetwork(t, up, down, o, o)
 				answered := make(chan error, 1)
@@ -98,7 +102,7 @@ func TestSilence(t *testing.T) {
 				for _, err := range []error{err, atServer} {
 					if e, ok := errors.AsType[*SilenceError](err); ok {
 						lost++
-						if e.For < o.Silence || e.For > o.Silence+o.Heartbeat {
+						if e.For < o.Silence || e.For > o.Silence+10*time.Millisecond {
 							t.Errorf("it says that it heard nothing for %s", e.For)
 						}
 					}

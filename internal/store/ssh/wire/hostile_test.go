@@ -2,11 +2,14 @@ package wire
 
 import (
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"io"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
 	"github.com/klauspost/compress/zstd"
 )
@@ -42,6 +45,8 @@ func TestOffences(t *testing.T) {
 	window := func(n uint32) []byte { return raw(typeWindow, 0, 1, binary.LittleEndian.AppendUint32(nil, n)) }
 	reserved := raw(typePing, 0, 0, make([]byte, 8))
 	reserved[2] = 1
+	reserved2 := raw(typePing, 0, 0, make([]byte, 8))
+	reserved2[3] = 1
 	var tooMuch, tooMany, manyCalls []byte
 	for range 2 {
 		tooMuch = append(tooMuch, raw(typeData, 0, 1, make([]byte, MaxData))...)
@@ -61,6 +66,7 @@ func TestOffences(t *testing.T) {
 		"an unknown type":       {input: raw(typeLimit, 0, 0, nil), want: "type 10"},
 		"text":                  {input: []byte("HTTP/1.1 400 Bad Request\r\n\r\n"), want: "type 72"},
 		"reserved bytes":        {input: reserved, want: "reserved"},
+		"other reserved bytes":  {input: reserved2, want: "reserved"},
 		"flags":                 {input: raw(typePing, 1, 0, make([]byte, 8)), want: "flags 0x1"},
 		"unknown flags":         {input: then(raw(typeData, 2, 1, []byte("x"))), want: "flags 0x2"},
 		"compressed message":    {input: then(raw(typeMessage, flagZstd, 1, []byte("x"))), want: "flags"},
@@ -142,35 +148,82 @@ func TestOffences(t *testing.T) {
 	}
 }
 
-// TestLate checks that frames that cross the end of their call are no offence.
+// TestLate checks that frames that cross the end of their call are no offence, and
+// that a call which is cancelled before anybody accepts it is not given out.
 func TestLate(t *testing.T) {
-	input := bytes.Join([][]byte{
-		raw(typeRequest, 0, 1, nil), raw(typeCancel, 0, 1, nil), raw(typeData, 0, 1, []byte("x")), raw(typeEnd, 0, 1, nil),
-		raw(typeCancel, 0, 1, nil), raw(typeMessage, 0, 1, nil), raw(typeWindow, 0, 1, make([]byte, 4)),
-		raw(typeRequest, 0, 5, []byte("after")), raw(typeMessage, 0, 4, nil),
-		raw(typePong, 0, 0, make([]byte, 8)),
-	}, nil)
-	rest, hold := io.Pipe()
-	conn := NewServer(io.MultiReader(bytes.NewReader(input), rest), io.Discard, Options{})
-	k, request, err := conn.Accept(t.Context())
-	if err != nil || string(request) != "after" && len(request) != 0 {
-		t.Fatalf("%q: %v", request, err)
-	}
-	if len(request) == 0 { // accepted before it was cancelled
-		k.Cancel()
-		if k, request, err = conn.Accept(t.Context()); err != nil || string(request) != "after" {
+	synctest.Test(t, func(t *testing.T) {
+		input := bytes.Join([][]byte{
+			raw(typeRequest, 0, 1, nil), raw(typeCancel, 0, 1, nil), raw(typeData, 0, 1, []byte("x")), raw(typeEnd, 0, 1, nil),
+			raw(typeCancel, 0, 1, nil), raw(typeMessage, 0, 1, nil), raw(typeWindow, 0, 1, make([]byte, 4)),
+			raw(typeRequest, 0, 5, []byte("after")), raw(typeMessage, 0, 4, nil),
+			raw(typePong, 0, 0, make([]byte, 8)),
+		}, nil)
+		rest, hold := io.Pipe()
+		conn := NewServer(io.MultiReader(bytes.NewReader(input), rest), io.Discard, Options{})
+		synctest.Wait()
+		k, request, err := conn.Accept(t.Context())
+		if err != nil || string(request) != "after" {
 			t.Fatalf("%q: %v", request, err)
 		}
-	}
-	hold.Close()
-	if _, err := k.Receive(t.Context()); !errors.Is(err, ErrHungUp) {
-		t.Errorf("got %v, want %v", err, ErrHungUp)
-	}
-	k.Cancel()
-	if _, _, err := conn.Accept(t.Context()); err != io.EOF {
-		t.Errorf("got %v, want %v", err, io.EOF)
-	}
-	<-conn.gone
+		hold.Close()
+		if _, err := k.Receive(t.Context()); !errors.Is(err, ErrHungUp) {
+			t.Errorf("got %v, want %v", err, ErrHungUp)
+		}
+		k.Cancel()
+		if _, _, err := conn.Accept(t.Context()); err != io.EOF {
+			t.Errorf("got %v, want %v", err, io.EOF)
+		}
+		<-conn.gone
+	})
+}
+
+// TestCancelledAtOnce has a client send data and give the call up: the server does
+// not carry out what it has given up, and a call that it had ended but could not
+// say so no longer counts.
+func TestCancelledAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in, feed := io.Pipe()
+		out := newWay(1) // nothing gets out
+		conn := NewServer(in, out, Options{MaxCalls: 2})
+		send := func(frames ...[]byte) {
+			t.Helper()
+			if _, err := feed.Write(bytes.Join(frames, nil)); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		send(raw(typePing, 0, 0, make([]byte, 8)), raw(typeRequest, 0, 1, nil), raw(typeRequest, 0, 2, nil), raw(typeData, 0, 2, []byte("data")))
+		for i := range 2 {
+			k, _, err := conn.Accept(t.Context())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if i == 0 {
+				if err := k.End([]byte("done")); err != nil {
+					t.Error(err)
+				}
+				continue
+			}
+			send(raw(typeCancel, 0, 1, nil), raw(typeCancel, 0, 2, nil), raw(typeRequest, 0, 3, nil), raw(typeRequest, 0, 4, nil))
+			if n, err := k.Read(make([]byte, 10)); n != 0 || !errors.Is(err, ErrCancelled) {
+				t.Errorf("read %d bytes of what was cancelled: %v", n, err)
+			}
+			if !errors.Is(context.Cause(k.Context()), ErrCancelled) {
+				t.Errorf("the context ends with %v", context.Cause(k.Context()))
+			}
+			k.Cancel()
+		}
+		for range 2 {
+			ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+			if _, _, err := conn.Accept(ctx); err != nil {
+				t.Errorf("the calls that are over still count: %v", err)
+			}
+			cancel()
+		}
+		feed.Close()
+		_ = out.Close()
+		synctest.Wait()
+	})
 }
 
 // FuzzFrames gives both sides any bytes, with calls open and being read. Whatever
