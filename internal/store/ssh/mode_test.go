@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -319,4 +320,59 @@ func TestToldOnce(t *testing.T) {
 	if text := log.String(); strings.Count(text, "refused") != 2 || len(text) > 1000 {
 		t.Errorf("the log has %q", text)
 	}
+}
+
+// TestDocumented holds docs/protocol.md to the calls that there are, and to what
+// each of them takes.
+func TestDocumented(t *testing.T) {
+	text, err := os.ReadFile("../../../docs/protocol.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	section := func(title string) string {
+		_, rest, ok := strings.Cut(string(text), "\n## "+title+"\n")
+		if !ok {
+			t.Fatalf("there is no section %q", title)
+		}
+		section, _, _ := strings.Cut(rest, "\n## ")
+		return section
+	}
+	said := map[string]Mode{}
+	for row := range strings.Lines(section("Modes")) {
+		cells := strings.Split(row, "|")
+		if len(cells) != 6 || !strings.HasPrefix(cells[1], " `") {
+			continue
+		}
+		for call := range strings.FieldsSeq(strings.ReplaceAll(cells[1], "`", "")) {
+			for i, mode := range []Mode{Write, Append, Read} {
+				if strings.TrimSpace(cells[4-i]) != "" {
+					said[call] = mode
+				}
+			}
+		}
+	}
+	if diff := cmp.Diff(takes, said); diff != "" {
+		t.Errorf("what each call takes (-), and what is said (+):\n%s", diff)
+	}
+	calls := section("The calls")
+	for call := range takes {
+		if !strings.Contains(calls, "`"+call+"`") {
+			t.Errorf("%s is not described", call)
+		}
+	}
+	kinds := section("Errors")
+	for _, f := range everyKind() {
+		if !strings.Contains(kinds, "`"+f+"`") {
+			t.Errorf("the kind %s is not described", f)
+		}
+	}
+}
+
+// everyKind returns the kinds of failures.
+func everyKind() []string {
+	all := []string{kindExists, kindParent, kindLocked, kindMode}
+	for _, k := range kinds {
+		all = append(all, k.kind)
+	}
+	return all
 }
