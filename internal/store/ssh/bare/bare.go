@@ -57,14 +57,19 @@
 //
 // # What it cannot do
 //
-// What btrfs-progs do not tell is not known: the last change of a snapshot, so
-// that one which was made writable, changed and made read-only again by an old
-// btrfs-progs is taken for what it was (since 5.14.2 they take the received UUID
-// away then); and the transaction number of the identity of snapshots that were
-// made there (snapshot.Snapshot.Transid is zero). Transfers are not carried on,
-// sizes are not known, snapshots outside of the directory are not used. There is
-// no lock: two clients that push the same snapshot at once disturb one another,
-// and one of them, or both, fail.
+// What btrfs-progs do not tell is not known. The last change of a snapshot: what
+// is read-only is taken to be as it was made or received, so that one which was
+// made writable, changed and made read-only again passes for the old one, where
+// btrfs-progs before 5.14.2 did it (later ones take the received UUID away), or
+// where it was made there. The transaction number of the identity of snapshots
+// that were made there: snapshot.Snapshot.Transid is zero. Increments have what the
+// kernel puts into them, and store/local puts right, wrong too: the end of a file
+// that was cut short and got it back through a reflink.
+//
+// Transfers are not carried on, sizes are not known, snapshots outside of the
+// directory are not used, and directories that have become empty stay. There is no
+// lock: two clients that push the same snapshot at once disturb one another, and
+// one of them, or both, fail.
 //
 // # Memory
 //

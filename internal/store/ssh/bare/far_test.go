@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"syscall"
@@ -21,6 +22,7 @@ import (
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/store/local"
 	"github.com/buttersink/buttersink/internal/store/ssh/dial"
+	"github.com/buttersink/buttersink/internal/stream"
 )
 
 // scene is a file system with two snapshots of one tree, and two directories that
@@ -420,10 +422,30 @@ func TestFromLocal(t *testing.T) {
 			if diff := btrfstest.Diff(t, filepath.Join(x.from, c[0].Path), filepath.Join(dst.dir, c[0].Path), btrfstest.WithoutRootTime()); diff != "" {
 				t.Errorf("protocol %d, %s: %s", protocol, c[0].Path, diff)
 			}
-			if y := at(t, dst, c[0].Path); y.ID != c[0].ID || y.Transid != c[0].Transid {
+			y := at(t, dst, c[0].Path)
+			if y.ID != c[0].ID || y.Transid != c[0].Transid {
 				t.Errorf("%+v arrived as %+v", c[0], y)
 			}
+			// The number is asked for where the listing has left it out.
+			dst.known[y.ID].Transid = 0
+			r := stream.NewReader(bytes.NewReader(streamOf(t, dst, snapshot.Edge{To: y.ID})))
+			if id, err := r.Identity(); err != nil || snapshot.ID(id.UUID) != y.ID || id.Transid != y.Transid {
+				t.Errorf("the stream of %+v says %+v, %v", y, id, err)
+			}
 		}
+	}
+}
+
+// TestAsItWasMade changes what a listing must not depend on: that other snapshots
+// are made of a snapshot.
+func TestAsItWasMade(t *testing.T) {
+	x := newScene(t, "two")
+	s := openHere(t, x.from, nil)
+	before := at(t, s, "one")
+	x.fs.Snapshot("from/one", "from/its copy", true)
+	x.fs.Sync()
+	if after := at(t, s, "one"); !reflect.DeepEqual(before, after) || !after.Pristine {
+		t.Errorf("was %+v, is %+v", before, after)
 	}
 }
 
@@ -433,7 +455,7 @@ func TestForgedNames(t *testing.T) {
 	x := newScene(t, "two")
 	s := openHere(t, x.from, nil)
 	one := at(t, s, "one")
-	fake := subvolume{id: 9000, gen: 9, cgen: 9, top: 5, uuid: snapshot.ID{1}, readOnly: true, path: "from-fake"}
+	fake := subvolume{id: 9000, cgen: 9, top: 5, uuid: snapshot.ID{1}, readOnly: true, path: "from-fake"}
 	same := fake
 	same.id = one.Handle
 	for i, v := range []subvolume{fake, same} {

@@ -86,11 +86,11 @@ func (s *Store) inventory(v *view) *snapshot.Inventory {
 
 // values carries over what is known of a snapshot. The caller holds the lock.
 func (s *Store) values(sub *subvolume, rel string) snapshot.Snapshot {
+	// Its generation is that of the last change of anything, which a snapshot of the
+	// snapshot is, too. So what is read-only is taken to be as it was made.
 	snap := snapshot.Snapshot{
 		ID: sub.identity(), UUID: sub.uuid, Parent: sub.parent, Path: rel, Received: !sub.received.IsZero(),
-		// The generation is that of the last change of anything, which a snapshot of
-		// the snapshot is, too: it proves that nothing has changed, or nothing.
-		Pristine: sub.received.IsZero() && sub.gen <= sub.cgen, Generation: sub.gen, Handle: sub.id,
+		Pristine: sub.received.IsZero(), Generation: sub.cgen, Handle: sub.id,
 	}
 	if snap.Received {
 		snap.Transid = s.shown[sub.uuid]

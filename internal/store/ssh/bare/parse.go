@@ -12,7 +12,7 @@ import (
 
 // subvolume is what btrfs-progs tell of one.
 type subvolume struct {
-	id, gen, cgen          uint64
+	id, cgen               uint64 // cgen is the transaction in which it was made
 	top                    uint64 // the subvolume that it stands in
 	uuid, parent, received snapshot.ID
 	path                   string // from the top level
@@ -43,7 +43,7 @@ var errMoving = errors.New("subvolumes were made, moved or deleted meanwhile")
 func parseFull(text string, paths map[uint64]string) ([]subvolume, error) {
 	return parse(text, paths, func(f *fields) (v subvolume) {
 		v.id = f.number("ID")
-		v.gen = f.number("gen")
+		f.number("gen")
 		v.cgen = f.number("cgen")
 		f.number("parent")
 		v.top = f.number("top level")
@@ -61,7 +61,7 @@ func parseFull(text string, paths map[uint64]string) ([]subvolume, error) {
 func parseReadOnly(text string, paths map[uint64]string) (map[uint64]string, error) {
 	all, err := parse(text, paths, func(f *fields) (v subvolume) {
 		v.id = f.number("ID")
-		v.gen = f.number("gen")
+		f.number("gen")
 		v.top = f.number("top level")
 		return v
 	})
@@ -174,7 +174,7 @@ func (f *fields) uuid(words string) snapshot.ID {
 
 // details is what btrfs subvolume show tells of a subvolume besides.
 type details struct {
-	id, gen, cgen          uint64
+	id, cgen               uint64
 	uuid, parent, received snapshot.ID
 	transid                uint64 // that came with the received UUID; zero if it is not told
 	readOnly               bool
@@ -229,7 +229,7 @@ func parseShow(text, p string) (details, error) {
 		}
 		return id
 	}
-	d.id, d.gen, d.cgen = number("Subvolume ID"), number("Generation"), number("Gen at creation")
+	d.id, d.cgen = number("Subvolume ID"), number("Gen at creation")
 	d.uuid, d.parent, d.received = uuid("UUID"), uuid("Parent UUID"), uuid("Received UUID")
 	d.transid = number("Send transid")
 	d.readOnly = strings.Contains(values["Flags"], "readonly")

@@ -63,7 +63,7 @@ func TestParse(t *testing.T) {
 		t.Errorf("a path is %q", got)
 	}
 	want := subvolume{
-		id: 260, gen: 13, cgen: 11, top: 5, path: "recv/a",
+		id: 260, cgen: 11, top: 5, path: "recv/a",
 		uuid: id(t, "e368dfc5-e82b-f94b-bab9-25c825889f90"), received: id(t, "38531200-a69b-d04c-9c2a-deee0227ba35"),
 	}
 	if len(all) != 4 || all[3] != want {
@@ -107,7 +107,7 @@ func TestParseRefuses(t *testing.T) {
 
 func TestParseShow(t *testing.T) {
 	want := details{
-		id: 260, gen: 13, cgen: 11, transid: 8, readOnly: true,
+		id: 260, cgen: 11, transid: 8, readOnly: true,
 		uuid: id(t, "e368dfc5-e82b-f94b-bab9-25c825889f90"), received: id(t, "38531200-a69b-d04c-9c2a-deee0227ba35"),
 	}
 	for _, p := range []string{"recv/a", "elsewhere/a"} {
@@ -139,9 +139,9 @@ func render(all []subvolume) (full, readOnly string) {
 	var a, b strings.Builder
 	for _, v := range all {
 		fmt.Fprintf(&a, "ID %d gen %d cgen %d parent %d top level %d parent_uuid %s received_uuid %s uuid %s path %s\n",
-			v.id, v.gen, v.cgen, v.top, v.top, text(v.parent), text(v.received), text(v.uuid), v.path)
+			v.id, v.cgen+1, v.cgen, v.top, v.top, text(v.parent), text(v.received), text(v.uuid), v.path)
 		if v.readOnly {
-			fmt.Fprintf(&b, "ID %d gen %d top level %d path %s\n", v.id, v.gen, v.top, v.path)
+			fmt.Fprintf(&b, "ID %d gen %d top level %d path %s\n", v.id, v.cgen+1, v.top, v.path)
 		}
 	}
 	return a.String(), b.String()
@@ -154,7 +154,7 @@ func TestListings(t *testing.T) {
 		var all []subvolume
 		paths := map[uint64]string{}
 		for n := uint64(256); n < 256+uint64(rapid.IntRange(0, 5).Draw(t, "count")); n++ {
-			v := subvolume{id: n, gen: n + 1, cgen: n, top: 5, readOnly: rapid.Bool().Draw(t, "ro")}
+			v := subvolume{id: n, cgen: n, top: 5, readOnly: rapid.Bool().Draw(t, "ro")}
 			v.uuid[0], v.uuid[1] = byte(n), byte(n>>8)
 			name := rapid.StringMatching(`[a-c \n]{1,4}`)
 			forged := rapid.Custom(func(t *rapid.T) string {

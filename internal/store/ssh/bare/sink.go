@@ -404,7 +404,7 @@ func (w *writer) remember(shown string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.shown[d.uuid] = d.transid
-	snap := s.values(&subvolume{id: d.id, gen: d.gen, cgen: d.cgen, uuid: d.uuid, parent: d.parent, received: d.received, readOnly: d.readOnly}, w.want.Path)
+	snap := s.values(&subvolume{id: d.id, cgen: d.cgen, uuid: d.uuid, parent: d.parent, received: d.received, readOnly: d.readOnly}, w.want.Path)
 	s.known[snap.ID] = &snap
 }
 
