@@ -1,7 +1,8 @@
 // Package endurance has the tests of the whole program against what real
 // machines do to it: kills, power cuts, full and failing disks, sleep, damaged
-// streams, busy file systems, and every kind of btrfs that people have; and, with
-// archives, of what networks, S3 servers and other machines do.
+// streams, busy file systems, and every kind of btrfs that people have; with
+// archives, of what networks, S3 servers and other machines do; and, with other
+// machines behind ssh, of who dies there, lies, is restricted, or cannot be reached.
 //
 // It knows the program only from outside: its command line, its exit codes, its
 // --json records, and what it leaves on file systems that are really there.
@@ -12,9 +13,10 @@
 //
 // It holds no code but tests. They build the program once and need root, loop
 // devices and FUSE (see btrfstest.Require), those of archives in S3 the servers
-// that `make servers` builds (see s3test.Require); one takes control groups. Those
-// that play at random go on longer with BUTTERSINK_ENDURANCE=10, which is ten
-// times:
+// that `make servers` builds (see s3test.Require), those of other machines sshd
+// (see sshtest.Require), and one of these a network namespace; one takes control
+// groups. Those that play at random go on longer with BUTTERSINK_ENDURANCE=10,
+// which is ten times:
 //
 //	BUTTERSINK_ENDURANCE=10 go test -timeout 3h ./internal/endurance
 package endurance

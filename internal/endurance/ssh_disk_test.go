@@ -76,7 +76,7 @@ func TestSSHFarDiskDies(t *testing.T) {
 	m.finish(pushing)
 }
 
-// TestSSHFarSectorsUnreadable: from some moment on the far source cannot be read.
+// TestSSHFarSourceDies: from some moment on the far source cannot be read.
 func TestSSHFarSourceDies(t *testing.T) {
 	t.Parallel()
 	m := remotely(t, btrfstest.New(t, btrfstest.Faulty(), btrfstest.Size(1<<30)), btrfstest.New(t, btrfstest.Size(1<<30)))

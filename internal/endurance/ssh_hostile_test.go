@@ -55,9 +55,8 @@ func TestSSHHostile(t *testing.T) {
 	m.finish(pushing)
 }
 
-// TestSSHLiar has a server between that is well but for what it changes in the
-// bytes that come from it: whatever bit is turned over, nothing that is not whole
-// is taken for a snapshot.
+// TestSSHTurnedBits has a bit turned over in what the far side says. Wherever it is,
+// nothing that is not whole is taken for a snapshot.
 func TestSSHTurnedBits(t *testing.T) {
 	t.Parallel()
 	m := apart(t)

@@ -7,7 +7,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 )
 
 // A link is the network between the program and an sshd: bytes are counted on
@@ -164,15 +163,4 @@ func (l *link) connections() int {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return l.opened
-}
-
-// carried waits until so many bytes have gone one way, or a run has ended.
-func (w *way) carried(r *run, bytes int64) bool {
-	for !r.gone() {
-		if w.bytes.Load() >= bytes {
-			return true
-		}
-		time.Sleep(time.Millisecond)
-	}
-	return false
 }
