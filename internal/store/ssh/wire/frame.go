@@ -113,9 +113,9 @@ func (b *buffer) payload() []byte { return b.b[headerSize+b.read:] }
 func (b *buffer) room() int { return cap(b.b) - len(b.b) }
 
 // The sizes of buffers are powers of two, so that a queue of small frames does not
-// hold much more than what is in them.
+// hold much more than what they take of a window.
 const (
-	smallest = 10 // 1 KiB
+	smallest = 6  // 64 bytes: see frameCost
 	largest  = 20 // 1 MiB: a request
 )
 

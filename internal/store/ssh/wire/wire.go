@@ -26,8 +26,10 @@
 // bounded whatever it does: for each of MaxCalls calls a request and a last message
 // of [MaxRequest] and a window that begins with 320 KiB; on top of that, windows
 // grow where they are being read, by at most eight times Options.Window for the
-// whole connection. What is to be sent takes at most 1 MiB a call, besides the last
-// message.
+// whole connection. In frames made for it, what fills a window takes two and a half
+// times as much; that makes some 260 MiB for a side that does its worst, with the
+// options as they are. What is to be sent takes at most 1 MiB a call, besides the
+// last message.
 //
 //	conn := wire.NewClient(stdout, stdin, wire.Options{Log: log})
 //	call, err := conn.Call(ctx, request)
@@ -110,22 +112,24 @@ type Conn struct {
 	wireIn   atomic.Int64
 	plainOut atomic.Int64
 	wireOut  atomic.Int64
-	done     chan struct{} // closed when err is set
-	gone     chan struct{} // closed when nothing is written any more
-	wake     chan struct{} // the writing goroutine has something to look at
-	arrived  chan struct{} // a request, or room for one
-	slots    chan struct{} // of the client: one for each call that is open
-	mu       sync.Mutex    // guards what is below, and the state of calls
-	err      error
-	calls    map[uint32]*Call // open, by number
-	last     uint32           // the highest number of a request
-	pending  []*Call          // requests that nobody has accepted
-	live     int              // accepted, and not ended with the END on its way
-	ring     []*Call          // have something to send, each once
-	urgent   []*Call          // have a CANCEL or a WINDOW to send, each once
-	ping     bool
-	pong     []byte // answers the last ping that is not answered
-	grown    int    // what windows have grown by
+
+	done    chan struct{} // closed when err is set
+	gone    chan struct{} // closed when nothing is written any more
+	wake    chan struct{} // the writing goroutine has something to look at
+	arrived chan struct{} // a request, or room for one
+	slots   chan struct{} // of the client: one for each call that is open
+
+	mu      sync.Mutex // guards what is below, and the state of calls
+	err     error
+	calls   map[uint32]*Call // open, by number
+	last    uint32           // the highest number of a request
+	pending []*Call          // requests that nobody has accepted
+	live    int              // accepted, and not ended with the END on its way
+	ring    []*Call          // have something to send, each once
+	urgent  []*Call          // have a CANCEL or a WINDOW to send, each once
+	ping    bool
+	pong    []byte // answers the last ping that is not answered
+	grown   int    // what windows have grown by
 }
 
 // NewClient begins the side of a connection that makes calls.
