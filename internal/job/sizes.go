@@ -373,9 +373,11 @@ func (z *sizes) note(ctx context.Context, src store.Store, holds *snapshot.Inven
 		}
 		measured[snap.Path][e] = size.Bytes
 	}
+	said := z.engine.log().Info // once; a source that may only be read refuses all
 	for path, sizes := range measured {
 		if err := keeper.KeepSizes(ctx, path, sizes); err != nil {
-			z.engine.log().Info("measured sizes cannot be noted beside a snapshot", "error", err)
+			said("measured sizes cannot be noted beside a snapshot", "error", err)
+			said = z.engine.log().Debug
 			continue
 		}
 		if z.kept == nil {
