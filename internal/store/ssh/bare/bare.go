@@ -131,6 +131,7 @@ type Store struct {
 	mu      sync.Mutex
 	known   map[snapshot.ID]*snapshot.Snapshot // of the last List, and what came since
 	shown   map[snapshot.ID]uint64             // by UUID: the transaction number that came with it
+	asked   map[uint64]bool                    // by number: shown has it
 	release string                             // of the btrfs-progs there, "6.2"
 	prefix  string                             // path of the directory from the top level
 }
@@ -179,7 +180,7 @@ func open(o Options, where string, sudo bool, l link) (*Store, error) {
 	dir := strings.TrimRight(o.Dir, "/")
 	return &Store{
 		name: "ssh+btrfs://" + where + dir + "/", dir: dir, opt: o, link: l, sudo: sudo,
-		known: map[snapshot.ID]*snapshot.Snapshot{}, shown: map[snapshot.ID]uint64{},
+		known: map[snapshot.ID]*snapshot.Snapshot{}, shown: map[snapshot.ID]uint64{}, asked: map[uint64]bool{},
 	}, nil
 }
 

@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/buttersink/buttersink/internal/btrfstest"
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -224,13 +225,14 @@ func TestCutSessions(t *testing.T) {
 	edge := snapshot.Edge{To: one.ID}
 	raw := streamOf(t, src, edge)
 	ends := commands(raw)
-	for _, part := range []int{1, len(ends) / 2, len(ends)} {
+	for _, part := range []int{len(ends) / 2, len(ends)} {
 		w, err := dst.Create(t.Context(), store.Want{Edge: edge, Path: "one"})
 		if err != nil {
 			t.Fatal(err)
 		}
 		_, err = w.Write(raw[:ends[part-1]])
-		for err == nil && server.Cut() == 0 { // until sshd has a session
+		if err == nil {
+			until(t, func() bool { return server.Cut() > 0 }) // sshd has a session
 		}
 		if err == nil {
 			err = w.Commit(t.Context())
@@ -263,6 +265,18 @@ func TestCutSessions(t *testing.T) {
 	}
 }
 
+// until waits for something that happens soon.
+func until(t testing.TB, happened func() bool) {
+	t.Helper()
+	for range 3000 {
+		if happened() {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Fatal("it has not happened")
+}
+
 // commands returns where each command of a stream ends.
 func commands(raw []byte) []int {
 	const header, head = 17, 10
@@ -291,8 +305,7 @@ func TestReceiverKilled(t *testing.T) {
 	if _, err := w.Write(raw[:half]); err != nil {
 		t.Fatal(err)
 	}
-	for server.Signal("btrfs", syscall.SIGKILL) == 0 {
-	}
+	until(t, func() bool { return server.Signal("btrfs", syscall.SIGKILL) > 0 })
 	_, err = w.Write(raw[half:])
 	if err == nil {
 		err = w.Commit(t.Context())

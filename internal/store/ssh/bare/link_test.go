@@ -23,7 +23,7 @@ type hereLink struct {
 }
 
 // shells are those that the scripts are written for.
-var shells = map[string][]string{"dash": {"dash"}, "busybox ash": {"busybox", "ash"}, "bash": {"bash", "--posix"}}
+var shells = map[string][]string{"dash": {"dash"}, "busybox ash": {"busybox", "ash"}}
 
 func (l *hereLink) start(ctx context.Context, words ...string) (process, error) {
 	quoted := make([]string, len(words))

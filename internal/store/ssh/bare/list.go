@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -72,6 +73,7 @@ func (s *Store) lookOnce(ctx context.Context, show bool, dirs []string) (*view, 
 	if show {
 		c.line(`many=$(printf '%s\n' "$list" | grep -c '^ID ')`)
 		c.line(fmt.Sprintf(`for id in $(printf '%%s\n' "$list" | sed -n 's/^ID \([0-9][0-9]*\) .* received_uuid *[0-9a-f].*/\1/p' | sort -rn | head -n "$((%d / (many + 1) + 1))"); do`, showing))
+		c.line(`case " ` + s.askedFor() + ` " in *" $id "*) continue;; esac`)
 		c.section("show $id", c.words("btrfs", "subvolume", "show", "-r")+` "$id" `+dial.Quote(s.root())+" 2>/dev/null")
 		c.line("done")
 	}
@@ -318,7 +320,7 @@ func (s *Store) learn(v *view, sections map[string]section) {
 		}
 		d, err := parseShow(shown.out, sub.path)
 		if err == nil && d.uuid == sub.uuid && d.received == sub.received {
-			s.shown[sub.uuid] = d.transid
+			s.shown[sub.uuid], s.asked[sub.id] = d.transid, true
 		}
 	}
 }
@@ -334,6 +336,14 @@ func parseRelease(text string) string {
 		n = len(release)
 	}
 	return release[:n]
+}
+
+// askedFor has the numbers of the subvolumes of which learn knows enough. Numbers
+// are not used again.
+func (s *Store) askedFor() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Trim(fmt.Sprint(slices.Collect(maps.Keys(s.asked))), "[]")
 }
 
 // fromTop is the path from the top level of a path below the directory, as it was
