@@ -31,12 +31,14 @@
 //	btrfs inspect-internal subvolid-resolve ID DIR
 //	ls -1ap PATH                                  before a push: what is in the way
 //	btrfs inspect-internal rootid PATH            push below DIR
-//	btrfs filesystem sync DIR                     push: these three, when all has been received
-//	btrfs subvolume show PATH
-//	mv PATH PATH
+//	btrfs subvolume show PATH                     push and pull of received snapshots
+//	btrfs filesystem sync DIR or PATH             push: these two, when all has been received
+//	mv PATH PATH                                  from NAME_XXXXXXXX.part to NAME
+//	btrfs subvolume delete PATH                   a push that has failed
 //
 // Of other programs only those of POSIX run, without sudo: sh, grep, sed, sort
-// and head.
+// and head. A listing is one connection, a pull one, a push three: a look at what
+// is there now, btrfs receive, and what follows it.
 //
 // # What may be relied on
 //
