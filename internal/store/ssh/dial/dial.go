@@ -139,13 +139,13 @@ func (t Target) has(key string) (string, bool) {
 
 // program is what is run in place of "ssh", found in PATH.
 func (t Target) program() (string, []string, error) {
-	words := t.Command
+	words, hint := t.Command, ""
 	if len(words) == 0 {
-		words = []string{"ssh"}
+		words, hint = []string{"ssh"}, ": install openssh-client here"
 	}
 	file, err := exec.LookPath(words[0])
 	if err != nil {
-		return "", nil, fmt.Errorf("reaching %s: %w: install openssh-client here", t, err)
+		return "", nil, fmt.Errorf("reaching %s: %w%s", t, err, hint)
 	}
 	return file, words[1:], nil
 }

@@ -20,7 +20,7 @@ var (
 	// work later.
 	ErrUnreachable = errors.New("it cannot be reached, or the connection is lost")
 	// ErrHostKey: the machine is not the one that ssh knows, or ssh knows none.
-	ErrHostKey = errors.New("its host key is not the one that is known here")
+	ErrHostKey = errors.New("its host key is not known here")
 	// ErrAuth: the machine does not let the user in.
 	ErrAuth = errors.New("it does not let us in")
 	// ErrSudo: sudo is not there, or does not run the command without a password.
@@ -47,13 +47,18 @@ func (e *ExitError) Unwrap() error { return e.Why }
 // Error names the machine, the cause, what was said, and what to do.
 func (e *ExitError) Error() string {
 	var text, hint string
+	lines := 3
 	switch e.Why {
 	case ErrNoProgram:
-		text = fmt.Sprintf("%s has no %s where its shell looks", e.Host, cut(e.program))
-		if e.sudo {
-			text = fmt.Sprintf("%s has no %s where its sudo looks", e.Host, cut(e.program))
+		text = fmt.Sprintf("%s has no %s", e.Host, cut(e.program))
+		hint = "install it there"
+		switch {
+		case strings.Contains(e.program, "/"):
+		case e.sudo:
+			text, hint = text+" where its sudo looks", hint+", or name it by its whole path"
+		default:
+			text, hint = text+" where its shell looks", hint+", or name it by its whole path"
 		}
-		hint = "install it there, or name it by its whole path"
 	case ErrUnreachable:
 		text = fmt.Sprintf("%s: %v", e.Host, e.Why)
 		if e.by != "" {
@@ -61,6 +66,11 @@ func (e *ExitError) Error() string {
 		}
 	case ErrHostKey:
 		text = fmt.Sprintf("%s: %v", e.Host, e.Why)
+		if keyChanged.MatchString(e.Stderr) {
+			text = fmt.Sprintf("%s: its host key is another one than was noted here", e.Host)
+		}
+		// Above its last line, ssh says how to forget the key.
+		lines = 1
 		hint = fmt.Sprintf("compare it with the machine's, and log in once by hand: %s", e.login)
 	case ErrAuth:
 		text = fmt.Sprintf("%s: %v", e.Host, e.Why)
@@ -69,12 +79,16 @@ func (e *ExitError) Error() string {
 		text = fmt.Sprintf("%s: %v", e.Host, e.Why)
 		hint = "allow the command in its sudoers, without a password (NOPASSWD), log in as root, or do without sudo: " + cut(e.Command)
 	default:
+		if e.Status == sshFailed {
+			text = fmt.Sprintf("%s: ssh gives up", e.Host)
+			break
+		}
 		text = fmt.Sprintf("%s on %s ended with status %d", cut(e.program), e.Host, e.Status)
 	}
-	if said := lastLines(e.Stderr, 3); said != "" {
+	if said := lastLines(e.Stderr, lines); said != "" {
 		text += ": " + said
 	}
-	if hint != "" {
+	if text = strings.TrimSuffix(text, "."); hint != "" {
 		text += ": " + hint
 	}
 	return text
@@ -104,6 +118,7 @@ var (
 	// What ssh says before it ends with 255 (OpenSSH 7 to 10), of causes that do
 	// not go away by themselves. What is none of these may.
 	hostKeySays = regexp.MustCompile(`(?m)^Host key verification failed|REMOTE HOST IDENTIFICATION HAS CHANGED|host key is known for`)
+	keyChanged  = regexp.MustCompile(`REMOTE HOST IDENTIFICATION HAS CHANGED`)
 	authSays    = regexp.MustCompile(`(?m)Permission denied \(|Too many authentication failures|No supported authentication methods`)
 	setupSays   = regexp.MustCompile(`(?im)Bad configuration option|bad configuration options|Bad owner or permissions|^usage: ssh|unknown option --|illegal option --|unsupported option|Unable to negotiate|Can't open user config file|command-line.*line 0:|[Bb]ad port|invalid argument|hostname contains invalid characters|remote username contains invalid characters`)
 	// sudo's own words, with which it ends with 1: sudo 1.8 and 1.9, and sudo-rs.

@@ -2,6 +2,7 @@ package dial
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"strings"
@@ -82,13 +83,29 @@ func TestMessages(t *testing.T) {
 		},
 		{
 			ExitError{Status: 255, Stderr: "joe@h: Permission denied (publickey).\n", Why: ErrAuth},
-			"joe@h: it does not let us in: joe@h: Permission denied (publickey).: find out with ssh joe@h, and name the key with the option IdentityFile, or give it to the machine with ssh-copy-id",
+			"joe@h: it does not let us in: joe@h: Permission denied (publickey): find out with ssh joe@h, and name the key with the option IdentityFile, or give it to the machine with ssh-copy-id",
+		},
+		{
+			ExitError{Status: 127, Stderr: "sh: 1: /opt/x: not found\n", Why: ErrNoProgram, program: "/opt/x"},
+			"joe@h has no /opt/x: sh: 1: /opt/x: not found: install it there",
+		},
+		{
+			ExitError{Status: 255, Stderr: "Host key verification failed.\n", Why: ErrHostKey},
+			"joe@h: its host key is not known here: Host key verification failed: compare it with the machine's, and log in once by hand: ssh joe@h",
+		},
+		{
+			ExitError{Status: 255, Stderr: "@ WARNING: REMOTE HOST IDENTIFICATION HAS CHANGED! @\n  ssh-keygen -R h\nHost key verification failed.\n", Why: ErrHostKey},
+			"joe@h: its host key is another one than was noted here: Host key verification failed: compare it with the machine's, and log in once by hand: ssh joe@h",
+		},
+		{
+			ExitError{Status: 255, Stderr: "command-line: line 0: Bad configuration option: foo\n"},
+			"joe@h: ssh gives up: command-line: line 0: Bad configuration option: foo",
 		},
 		{ExitError{Status: -1, Why: ErrUnreachable, by: "signal killed"}, "joe@h: the connection is lost: ssh was ended by signal killed"},
 		{ExitError{Status: 3, Stderr: "one\n\n two\nthree\nfour\n"}, "buttersink on joe@h ended with status 3: two; three; four"},
 	} {
 		e := test.e
-		e.Host, e.Command, e.program, e.login = "joe@h", "buttersink --server", "buttersink", "ssh joe@h"
+		e.Host, e.Command, e.program, e.login = "joe@h", "buttersink --server", cmp.Or(e.program, "buttersink"), "ssh joe@h"
 		if got := fmt.Sprint(&e); got != test.want {
 			t.Errorf("got  %s\nwant %s", got, test.want)
 		}
