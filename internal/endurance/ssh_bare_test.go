@@ -96,53 +96,48 @@ func TestSSHFallsBack(t *testing.T) {
 }
 
 // TestSSHNothingThereKilled kills the program, its ssh, and what runs at the far
-// side, and breaks the network, until it is done. What looks whole is, and in the
-// end nothing else is left.
+// side, and breaks the network. What looks whole is, and the next run completes
+// the rest and leaves nothing else.
 func TestSSHNothingThereKilled(t *testing.T) {
-	for _, d := range directions {
-		t.Run(d.name, func(t *testing.T) {
-			t.Parallel()
-			m := nothingThere(t, dash)
-			m.family("a", 2, 12<<20, sparing)
-			m.family("b", 1, 300_000, sparing)
-			began := time.Now()
-			d.sync(m).fine()
-			undisturbed := time.Since(began)
-			m.complete()
-			trouble := map[string]int{}
-			for want, n := times(t, 3), 0; n < want; {
+	bothWays(t, func(t *testing.T, m *remote, d direction) {
+		m.server.Uninstall("buttersink")
+		m.scheme = "ssh+btrfs"
+		m.family("a", 2, 8<<20, sparing)
+		began := time.Now()
+		d.sync(m).fine()
+		undisturbed := time.Since(began)
+		m.complete()
+		ended := map[int]int{}
+		for range times(t, 1) {
+			for _, victim := range []string{"program", "ssh", "btrfs", "network"} {
 				m.empty()
-				for tries := 0; ; tries++ {
-					r := d.sync(m)
-					r.lives(undisturbed/10 + rand.N(undisturbed/2+undisturbed*time.Duration(tries)/10))
-					what := []string{"program", "ssh", "btrfs", "network"}[rand.N(4)]
-					switch what {
-					case "program":
-						r.signal(syscall.SIGKILL)
-					case "ssh":
-						end(m.sshes(r))
-					case "btrfs":
-						end(m.server.Pids("btrfs"))
-					case "network":
-						m.link.drop()
-					}
-					code := r.wait()
-					m.quiet()
-					m.wholeSoFar()
-					if code == done {
-						m.complete()
-						break
-					}
-					if code != killed && code != failed && code != partly {
-						t.Fatalf("without its %s it ends with %d:\n%s", what, code, r.story())
-					}
-					trouble[what]++
-					n++
+				r := d.sync(m)
+				r.lives(undisturbed/4 + rand.N(undisturbed*3/4))
+				switch victim {
+				case "program":
+					r.signal(syscall.SIGKILL)
+				case "ssh":
+					end(m.sshes(r))
+				case "btrfs":
+					end(m.server.Pids("btrfs"))
+				case "network":
+					m.link.drop()
 				}
+				code := r.wait()
+				ended[code]++
+				m.quiet()
+				m.wholeSoFar()
+				if code != done && code != killed && code != failed && code != partly {
+					t.Fatalf("without its %s it ends with %d:\n%s", victim, code, r.story())
+				}
+				if code != done {
+					d.sync(m).fine()
+				}
+				m.complete()
 			}
-			t.Logf("%v", trouble)
-		})
-	}
+		}
+		t.Logf("by exit code: %v", ended)
+	})
 }
 
 // quiet waits until no btrfs is at work at the far side.

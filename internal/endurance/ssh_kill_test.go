@@ -21,7 +21,7 @@ func TestSSHKills(t *testing.T) {
 		m.complete()
 
 		kills, carried := map[string]int{}, 0
-		for want := times(t, 8); kills["program"]+kills["ssh"]+kills["server"] < want; {
+		for want := times(t, 5); kills["program"]+kills["ssh"]+kills["server"] < want; {
 			m.empty()
 			for tries := 0; ; tries++ {
 				held := m.held()

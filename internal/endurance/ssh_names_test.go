@@ -19,14 +19,14 @@ func TestSSHOddNames(t *testing.T) {
 			t.Parallel()
 			m := apart(t)
 			m.scheme = scheme
-			names := odd
+			names, dirs := odd, oddDirs
 			if scheme != "ssh" { // several connections for each
-				names = nil
+				names, dirs = nil, oddDirs[:2]
 				for some := range slices.Chunk(odd, 5) {
 					names = append(names, strings.Join(some, ""))
 				}
 			}
-			oddly(t, m, names)
+			oddly(t, m, names, dirs)
 		})
 	}
 }
@@ -39,8 +39,11 @@ var odd = []string{
 	"'\"'\"'", "\x1b[31mred", "\u202eback",
 }
 
+// oddDirs are names of directories, of the same kind.
+var oddDirs = []string{"dir with space's", "$(touch pwned);\"*\"\n\xff", "-n", "%2e%2e", "ü"}
+
 // oddly brings snapshots with some names there and back.
-func oddly(t *testing.T, m *remote, odd []string) {
+func oddly(t *testing.T, m *remote, odd, dirs []string) {
 	t.Helper()
 	live := m.src.Subvolume("live")
 	for i, name := range odd {
@@ -52,7 +55,7 @@ func oddly(t *testing.T, m *remote, odd []string) {
 	m.push().fine()
 	m.oddlyThere(m.to())
 	// All of it again, with an odd directory at both ends, and back.
-	for i, dir := range []string{"dir with space's", "$(touch pwned);\"*\"", "-n", "%2e%2e", "ü\xff\n"} {
+	for i, dir := range dirs {
 		there, back := m.dst.Path(dir), m.src.Path(fmt.Sprintf("back%d", i))
 		for _, d := range []string{there, back} {
 			if err := os.Mkdir(d, 0o755); err != nil {
