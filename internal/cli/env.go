@@ -88,6 +88,10 @@ func (e *interruptedError) Error() string { return "stopped by a signal: " + e.s
 // Is makes the cause count as a cancelled context wherever one is looked for.
 func (e *interruptedError) Is(target error) bool { return target == context.Canceled }
 
+// atOnce is how long signals count as one: timeout(1) sends its own twice, to the
+// process and to the group that it is in. A later one ends the process on the spot.
+const atOnce = 500 * time.Millisecond
+
 func systemInterrupts(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	caught := make(chan os.Signal, 1)
@@ -106,8 +110,8 @@ func systemInterrupts(ctx context.Context) (context.Context, context.CancelFunc)
 	go func() {
 		select {
 		case s := <-caught:
-			signal.Stop(caught)
 			cancel(&interruptedError{s})
+			time.AfterFunc(atOnce, func() { signal.Stop(caught) })
 		case <-ctx.Done():
 		}
 	}()

@@ -166,7 +166,8 @@ func TestKilled(t *testing.T) {
 }
 
 // TestSignals ends the program by signals that it can act on: it says so, ends
-// with 130, and leaves nothing behind, not even a part.
+// with 130, and leaves nothing behind, not even a part. timeout(1) sends its signal
+// twice, to the process and to its group.
 func TestSignals(t *testing.T) {
 	p := newPair(t, 4)
 	for i, sig := range []syscall.Signal{syscall.SIGINT, syscall.SIGTERM, syscall.SIGHUP} {
@@ -175,6 +176,12 @@ func TestSignals(t *testing.T) {
 		waitFor(t, out, `"event":"step-begun","time":`, i+1)
 		if err := cmd.Process.Signal(sig); err != nil {
 			t.Fatal(err)
+		}
+		if sig == syscall.SIGTERM {
+			time.Sleep(time.Millisecond)
+			if err := cmd.Process.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+				t.Fatal(err)
+			}
 		}
 		code := cmd.code(t)
 		whole, parts := p.check(t)
