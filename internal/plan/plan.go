@@ -101,7 +101,8 @@
 // The clone sources of a step, at most [MaxClones], are of its family, and are
 // either held by the destination from the start or ancestors of its parent in the
 // plan: they add nothing to wait for. There are none at an archive, whose streams
-// shall need nothing but their parent.
+// shall need nothing but their parent. A destination may take none but those that
+// it has received (snapshot.Inventory.ReceivedClones).
 //
 // Memory is some 6 KiB for every snapshot that is missing.
 package plan

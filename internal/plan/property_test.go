@@ -393,6 +393,15 @@ func TestClones(t *testing.T) {
 			t.Errorf("at an archive %s has clone sources", s.Path)
 		}
 	}
+	// Where only what was received can be one, originals are parents and nothing else.
+	for g := range 12 {
+		dst.Snapshots[g] = src.Snapshots[g]
+	}
+	dst.Snapshots[4], dst.ReceivedClones = copyOf(src.Snapshots[4], ""), true
+	p = Sync(src, dst, Wish{Want: []snapshot.ID{src.Snapshots[12].ID, src.Snapshots[13].ID}}, nil)
+	if len(p.Steps) != 2 || p.Steps[0].Parent.Path != "s11" || names(p.Steps[0].Clones) != "[s04]" || names(p.Steps[1].Clones) != "[s04]" {
+		t.Errorf("of received ones only: %+v", p.Steps)
+	}
 }
 
 // TestDeleteFromArchive: what others are made from stays.

@@ -46,7 +46,8 @@ func decide(src, dst *snapshot.Inventory, w Wish, sizes Sizes) *decision {
 		d.round = s.kin.circle(func(i int) bool {
 			here := s.kin.all[i].snap
 			there, ok := dst.Find(here.ID)
-			return ok && s.there[here.ID] && here.Trust == snapshot.Intact && there.Trust == snapshot.Intact
+			return ok && s.there[here.ID] && here.Trust == snapshot.Intact && there.Trust == snapshot.Intact &&
+				(there.Received || !dst.ReceivedClones)
 		})
 	}
 	for _, n := range d.order(missing) {

@@ -226,6 +226,9 @@ type Inventory struct {
 	// show that they were there.
 	Archive bool
 	Edges   []Stored
+	// ReceivedClones is set where only snapshots that were received can be clone
+	// sources of what is received; the others can be parents all the same.
+	ReceivedClones bool
 	// Dir is what relative paths are relative to, for people to read.
 	Dir string
 	// Snapshots are ordered by path; one entry for each ID.

@@ -30,10 +30,12 @@ func (v *view) at(rel string) (subvolume, bool) {
 // inventory sorts out what there is. The caller holds the lock.
 func (s *Store) inventory(v *view) *snapshot.Inventory {
 	inv := &snapshot.Inventory{
-		Dir:      s.root(),
-		Occupied: map[string]string{},
-		Lineage:  map[snapshot.ID]snapshot.ID{},
-		Born:     map[snapshot.ID]uint64{},
+		Dir: s.root(),
+		// btrfs receive looks for clone sources by the received UUID only.
+		ReceivedClones: true,
+		Occupied:       map[string]string{},
+		Lineage:        map[snapshot.ID]snapshot.ID{},
+		Born:           map[snapshot.ID]uint64{},
 	}
 	byID := map[snapshot.ID]int{}
 	for i := range v.all {
