@@ -22,12 +22,13 @@ func (p *position) send(ctx context.Context) (again bool, err error) {
 	if !ok {
 		return false, fmt.Errorf("%s cannot take streams", p.run.Destination)
 	}
-	for {
+	for anew := false; ; anew = true {
 		damaged, err := p.carry(ctx, from, to)
-		if !errors.Is(err, store.ErrAnother) || ctx.Err() != nil {
+		// Once in a try, since nothing is carried on then: who says it again means
+		// something else by it.
+		if anew || !errors.Is(err, store.ErrAnother) || ctx.Err() != nil {
 			return damaged || store.Temporary(err), err
 		}
-		// It happens once in a try: now nothing is carried on.
 		p.fresh = true
 		p.emit(Event{Kind: Retry, Error: store.ErrAnother.Error()})
 		p.reset()
@@ -157,6 +158,7 @@ func (p *position) resume(ctx context.Context, from store.Source, in *opened, ou
 	}
 	if c, ok := from.(store.Continuer); ok {
 		err = p.leap(ctx, c, in, mark)
+		damaged = isDamage(err)
 	} else {
 		damaged, err = p.compare(ctx, in.tap, mark)
 	}

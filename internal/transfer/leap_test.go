@@ -170,3 +170,29 @@ func TestLeapFails(t *testing.T) {
 		t.Errorf("%+v", x)
 	}
 }
+
+// A source whose stream breaks in the part that is left out is asked again, as one is
+// whose stream breaks elsewhere.
+func TestDamageInLeap(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		b := leapingBench()
+		mark := b.interrupted(t)
+		b.leaper.failing = []error{fmt.Errorf("leaving out the beginning: %w", stream.ErrRestarted)}
+		if x := b.run(t.Context(), t, b.plan(t)).Results[0]; x.Outcome != Committed || x.Tries != 2 || x.Resumed != mark.Offset {
+			t.Errorf("%+v", x)
+		}
+	})
+}
+
+// A party that says of every stream that it is another one is not asked for ever.
+func TestAlwaysAnother(t *testing.T) {
+	for _, op := range []storetest.Op{storetest.Open, storetest.Create, storetest.Commit} {
+		b := resumingBench()
+		for _, f := range []*storetest.Fault{b.faultySrc, b.faultyDst} {
+			f.On(op).Times(50).Return(store.ErrAnother)
+		}
+		if x := b.run(t.Context(), t, b.plan(t)).Results[0]; x.Outcome != Failed || b.faultySrc.Calls(storetest.Open) > 2 {
+			t.Errorf("%s: %d streams were opened: %+v", op, b.faultySrc.Calls(storetest.Open), x)
+		}
+	}
+}
