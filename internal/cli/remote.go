@@ -105,8 +105,12 @@ func parseMachine(arg, scheme, text string) (machine, error) {
 	}
 	m.host = host
 	if hasPort {
+		if port == "" || strings.Trim(port, "0123456789") != "" {
+			// Not shown: it may be the beginning of a password with a slash in it.
+			return m, fmt.Errorf("want a number as the port: %s://[USER@]HOST[:PORT]/PATH/", scheme)
+		}
 		n, err := strconv.ParseUint(port, 10, 16)
-		if err != nil || n == 0 || port[0] == '+' {
+		if err != nil || n == 0 {
 			return m, fmt.Errorf("%q: %q is no port", arg, port)
 		}
 		m.port = int(n)

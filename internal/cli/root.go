@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -84,10 +85,13 @@ After: see "buttersink sync --help" and "buttersink list --help".`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if server.server {
-				return runServer(cmd.Context(), env, cmd.CommandPath(), &server, args)
+				return runServer(cmd.Context(), env, &server, oddFlag(cmd), args)
 			}
 			if len(args) == 2 {
 				return sync.RunE(cmd, args)
+			}
+			if odd := oddFlag(cmd, append(listWords, "part-size")...); odd != "" { // which ButterSink takes here
+				return usagef(cmd.CommandPath(), "--%s is only for sending, and one place is only listed: want a source and a destination", odd)
 			}
 			if err := handOver(cmd, list); err != nil {
 				return err
@@ -118,10 +122,27 @@ After: see "buttersink sync --help" and "buttersink list --help".`,
 	return root
 }
 
+// listWords are the flags that have an effect where one place is listed.
+var listWords = []string{"dry-run", "delete", "estimate", "exclude", "json", "s3-endpoint", "s3-path-style", "ssh-command", "ssh-opt", "ssh-program", "ssh-sudo"}
+
+// oddFlag returns the first flag of a sync that was given and is not among those
+// that have an effect, nor one that holds everywhere; "" if there is none.
+func oddFlag(cmd *cobra.Command, effective ...string) string {
+	for _, g := range syncGroups { // which have all flags
+		for _, name := range g.names {
+			f := cmd.Flags().Lookup(name)
+			if f != nil && f.Changed && cmd.PersistentFlags().Lookup(name) == nil && !slices.Contains(effective, name) {
+				return name
+			}
+		}
+	}
+	return ""
+}
+
 // handOver sets on one command the flags that were given to another and that
 // both have.
 func handOver(from, to *cobra.Command) error {
-	for _, name := range []string{"dry-run", "delete", "estimate", "exclude", "json", "s3-endpoint", "s3-path-style", "ssh-command", "ssh-opt", "ssh-program", "ssh-sudo"} {
+	for _, name := range listWords {
 		given, wanted := from.Flags().Lookup(name), to.Flags().Lookup(name)
 		if given == nil || wanted == nil || !given.Changed {
 			continue

@@ -64,34 +64,47 @@ func serverFlagsOf(cmd *cobra.Command, o *serverFlags) {
 	f.Lookup("server").Hidden, f.Lookup("mode").Hidden = true, true
 }
 
+// serverUsagef returns an error about the command line of a server, which no
+// --help shows.
+func serverUsagef(format string, args ...any) error {
+	return &exitError{code: exitUsage, err: fmt.Errorf(format, args...), hint: "Try 'buttersink help server'."}
+}
+
 // check says what is wrong with the command line of a server.
-func (o *serverFlags) check(command string, args []string) (ssh.Mode, error) {
+func (o *serverFlags) check(args []string) (ssh.Mode, error) {
 	if len(args) != 1 {
-		return "", usagef(command, "--server wants one directory, got %d arguments", len(args))
+		return "", serverUsagef("--server wants one directory, got %d arguments", len(args))
 	}
 	if o.mode == "" {
-		return "", usagef(command, "--server goes with --mode r, a or w")
+		return "", serverUsagef("--server goes with --mode r, a or w")
 	}
 	mode, err := ssh.ParseMode(o.mode)
 	if err != nil {
-		return "", usagef(command, "--mode: %w", err)
+		return "", serverUsagef("--mode: %w", err)
 	}
 	dir := args[0]
 	clean := filepath.Clean(dir)
 	if !filepath.IsAbs(dir) {
-		return "", usagef(command, "--server wants the full path of the directory, not %q", dir)
+		return "", serverUsagef("--server wants the full path of the directory, not %q", dir)
 	}
 	if dir != clean && dir != clean+"/" {
-		return "", usagef(command, "--server wants the directory as %s/, not as %s: rules for one directory are not stretched to others", clean, dir)
+		return "", serverUsagef("--server wants the directory as %s/, not as %s: rules for one directory are not stretched to others", clean, dir)
 	}
 	return mode, nil
 }
 
 // runServer serves a directory to the other side of standard input and output.
-func runServer(ctx context.Context, env *Env, command string, o *serverFlags, args []string) error {
-	mode, err := o.check(command, args)
+// Odd is a flag that was given and is none of a server's, "" for none.
+func runServer(ctx context.Context, env *Env, o *serverFlags, odd string, args []string) error {
+	mode, err := o.check(args)
 	if err != nil {
 		return err
+	}
+	if odd != "" {
+		return serverUsagef("--%s has no effect there: --server goes with --mode, --quiet and --logfile", odd)
+	}
+	if env.StdinIsTerminal {
+		return serverUsagef("--server is not for people: it is the far side of a transfer, started by buttersink on another machine, and not from a terminal")
 	}
 	dir := filepath.Clean(args[0])
 	err = ssh.Serve(ctx, env.Stdin, env.Stdout, ssh.ServeOptions{

@@ -12,7 +12,7 @@ import (
 func TestServerCommandLine(t *testing.T) {
 	for mode, want := range map[string]ssh.Mode{"r": ssh.Read, "a": ssh.Append, "w": ssh.Write} {
 		for _, dir := range []string{"/mnt/b/", "/mnt/b", "/", "/with blank/"} {
-			if got, err := (&serverFlags{server: true, mode: mode}).check("buttersink", []string{dir}); err != nil || got != want {
+			if got, err := (&serverFlags{server: true, mode: mode}).check([]string{dir}); err != nil || got != want {
 				t.Errorf("--mode %s %s: %q, %v", mode, dir, got, err)
 			}
 		}
@@ -34,7 +34,7 @@ func TestServerCommandLine(t *testing.T) {
 		{"r", []string{"//b/"}, "as /b/"},
 		{"r", []string{"/b//"}, "as /b/"},
 	} {
-		_, err := (&serverFlags{server: true, mode: tt.mode}).check("buttersink", tt.args)
+		_, err := (&serverFlags{server: true, mode: tt.mode}).check(tt.args)
 		if err == nil || !strings.Contains(err.Error(), tt.wrong) || judge(err).code != exitUsage {
 			t.Errorf("--mode %q %q: %v, want %q", tt.mode, tt.args, err, tt.wrong)
 		}
@@ -44,5 +44,22 @@ func TestServerCommandLine(t *testing.T) {
 		if code := Main(args, env); code != exitUsage {
 			t.Errorf("%q: exit code %d\n%s", args, code, stderr)
 		}
+	}
+	// What somebody writes into a forced command, and would have no effect there.
+	for _, flag := range []string{"--limit=5M", "-n", "--exclude=x", "--checkpoint=1G", "--json", "--ssh-sudo"} {
+		env, _, stderr := testEnv(t, "buttersink")
+		if code := Main([]string{"--server", "--mode", "r", flag, "/a/"}, env); code != exitUsage || !strings.Contains(stderr.String(), "has no effect there") || !strings.Contains(stderr.String(), "help server") {
+			t.Errorf("%s: exit code %d\n%s", flag, code, stderr)
+		}
+	}
+}
+
+// TestServerAtATerminal: nothing is there that could greet, so nothing is waited
+// for.
+func TestServerAtATerminal(t *testing.T) {
+	env, _, stderr := testEnv(t, "buttersink")
+	env.StdinIsTerminal = true
+	if code := Main([]string{"--server", "--mode", "r", "/a/"}, env); code != exitUsage || !strings.Contains(stderr.String(), "from a terminal") {
+		t.Errorf("exit code %d\n%s", code, stderr)
 	}
 }
