@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 )
 
 // Call is one side of a call. One goroutine may read (Read, Receive) and another
@@ -105,13 +106,23 @@ func (c *Conn) settle(k *Call, why error) {
 	poke(k.writable)
 }
 
-// drop forgets what is to be sent.
+// drop forgets what is to be sent, and the call's place in the rows: while nothing
+// leaves, there could be more and more of them.
 func (c *Conn) drop(k *Call) {
 	for _, b := range k.queue {
 		c.pool.put(b)
 	}
 	c.pool.put(k.fill)
 	k.queue, k.fill = nil, nil
+	is := func(other *Call) bool { return other == k }
+	if k.listed {
+		k.listed = false
+		c.ring = slices.DeleteFunc(c.ring, is)
+	}
+	if k.urged {
+		k.urged, k.grant = false, 0
+		c.urgent = slices.DeleteFunc(c.urgent, is)
+	}
 }
 
 // finish notes that the server is done with a call that it accepted.

@@ -304,3 +304,47 @@ func FuzzFrames(f *testing.F) {
 		}
 	})
 }
+
+// TestNobodyReads has a client that reads nothing make calls and give them up again
+// and again: what is kept of them is no more for it.
+func TestNobodyReads(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		in, feed := io.Pipe()
+		unread, out := io.Pipe()
+		conn := NewServer(in, out, Options{})
+		go func() {
+			for {
+				k, _, err := conn.Accept(t.Context())
+				if err != nil {
+					return
+				}
+				go func() {
+					_, _ = io.Copy(io.Discard, k)
+					_ = k.End([]byte("an answer"))
+				}()
+			}
+		}()
+		data := raw(typeData, 0, 0, make([]byte, MaxData))
+		for n := uint32(1); n <= 500; n++ {
+			binary.LittleEndian.PutUint32(data[4:], n)
+			for _, frame := range [][]byte{raw(typeRequest, 0, n, nil), data, raw(typeEnd, 0, n, nil)} {
+				if _, err := feed.Write(frame); err != nil {
+					t.Fatal(err)
+				}
+			}
+			synctest.Wait()
+			if _, err := feed.Write(raw(typeCancel, 0, n, nil)); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		conn.mu.Lock()
+		if len(conn.ring) > 1 || len(conn.urgent) > 1 || conn.live > 0 {
+			t.Errorf("%d calls have something to send, %d something urgent, %d are served", len(conn.ring), len(conn.urgent), conn.live)
+		}
+		conn.mu.Unlock()
+		unread.Close()
+		feed.Close()
+		<-conn.gone
+	})
+}
