@@ -34,7 +34,8 @@ import (
 type Checkpoints struct {
 	// Bytes of the stream and Every span of time after the last one, whichever
 	// comes first, another is made. Zero stands for 1 GiB and one minute; what is
-	// negative is no reason for one.
+	// negative is no reason for one. Unless both are negative, one more is made
+	// where the stream is cut off, if that saves 16 MiB of it, or Bytes.
 	Bytes int64
 	Every time.Duration
 }
@@ -54,7 +55,8 @@ func (c Checkpoints) orDefault() Checkpoints {
 type checkpoints struct {
 	every   Checkpoints
 	off     bool        // none can be made
-	next    int64       // offset of the stream at which the next is due
+	last    int64       // offset of the stream at the last one, or of the start
+	next    int64       // offset at which the next is due
 	late    atomic.Bool // the next is due by the clock
 	clock   *time.Timer // sets late
 	current *os.File    // the last one, held open and claimed; nil: none
@@ -87,7 +89,7 @@ func isOffset(s string) bool {
 // startClock begins to count, from an offset and from now.
 func (r *Receiver) startClock(offset int64) {
 	c := &r.points
-	c.next = offset + c.every.Bytes
+	c.last, c.next = offset, offset+c.every.Bytes
 	if c.every.Bytes < 0 {
 		c.next = -1
 	}
@@ -137,6 +139,40 @@ func (r *Receiver) checkpoint(in *stream.Reader) error {
 	}
 	r.startClock(mark.Offset)
 	return nil
+}
+
+// worthwhile is how many bytes of a stream a last checkpoint has to save.
+const worthwhile = 16 << 20
+
+// isCut reports whether err means that the stream goes on somewhere, and only
+// does not arrive here: all that did arrive was good.
+func isCut(err error) bool {
+	_, unread := errors.AsType[*stream.ReadError](err)
+	return unread || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+}
+
+// rescue makes a last checkpoint where the stream has been cut off, so that what
+// has arrived need not be sent again.
+func (r *Receiver) rescue(in *stream.Reader) {
+	c := &r.points
+	least := int64(worthwhile)
+	if c.every.Bytes > 0 {
+		least = min(least, c.every.Bytes)
+	}
+	if r.tree == nil || c.off || c.every.Bytes < 0 && c.every.Every < 0 || in.Mark().Offset-c.last < least {
+		return
+	}
+	err := r.lane.failed()
+	if err == nil && r.pending.kind != 0 {
+		_, err = r.create(&stream.Command{}) // it may be renamed yet
+		r.pending.kind = 0
+	}
+	if err == nil {
+		err = r.checkpoint(in)
+	}
+	if err != nil {
+		r.log.Warn("what has arrived could not be kept for the next run", "snapshot", r.o.Name, "because", err)
+	}
 }
 
 // snapshotPart makes the snapshot. It is nil where that cannot be done; an error

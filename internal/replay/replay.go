@@ -208,14 +208,18 @@ func (r *Receiver) receive(ctx context.Context, in *stream.Reader) error {
 	defer r.stopClock()
 	ended := false
 	for {
-		if err := ctx.Err(); err != nil {
-			return fmt.Errorf("receiving %s: %w", r.o.Name, err)
+		err := ctx.Err()
+		var c *stream.Command
+		if err == nil {
+			c, err = in.Next()
 		}
-		c, err := in.Next()
 		if err == io.EOF {
 			break
 		}
 		if err != nil {
+			if !ended && isCut(err) {
+				r.rescue(in)
+			}
 			return fmt.Errorf("receiving %s: %w", r.o.Name, err)
 		}
 		if ended {
