@@ -85,7 +85,8 @@ that is on its way is called NAME.part. An interrupted run leaves nothing else
 behind but the last checkpoint of each stream, NAME.checkpoint-OFFSET.part, and
 the next run carries on from there: what comes before it is read and compared
 again, and not written again. One is made after every GiB of a stream, or what
---checkpoint says, and after every minute; 0 makes none.
+--checkpoint says, after every minute, and where the run is interrupted, if it
+still can; 0 makes none.
 
 An archive gets one object for each stream, whole or not at all, with a small file
 beside it that describes and proves it. --compress and --encrypt seal the stream;
