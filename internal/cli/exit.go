@@ -123,7 +123,7 @@ var verdicts = []func(error) (verdict, bool){
 	onType(func(*ssh.ModeError) verdict {
 		return verdict{exitFailed, "What is allowed there is said there, in authorized_keys or sudoers: 'buttersink help server' explains the modes."}
 	}),
-	onValue(dial.ErrSudo, verdict{exitFailed, "'buttersink help server' has the lines for sudoers; --ssh-sudo=never does without sudo."}),
+	onValue(dial.ErrSudo, verdict{exitFailed, "'buttersink help server' has the lines for sudoers, docs/security.md those of ssh+btrfs://; --ssh-sudo=never does without sudo."}),
 	onValue(ssh.ErrOld, verdict{exitFailed, "Or write ssh+btrfs:// in place of ssh://, which needs only btrfs and a shell there."}),
 	onValue(btrfs.ErrNotBtrfs, verdict{exitFailed, "Is the file system mounted?"}),
 }

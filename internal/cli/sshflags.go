@@ -49,6 +49,9 @@ func (o *sshFlags) given() string {
 func (o *sshFlags) fit(command string, places ...place) error {
 	remote, ours := false, false
 	for _, p := range places {
+		if o.sudo.text == sudoAlways && (p.arg == sudoAuto || p.arg == sudoAlways || p.arg == sudoNever) {
+			return usagef(command, "--ssh-sudo stands for --ssh-sudo=always: write --ssh-sudo=%s, without a space", p.arg)
+		}
 		remote = remote || p.overSSH()
 		ours = ours || p.scheme == "ssh"
 	}

@@ -211,6 +211,9 @@ func (p place) explain(err error) error {
 		hint = fmt.Sprintf("Did you mean to type '%s/'?", p.arg)
 	case errors.Is(err, local.ErrNotDirectory) && looksRemote(p.arg):
 		host, dir, _ := strings.Cut(p.arg, ":")
+		if host == "ssh" && dir[0] == '/' { // one slash is missing
+			host, dir, _ = strings.Cut(dir[1:], "/")
+		}
 		hint = fmt.Sprintf("If it is on another machine, write 'ssh://%s/%s', with the full path there.", host, strings.TrimLeft(dir, "/"))
 	case errors.Is(err, local.ErrNotDirectory):
 		hint = "Name a directory on a mounted btrfs file system, not a device.  A new one is made with mkdir, once the file system is mounted."

@@ -255,6 +255,7 @@ func TestExplain(t *testing.T) {
 	for _, tt := range []struct{ arg, message, hint string }{
 		{"host:/snaps/", "'host:/snaps' is not an existing directory", "on another machine, write 'ssh://host/snaps/'"},
 		{"me@host:snaps/", "'me@host:snaps' is not an existing directory", "write 'ssh://me@host/snaps/', with the full path"},
+		{"ssh:/host/snaps/", "'ssh:/host/snaps' is not an existing directory", "write 'ssh://host/snaps/', with the full path"},
 		{"/dev/sda1/", "'/dev/sda1' is not an existing directory", "not a device"},
 		{dir, "is not an existing directory", "Did you mean to type '" + dir + "/'?"},
 	} {
