@@ -69,7 +69,8 @@ func TestSSHTurnedBits(t *testing.T) {
 	m.server.Install("flip", flipper)
 	m.server.Install("real", program)
 	for i := range times(t, 3) {
-		// In the greeting, in the listing, and in the stream.
+		// In the greeting (behind the word that it is known by: a line without that is a
+		// banner, and more is waited for), in the listing, and in the stream.
 		at := []int64{24, 300, 5000}[i%3] + rand.N([]int64{100, 1000, 200_000}[i%3])
 		m.server.Script("buttersink", fmt.Sprintf("#!/bin/sh\nreal \"$@\" | %s=%d flip\n", flipEnv, at))
 		r := m.pull(often)
