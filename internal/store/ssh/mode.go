@@ -79,8 +79,22 @@ const (
 // or has paths that can be none below a directory.
 func parseRequest(raw []byte) (*request, error) {
 	q := &request{}
-	if err := json.Unmarshal(raw, q); err != nil {
+	// Of a snapshot, what names it: the rest is not looked at, and could take
+	// hundreds of times as much memory as it is long.
+	read := struct {
+		*request
+		Snapshot *struct {
+			ID      snapshot.ID `json:"id"`
+			Path    path        `json:"path"`
+			Outside bool        `json:"outside"`
+			UUID    snapshot.ID `json:"uuid"`
+		} `json:"snapshot"`
+	}{request: q}
+	if err := json.Unmarshal(raw, &read); err != nil {
 		return nil, fmt.Errorf("reading a request: %w", err)
+	}
+	if x := read.Snapshot; x != nil {
+		q.Snapshot = &listed{ID: x.ID, Path: x.Path, Outside: x.Outside, UUID: x.UUID}
 	}
 	for _, limit := range []struct {
 		what    string

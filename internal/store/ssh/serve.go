@@ -125,12 +125,14 @@ func (s *server) serve(ctx context.Context, conn *wire.Conn) error {
 			err = failed
 			break
 		}
+		// One after the other, since one may take a multiple of its length meanwhile.
+		q, bad := parseRequest(raw)
 		r := &running{over: make(chan struct{})}
 		s.mu.Lock()
 		s.running[call] = r
 		s.mu.Unlock()
 		s.work.Go(func() {
-			s.handle(call, raw)
+			s.handle(call, q, bad)
 			s.mu.Lock()
 			delete(s.running, call)
 			s.mu.Unlock()
@@ -145,14 +147,13 @@ func (s *server) serve(ctx context.Context, conn *wire.Conn) error {
 	return err
 }
 
-// handle serves one call and ends it.
-func (s *server) handle(call *wire.Call, raw []byte) {
+// handle serves one call and ends it. Bad is why its request cannot be read.
+func (s *server) handle(call *wire.Call, q *request, bad error) {
 	ctx := call.Context()
 	name := "?"
 	last, err := func() (answer, error) {
-		q, err := parseRequest(raw)
-		if err != nil {
-			return answer{}, err
+		if bad != nil {
+			return answer{}, bad
 		}
 		name = shortened(q.Call)
 		what, err := s.mode.permits(q.Call)

@@ -11,6 +11,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -431,4 +432,20 @@ func FuzzGreeting(f *testing.F) {
 			t.Errorf("%q is answered with %q", raw, text)
 		}
 	})
+}
+
+// TestLargeRequest has a request say so much that is not looked at that it would take
+// far more memory than it is long.
+func TestLargeRequest(t *testing.T) {
+	raw := []byte(`{"call":"prove","snapshot":{"path":"a","copies":[{}` + strings.Repeat(",{}", 340_000) + `]}}`)
+	var before, after runtime.MemStats
+	runtime.ReadMemStats(&before)
+	q, err := parseRequest(raw)
+	runtime.ReadMemStats(&after)
+	if err != nil || q.Snapshot == nil || q.Snapshot.Path != "a" {
+		t.Errorf("%v", err)
+	}
+	if n := after.TotalAlloc - before.TotalAlloc; n > 1<<20 {
+		t.Errorf("it takes %d bytes, and has %d", n, len(raw))
+	}
 }
