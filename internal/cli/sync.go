@@ -154,7 +154,7 @@ stopped with Ctrl-Z: a stopped send has to start again.`,
 	f.Var(&o.maxFull, "max-full", "without a terminal, stop before a full stream longer than `SIZE` (10GiB, 500M)")
 	f.IntVar(&o.maxChain, "max-chain", 0, "let no snapshot depend on more than `N` streams, itself included; 0 is no limit")
 	f.Var(&o.maxRestore, "max-restore", "let no snapshot depend on streams of more than `SIZE` altogether (500GiB)")
-	f.IntVar(&o.parallel, "parallel", 0, "send up to `N` short streams at a time; 0 leaves it to the program")
+	f.IntVar(&o.parallel, "parallel", 0, "send up to `N` short streams at a time; 0 leaves it to the program, which gives a shell:// command one")
 	f.Var(&o.checkpoint, "checkpoint", "after every `SIZE` of a stream, make a place to carry on from (default 1GiB; 0: none)")
 	f.BoolVar(&o.kernelSend, "kernel-send", false, "have full streams made by the kernel too; slower, for comparison")
 	f.BoolVar(&o.decompress, "decompress", false, "send plain data, also where the source stores them compressed")
@@ -216,6 +216,9 @@ func runSync(ctx context.Context, env *Env, command string, o *syncOptions, sour
 	} else {
 		engine.Ledger = env.openLedger()
 		notes = engine.Ledger
+		if notes == nil && to.scheme == "shell" {
+			env.Log.Warn("What the command is given cannot be remembered: the next run gives it everything again; BUTTERSINK_STATE names a directory for that")
+		}
 	}
 	defer keepRunning()() // before ssh is started, which goes on as well
 	src, dst, err := o.open(ctx, env, command, from, to, notes)
@@ -229,7 +232,7 @@ func runSync(ctx context.Context, env *Env, command string, o *syncOptions, sour
 	report, err = engine.Sync(ctx, src.Store, dst.Store, job.SyncOptions{
 		Selection: job.Selection{Name: src.name, Exclude: exclude},
 		Delete:    o.delete, DryRun: o.dryRun, Estimate: o.estimate,
-		MaxChain: o.maxChain, MaxRestore: o.maxRestore.bytes, MaxFull: o.fullLimit(env), Parallel: o.parallel,
+		MaxChain: o.maxChain, MaxRestore: o.maxRestore.bytes, MaxFull: o.fullLimit(env), Parallel: o.together(to),
 		Who:       strings.Join([]string{"buttersink sync", src.arg, dst.arg}, " "),
 		Measuring: show.measuring, Planned: show.planned, Event: show.event, Removed: show.removed,
 	})
@@ -278,6 +281,7 @@ func (o *syncOptions) fits(command string, from, to place) error {
 		{"--checkpoint", o.checkpoint.given != "", to.ours(), "the destination is a btrfs directory on a machine with buttersink"},
 		{"--kernel-send", o.kernelSend, from.ours(), "the source is a btrfs directory on a machine with buttersink"},
 		{"--decompress", o.decompress, from.ours(), "the source is a btrfs directory on a machine with buttersink"},
+		{"--delete", o.delete, to.scheme != "shell", "the destination is no command (shell://): what becomes of the streams is its own affair"},
 		{"--again", o.again, to.scheme == "shell", "the destination is a command (shell://)"},
 	} {
 		if f.given && !f.use {
@@ -396,6 +400,15 @@ func (o *syncOptions) checkpoints() local.Options {
 		return local.Options{Checkpoints: replay.Checkpoints{Bytes: -1, Every: -1}}
 	}
 	return local.Options{Checkpoints: replay.Checkpoints{Bytes: o.checkpoint.bytes}}
+}
+
+// together is how many streams may be on their way at a time; 0 leaves it to the
+// engine. A command may write to a tape.
+func (o *syncOptions) together(to place) int {
+	if o.parallel == 0 && to.scheme == "shell" {
+		return 1
+	}
+	return o.parallel
 }
 
 // fullLimit is the length of a full stream at which the run stops, 0 for none. A
