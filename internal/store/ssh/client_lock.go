@@ -34,13 +34,28 @@ func (s *Store) Lock(ctx context.Context, who string) (func() error, error) {
 	if err := s.take(ctx, n, held); err != nil {
 		return nil, err
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.closed {
-		return nil, fmt.Errorf("locking %s: %w", s.name, errClosed)
+	if err := s.hold(held); err != nil {
+		return nil, err
 	}
-	s.lock = held
 	return func() error { return s.unlock(held) }, nil
+}
+
+// hold has a lock that was taken be taken again by every connection to come. One
+// that has come already has not done so.
+func (s *Store) hold(held *lock) error {
+	s.mu.Lock()
+	closed, lost := s.closed, s.session != held.session
+	if !closed && !lost {
+		s.lock = held
+	}
+	s.mu.Unlock()
+	switch {
+	case closed:
+		return fmt.Errorf("locking %s: %w", s.name, errClosed)
+	case lost:
+		return held.session.lost()
+	}
+	return nil
 }
 
 // take makes a connection hold the lock.

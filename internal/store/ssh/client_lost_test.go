@@ -3,15 +3,18 @@ package ssh
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
+	"github.com/buttersink/buttersink/internal/store/ssh/dial"
 	"github.com/buttersink/buttersink/internal/store/storetest"
 )
 
@@ -356,6 +359,89 @@ func TestLostAnswerOfCommit(t *testing.T) {
 	}
 	if held := heldBy(t, x.inner); !slices.Contains(held, "c") || slices.Contains(held, "c.part") {
 		t.Errorf("there is %q", held)
+	}
+}
+
+// TestCommitBeforeAnOutage loses the connection behind a commit, and the other machine
+// cannot be reached for a moment.
+func TestCommitBeforeAnOutage(t *testing.T) {
+	x := newPlay(t)
+	var outage atomic.Int32
+	x.m.opt.Open = func(context.Context, Wishes) (store.Store, error) {
+		return &committing{x.inner, func() { outage.Store(1); x.m.cut() }}, nil
+	}
+	x.s.opt.Dial = func(ctx context.Context) (io.ReadWriteCloser, error) {
+		if outage.Add(-1) == 0 {
+			return nil, fmt.Errorf("an outage: %w", dial.ErrUnreachable)
+		}
+		return x.m.dial(ctx)
+	}
+	x.m.cut()
+	_, _ = x.s.List(t.Context())
+	if err := x.put(t.Context(), "c"); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestLateCommit gives a commit up which has been carried out, while the server takes
+// its time to say that it is done with it.
+func TestLateCommit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		x := newPlay(t)
+		defer func() { _ = x.s.Close(); x.m.cut(); x.m.work.Wait() }()
+		ctx, cancel := context.WithCancel(t.Context())
+		x.m.opt.Open = func(context.Context, Wishes) (store.Store, error) {
+			return &committing{x.inner, func() { cancel(); time.Sleep(20 * time.Second) }}, nil
+		}
+		x.m.cut()
+		_, _ = x.s.List(t.Context())
+		if err := x.put(ctx, "c"); err != nil {
+			t.Errorf("it has been committed, and the error is %v", err)
+		}
+	})
+}
+
+// TestChosenIsGone connects again when the copy that was chosen is there no more.
+func TestChosenIsGone(t *testing.T) {
+	x := newPlay(t)
+	x.inner.AddReceived("home", 1, "copy of a")
+	inv, err := x.s.List(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := x.s.Choose(x.a.ID, "copy of a"); err != nil {
+		t.Fatal(err)
+	}
+	a, _ := inv.Find(x.a.ID)
+	gone, _ := a.Preferring("copy of a")
+	if err := x.inner.Remove(t.Context(), gone); err != nil {
+		t.Fatal(err)
+	}
+	x.m.cut()
+	if _, err := x.s.Estimate(t.Context(), store.Request{Edge: snapshot.Edge{To: x.b.ID}}); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestLostWhileLocking has the connection be lost, and another one be there, before
+// the store knows of its lock.
+func TestLostWhileLocking(t *testing.T) {
+	x := newPlay(t)
+	n, err := x.s.current(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	held := &lock{who: "a run"}
+	if err := x.s.take(t.Context(), n, held); err != nil {
+		t.Fatal(err)
+	}
+	x.m.cut()
+	<-n.conn.Done()
+	if _, err := x.s.List(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := x.s.hold(held); !store.Temporary(err) {
+		t.Errorf("the lock is taken for held, which has been lost: %v", err)
 	}
 }
 

@@ -151,21 +151,20 @@ func (w *writer) commit(ctx context.Context) error {
 // late finds out whether a commit that was given up has been carried out all the
 // same.
 func (w *writer) late(why error) error {
+	if err := w.session.settle(); err != nil || w.session.over() {
+		return why
+	}
 	ctx, cancel := context.WithTimeout(context.Background(), lingering)
 	defer cancel()
-	if err := w.session.settle(); err == nil && !w.session.over() && w.published(ctx, w.session) == nil {
-		return nil
+	if w.published(ctx, w.session) != nil {
+		return why
 	}
-	return why
+	return nil
 }
 
 // ask finds out whether a commit has been carried out whose answer was lost.
 func (w *writer) ask(ctx context.Context, lost error) error {
-	n, err := w.store.current(ctx)
-	if err == nil {
-		err = w.published(ctx, n)
-	}
-	if err != nil {
+	if err := w.store.again(ctx, func(n *session) error { return w.published(ctx, n) }); err != nil {
 		return errors.Join(lost, err)
 	}
 	w.store.log.Info("the connection was lost when the snapshot had been committed", "store", w.store.name, "snapshot", w.want.Path)

@@ -293,7 +293,8 @@ func (s *Store) restore(ctx context.Context, next *session) error {
 		}
 	}
 	for id, p := range chosen {
-		if _, err := next.ask(ctx, request{Call: callChoose, ID: id, Path: path(p)}); err != nil {
+		// One that is gone is met where it is asked for, if it is.
+		if _, err := next.ask(ctx, request{Call: callChoose, ID: id, Path: path(p)}); err != nil && !errors.Is(err, store.ErrNotFound) {
 			return fmt.Errorf("choosing %s again: %w", p, err)
 		}
 	}
