@@ -16,7 +16,7 @@
 //	btrfs send [--proto 2] [-p PATH] PATH         pull: its output is the stream
 //	btrfs receive DIR or PATH                     push: its input is the stream
 //	mkdir -p PATH                                 push into a directory that is not there yet
-//	btrfs subvolume delete PATH [PATH...]         removing, and what an interrupted push has left
+//	btrfs subvolume delete PATH [PATH...]         what an interrupted push has left
 //
 // These are run by scripts, one script for each connection, "sh -s" being what ssh
 // is asked to start:
@@ -30,11 +30,12 @@
 //	btrfs subvolume show -r ID DIR
 //	btrfs inspect-internal subvolid-resolve ID DIR
 //	ls -1ap PATH                                  before a push: what is in the way
-//	btrfs inspect-internal rootid PATH            push below DIR
-//	btrfs subvolume show PATH                     push and pull of received snapshots
+//	btrfs inspect-internal rootid PATH            push below DIR: these two
+//	btrfs subvolume show -r ID PATH
+//	btrfs subvolume show PATH                     push, pull of received snapshots, and removing
 //	btrfs filesystem sync DIR or PATH             push: these two, when all has been received
 //	mv PATH PATH                                  from NAME_XXXXXXXX.part to NAME
-//	btrfs subvolume delete PATH                   a push that has failed
+//	btrfs subvolume delete PATH                   removing, and a push that has failed
 //
 // Of other programs only those of POSIX run, without sudo: sh, grep, sed, sort
 // and head. A listing is one connection, a pull one, a push three: a look at what

@@ -71,8 +71,38 @@ func (s *Store) remove(ctx context.Context, p string, check func(*subvolume) err
 	if err := check(&sub); err != nil {
 		return doing(err)
 	}
-	if _, err := s.run(ctx, "btrfs", "subvolume", "delete", s.at(p)); err != nil {
+	if err := s.removeExactly(ctx, s.at(p), sub.uuid); err != nil {
 		return doing(err)
+	}
+	return nil
+}
+
+// removeExactly deletes the subvolume at an absolute path, if it has that UUID. The
+// listing does not tell: it is of one file system, and a path may lead into another
+// one that is mounted on the way, with a snapshot of the same name.
+func (s *Store) removeExactly(ctx context.Context, at string, uuid snapshot.ID) error {
+	c := s.script()
+	c.must("show", c.words("btrfs", "subvolume", "show", at)+" >/dev/null")
+	c.must("same", c.has(uuid, "btrfs", "subvolume", "show", at))
+	c.section("delete", c.words("btrfs", "subvolume", "delete", at))
+	sections, said, err := s.execute(ctx, c)
+	if err != nil {
+		return err
+	}
+	for _, step := range []struct{ name, command string }{
+		{"show", "btrfs subvolume show"},
+		{"same", "grep"},
+		{"delete", "btrfs subvolume delete"},
+	} {
+		got, ran := sections[step.name]
+		switch {
+		case !ran:
+			return errCut
+		case got.status == 1 && step.name == "same":
+			return fmt.Errorf("%w: another one is there, made meanwhile or of a file system that is mounted there", store.ErrNotFound)
+		case got.status != 0:
+			return missing(&commandError{step.command, got, said})
+		}
 	}
 	return nil
 }

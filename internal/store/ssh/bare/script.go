@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/store/ssh/dial"
 )
@@ -48,6 +49,16 @@ func (c *script) words(words ...string) string {
 		quoted[i] = dial.Quote(w)
 	}
 	return c.sudo + strings.Join(quoted, " ")
+}
+
+// has is a command that ends well if btrfs subvolume show, as given, tells that UUID
+// of a subvolume.
+func (c *script) has(uuid snapshot.ID, show ...string) string {
+	own := "-"
+	if !uuid.IsZero() {
+		own = uuid.String()
+	}
+	return "{ " + c.words(show...) + ` | grep -q '^[[:blank:]]*UUID:[[:blank:]]*` + own + `[[:blank:]]*$'; }`
 }
 
 // section adds a command whose output is a section of that name, of which there

@@ -142,6 +142,11 @@ func (s *Store) prepare(ctx context.Context, v *view, p string) error {
 			return err
 		}
 	}
+	if dir != "." {
+		if err := s.checkDirectory(ctx, v, dir); err != nil {
+			return err
+		}
+	}
 	var left []string
 	for i := range v.all {
 		sub := &v.all[i]
@@ -154,14 +159,12 @@ func (s *Store) prepare(ctx context.Context, v *view, p string) error {
 			return err
 		}
 	}
-	if dir == "." {
-		return nil
-	}
-	return s.checkDirectory(ctx, v, dir)
+	return nil
 }
 
 // checkDirectory makes sure that a directory is in the subvolume in which it seems
-// to be: nothing is received into what is mounted there.
+// to be: nothing is received into what is mounted there. The number of the subvolume
+// does not tell one file system from another, but its UUID does, or that of others.
 func (s *Store) checkDirectory(ctx context.Context, v *view, dir string) error {
 	in := v.subvol
 	for d := dir; d != "."; d = path.Dir(d) {
@@ -172,16 +175,42 @@ func (s *Store) checkDirectory(ctx context.Context, v *view, dir string) error {
 	}
 	c := s.script()
 	c.must("rootid", c.words("btrfs", "inspect-internal", "rootid", s.at(dir)))
+	var here, root []string
+	for _, sub := range v.witnesses(in) {
+		show := []string{"btrfs", "subvolume", "show", "-r", strconv.FormatUint(sub.id, 10)}
+		here, root = append(here, c.has(sub.uuid, append(show, s.at(dir))...)), append(root, c.has(sub.uuid, append(show, s.root())...))
+	}
+	if len(here) > 0 { // what is not told of the directory of the store either says nothing
+		c.section("same", strings.Join(here, " || ")+" || ! { "+strings.Join(root, " || ")+"; }")
+	}
 	sections, said, err := s.execute(ctx, c)
 	if err != nil {
 		return err
 	}
 	if got := sections["rootid"]; got.status != 0 {
 		return &commandError{"btrfs inspect-internal rootid", got, said}
-	} else if strings.TrimSpace(got.out) != strconv.FormatUint(in, 10) {
+	} else if strings.TrimSpace(got.out) != strconv.FormatUint(in, 10) || sections["same"].status != 0 {
 		return &store.ExistsError{Path: s.at(dir), What: "something that is mounted there"}
 	}
 	return nil
+}
+
+// witnesses are subvolumes by which the file system can be told: the one of that
+// number, or a few, of which some may be deleted meanwhile.
+func (v *view) witnesses(in uint64) []*subvolume {
+	const most = 4
+	var some []*subvolume
+	for i := range v.all {
+		sub := &v.all[i]
+		switch {
+		case sub.uuid.IsZero():
+		case sub.id == in:
+			return []*subvolume{sub}
+		case len(some) < most:
+			some = append(some, sub)
+		}
+	}
+	return some
 }
 
 var (
