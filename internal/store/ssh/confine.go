@@ -6,8 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"maps"
-	"slices"
 	"time"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -84,8 +82,7 @@ func (s *server) missing(ids []snapshot.ID) snapshot.ID {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range ids {
-		here := id.IsZero() || s.listed != nil && s.listed.ids[id]
-		if !here && !slices.Contains(slices.Collect(maps.Values(s.made)), id) {
+		if !id.IsZero() && !s.fresh[id] && (s.listed == nil || !s.listed.ids[id]) {
 			return id
 		}
 	}

@@ -258,3 +258,49 @@ func TestNothingOutsideOfLocal(t *testing.T) {
 		t.Error(a.Error.Text)
 	}
 }
+
+// TestNameFromOutside has a client make a snapshot that is called like one outside, and
+// remove it again: it does not get at the other one by that.
+func TestNameFromOutside(t *testing.T) {
+	x := newPush(t, Write, 0)
+	x.dst.fs.Subvolume("private")
+	f, err := os.Open(x.dst.fs.Snapshot("private", "secret", true))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	info, err := btrfs.Info(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := connect(t, x.dst.serve(t), Write)
+	named := store.Want{Edge: snapshot.Edge{To: snapshot.ID(info.UUID)}, Path: "named"}
+	in, err := stream.RewriteHead(bytes.NewReader(streamOf(t, x.from, x.want(0).Edge)), stream.Identity{UUID: stream.UUID(info.UUID), Transid: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw, err := io.ReadAll(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a := p.puts(named, raw); a.Error != nil {
+		t.Fatal(a.Error.Text)
+	}
+	inv, err := readListing(p.begin(request{Call: callList}))
+	if err != nil || len(inv.Snapshots) != 1 {
+		t.Fatalf("%+v, %v", inv, err)
+	}
+	named0 := listedOf(inv.Snapshots[0])
+	if a := p.ask(request{Call: callRemove, Snapshot: &named0}); a.Error != nil {
+		t.Fatal(a.Error.Text)
+	}
+	if inv, err := readListing(p.begin(request{Call: callList})); err != nil || len(inv.Snapshots) > 0 {
+		t.Fatalf("%+v, %v", inv, err)
+	}
+	if a := p.ask(request{Call: callOpen, Edge: edgeOf(named.Edge)}); a.Error == nil || a.Error.Kind != "not_found" {
+		t.Errorf("a snapshot outside is sent: %+v", a)
+	}
+	if a := p.ask(request{Call: callCopy, Want: &want{Edge: edgeOf(named.Edge), Path: "copied"}}); a.Error == nil {
+		t.Error("a snapshot outside is copied in")
+	}
+}

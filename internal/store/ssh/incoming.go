@@ -90,6 +90,7 @@ func (s *server) note(want store.Want) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.made[want.Path] = want.Edge.To
+	s.fresh[want.Edge.To] = true
 }
 
 // runner hands out whole commands that have been checked, and io.EOF after the

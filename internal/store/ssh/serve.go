@@ -79,7 +79,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, o ServeOptions) err
 	}
 	s := &server{
 		st: accepted.store, mode: accepted.mode, log: o.Log,
-		running: map[*wire.Call]*running{}, made: map[string]snapshot.ID{}, chosen: map[snapshot.ID]string{}, warned: map[string]bool{},
+		running: map[*wire.Call]*running{}, made: map[string]snapshot.ID{}, fresh: map[snapshot.ID]bool{}, chosen: map[snapshot.ID]string{}, warned: map[string]bool{},
 	}
 	conn := wire.NewServer(accepted.in, out, wire.Options{
 		Log: o.Log, Heartbeat: o.Heartbeat, Silence: o.Silence, Compress: accepted.compress,
@@ -100,10 +100,13 @@ type server struct {
 	work  sync.WaitGroup
 	ended <-chan struct{} // closed when the client is gone
 
+	listing sync.Mutex // held while the store is listed: what it knows is what is noted here
+
 	mu      sync.Mutex
 	running map[*wire.Call]*running
 	listed  *listing               // of the last list; nil before
 	made    map[string]snapshot.ID // what this client has made, by path
+	fresh   map[snapshot.ID]bool   // of that, what the last list may have missed
 	chosen  map[snapshot.ID]string // since the client's last list
 	warned  map[string]bool        // calls that were refused
 }

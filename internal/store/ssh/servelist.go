@@ -95,6 +95,11 @@ func look[T any](ctx context.Context, s *server, in func(*listing) (T, bool)) (f
 
 // relist lists the store.
 func (s *server) relist(ctx context.Context) (*snapshot.Inventory, error) {
+	s.listing.Lock()
+	defer s.listing.Unlock()
+	s.mu.Lock()
+	before := maps.Clone(s.fresh)
+	s.mu.Unlock()
 	inv, err := s.st.List(ctx)
 	if err != nil {
 		return nil, err
@@ -104,6 +109,9 @@ func (s *server) relist(ctx context.Context) (*snapshot.Inventory, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.listed = l
+	// What is not in the list now has been removed, and there may be others of that
+	// name, outside.
+	maps.DeleteFunc(s.fresh, func(id snapshot.ID, _ bool) bool { return before[id] })
 	return inv, nil
 }
 
