@@ -23,6 +23,7 @@ func lineOf(t testing.TB, g greeting) string {
 func TestHelloRoundTrip(t *testing.T) {
 	g := newGreeting("v2.0", true)
 	g.Dir, g.Mode, g.Wishes = "/srv/a b\xff\n%41/", Append, Wishes{Protocol: 2, Plain: true}
+	g.Location = "btrfs 1 2 a\xff%41"
 	in := bufio.NewReader(strings.NewReader(lineOf(t, g) + "frames"))
 	back, err := readHello(in)
 	if err != nil {

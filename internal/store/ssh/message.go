@@ -259,7 +259,7 @@ type greeting struct {
 	// Name is that of the store, Location its store.Located, Forms its
 	// store.Measurer.Form of a full stream and of an increment.
 	Name     string    `json:"name,omitempty"`
-	Location string    `json:"location,omitempty"`
+	Location path      `json:"location,omitzero"`
 	Forms    [2]string `json:"forms,omitzero"`
 }
 

@@ -196,7 +196,7 @@ func TestLessThanTheServersMode(t *testing.T) {
 	if a := p.puts(s.want, s.stream); a.Error == nil || a.Error.Kind != kindMode {
 		t.Errorf("create of a client that asked for mode r: %+v", a.Error)
 	}
-	if p.greeted.Name != s.m.String() || p.greeted.Location != s.m.Location() || p.greeted.Forms != [2]string{"memory", "memory"} {
+	if p.greeted.Name != s.m.String() || string(p.greeted.Location) != s.m.Location() || p.greeted.Forms != [2]string{"memory", "memory"} {
 		t.Errorf("the server greets with %+v", p.greeted)
 	}
 }

@@ -182,7 +182,7 @@ func (s *Store) Location() string {
 	if s.greeting.Location == "" {
 		return s.name
 	}
-	return s.greeting.Location
+	return string(s.greeting.Location)
 }
 
 // Form is that of the streams that the server makes.

@@ -170,7 +170,7 @@ func sameDirectory(asked, served string) bool {
 func (g *greeting) describe(st store.Store) {
 	g.Name = st.String()
 	if l, ok := st.(store.Located); ok {
-		g.Location = l.Location()
+		g.Location = path(l.Location())
 	}
 	if m, ok := st.(store.Measurer); ok {
 		g.Forms = [2]string{m.Form(store.Request{}), m.Form(store.Request{Edge: snapshot.Edge{From: snapshot.ID{1}}})}
