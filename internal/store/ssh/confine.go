@@ -6,6 +6,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -24,13 +26,17 @@ import (
 // there is what leads up from its snapshots.
 func confined(inv *snapshot.Inventory) *snapshot.Inventory {
 	out := &snapshot.Inventory{
-		Dir: inv.Dir, Partials: inv.Partials, Occupied: inv.Occupied, Warnings: inv.Warnings,
+		Dir: inv.Dir, Partials: inv.Partials, Occupied: inv.Occupied, Warnings: slices.Clone(inv.Warnings),
 		Lineage: map[snapshot.ID]snapshot.ID{}, Born: map[snapshot.ID]uint64{},
 	}
 	for _, x := range inv.Snapshots {
 		var inside []snapshot.Snapshot
 		for _, c := range append([]snapshot.Snapshot{x}, x.Copies...) {
-			if !c.Outside {
+			if c.Outside {
+				// Where it is, is nobody's business who may not see it.
+				name := "'" + inv.Where(c) + "'"
+				out.Warnings = slices.DeleteFunc(out.Warnings, func(w string) bool { return strings.Contains(w, name) })
+			} else {
 				c.Copies = nil
 				if y := c.Created.Year(); y < 0 || y > 9999 {
 					c.Created = time.Time{} // no clock has said that, and JSON cannot

@@ -168,8 +168,15 @@ func TestConfined(t *testing.T) {
 		},
 		Lineage: map[snapshot.ID]snapshot.ID{id(11): id(90), id(90): id(91), id(91): id(90), id(12): id(92), id(31): id(92), id(22): id(21)},
 		Born:    map[snapshot.ID]uint64{id(11): 5, id(12): 6, id(90): 7},
+		Warnings: []string{
+			"'/d/a' is odd", "Duplicate effective uuid 1 in '/d/a' and '/d/c'",
+			"Duplicate effective uuid 1 in '/d/a' and '/o'", "Duplicate effective uuid 2 in '/p' and '/d/d'",
+		},
 	}
 	got := confined(inv)
+	if diff := cmp.Diff(inv.Warnings[:2], got.Warnings); diff != "" {
+		t.Errorf("warnings name what is outside:\n%s", diff)
+	}
 	want := []snapshot.Snapshot{
 		{ID: id(1), UUID: id(11), Path: "a", Copies: []snapshot.Snapshot{{ID: id(1), UUID: id(13), Path: "c"}}},
 		{ID: id(2), UUID: id(22), Path: "d", Copies: []snapshot.Snapshot{}},
