@@ -62,21 +62,25 @@ func (s *Store) run(ctx context.Context, words ...string) (string, error) {
 		return "", failed(ctx, err, nil)
 	}
 	_ = p.Input().Close()
-	out, err := readAll(p.Output())
-	return out, failed(ctx, errors.Join(p.Wait(), err, p.Close()), p)
+	out, err := readAll(p)
+	return out, failed(ctx, errors.Join(err, p.Close()), p)
 }
 
 // longestOutput bounds what is read of a command's output: a listing of some
 // hundred thousand subvolumes.
 const longestOutput = 64 << 20
 
-func readAll(r io.Reader) (string, error) {
+// readAll reads what a command prints, and waits for its end. One that prints too
+// much is ended first: nobody reads the rest.
+func readAll(p process) (string, error) {
 	var b strings.Builder
-	n, err := io.Copy(&b, io.LimitReader(r, longestOutput))
+	n, err := io.Copy(&b, io.LimitReader(p.Output(), longestOutput))
 	if err == nil && n == longestOutput {
-		err = fmt.Errorf("it prints more than %d bytes", longestOutput)
+		_ = p.Close()
+		_ = p.Wait()
+		return "", fmt.Errorf("it prints more than %d bytes", longestOutput)
 	}
-	return b.String(), err
+	return b.String(), errors.Join(p.Wait(), err)
 }
 
 // failed says what the end of a command means: a context that has ended comes

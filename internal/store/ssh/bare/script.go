@@ -96,9 +96,8 @@ func (s *Store) execute(ctx context.Context, c *script) (sections map[string]sec
 		_, err := io.WriteString(p.Input(), c.whole())
 		written <- errors.Join(err, p.Input().Close())
 	}()
-	out, err := readAll(p.Output())
-	ended := p.Wait()
-	err = errors.Join(ended, err, p.Close())
+	out, err := readAll(p)
+	err = errors.Join(err, p.Close())
 	fed := <-written
 	sections, whole := split(out, c.mark)
 	switch {

@@ -314,8 +314,7 @@ func (w *writer) end() error {
 	}
 	w.ended = true
 	_ = w.process.Input().Close()
-	_, err := readAll(w.process.Output())
-	err = errors.Join(w.process.Wait(), err)
+	_, err := readAll(w.process)
 	if err = failed(w.ctx, err, w.process); err != nil {
 		err = w.parent(fmt.Errorf("receiving %s: %w", w.store.at(w.want.Path), err))
 	}
@@ -453,8 +452,7 @@ func (w *writer) Close() error {
 	if !w.ended {
 		_ = w.process.Input().Close()
 		force := time.AfterFunc(givingUp, func() { _ = w.process.Close() })
-		_, _ = readAll(w.process.Output())
-		_ = w.process.Wait()
+		_, _ = readAll(w.process)
 		force.Stop()
 	}
 	_ = w.process.Close()

@@ -83,7 +83,7 @@ func TestProtocolTooHigh(t *testing.T) {
 type lostProcess struct{ process }
 
 func (p lostProcess) Output() io.Reader {
-	_, _ = readAll(p.process.Output())
+	_, _ = io.Copy(io.Discard, p.process.Output())
 	return strings.NewReader("")
 }
 func (p lostProcess) Wait() error { return errors.Join(p.process.Wait(), dial.ErrUnreachable) }
