@@ -101,7 +101,7 @@ func (s *Store) greet(ctx, lasting context.Context, next *session) error {
 		return s.explain(next, banner, err)
 	}
 	if text := strings.TrimSpace(string(banner)); text != "" {
-		s.log.Warn("something is printed before the server begins: is it the shell's start-up file, which should print nothing unless it is interactive?", "host", s.host, "printed", quoteStart([]byte(text)))
+		s.log.Warn("something is printed before the server begins: is it the shell's start-up file, which should print nothing unless it is interactive?", "host", s.host, "printed", printable(text[:min(len(text), 200)]))
 	}
 	if theirs.Error != nil {
 		return next.said(ctx, theirs.Error)
@@ -166,6 +166,7 @@ func (n *session) reason() error {
 		select {
 		case n.ended = <-ended:
 		case <-time.After(lingering):
+			n.log.Debug("the server does not come to its end", "host", n.host)
 			_ = n.link.Close()
 			n.ended = <-ended
 		}
@@ -195,6 +196,8 @@ func (n *session) close() {
 			n.log.Debug("saying goodbye", "host", n.host, "error", err)
 		}
 		if errors.Is(n.conn.Err(), wire.ErrClosed) {
+			// ssh does not end before it is rid of what has come.
+			go func() { _, _ = io.Copy(io.Discard, n.link) }()
 			if err := n.reason(); err != nil {
 				n.log.Debug("the server has ended", "host", n.host, "error", err)
 			}

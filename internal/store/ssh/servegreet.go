@@ -130,7 +130,7 @@ func (o *ServeOptions) accept(ctx context.Context, asked greeting) (*accepted, e
 		return nil, err
 	}
 	if !sameDirectory(string(asked.Dir), o.Dir) {
-		return nil, fmt.Errorf("%s is served here, and nothing else", o.Dir)
+		return nil, fmt.Errorf("only %s is served (is that a forced command?), and not %q", o.Dir, shortened(string(asked.Dir)))
 	}
 	mode := asked.Mode
 	if mode == "" {
