@@ -81,7 +81,7 @@ After: see "buttersink sync --help" and "buttersink list --help".`,
 			case 1, 2:
 				return nil
 			}
-			return usagef(cmd.CommandPath(), "too many arguments: want a source and a destination, got %d", len(args))
+			return sync.Args(cmd, args)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if server.server {

@@ -44,13 +44,23 @@ func (o *sshFlags) given() string {
 	return ""
 }
 
+// spaced fails if an argument is what was meant as the value of --ssh-sudo.
+func (o *sshFlags) spaced(command string, args ...string) error {
+	for _, arg := range args {
+		if o.sudo.text == sudoAlways && (arg == sudoAuto || arg == sudoAlways || arg == sudoNever) {
+			return usagef(command, "--ssh-sudo stands for --ssh-sudo=always: write --ssh-sudo=%s, without a space", arg)
+		}
+	}
+	return nil
+}
+
 // fit says whether the flags have anything to say about the places of a command,
 // and what is wrong with their values.
 func (o *sshFlags) fit(command string, places ...place) error {
 	remote, ours := false, false
 	for _, p := range places {
-		if o.sudo.text == sudoAlways && (p.arg == sudoAuto || p.arg == sudoAlways || p.arg == sudoNever) {
-			return usagef(command, "--ssh-sudo stands for --ssh-sudo=always: write --ssh-sudo=%s, without a space", p.arg)
+		if err := o.spaced(command, p.arg); err != nil {
+			return err
 		}
 		remote = remote || p.overSSH()
 		ours = ours || p.scheme == "ssh"

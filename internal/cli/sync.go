@@ -135,6 +135,9 @@ stopped with Ctrl-Z: a stopped send has to start again.`,
   buttersink sync --encrypt age:backup.pub /mnt/a/snaps/ s3://bucket/snaps/
   buttersink sync -i /root/backup.key s3://bucket/snaps/ /mnt/b/snaps/   restore`,
 		Args: func(cmd *cobra.Command, args []string) error {
+			if err := o.ssh.spaced(cmd.CommandPath(), args...); err != nil {
+				return err
+			}
 			if len(args) != 2 {
 				return usagef(cmd.CommandPath(), "want a source and a destination, got %d arguments", len(args))
 			}
