@@ -66,7 +66,7 @@ subvolumes are never touched: they are shown as what they may be.`,
   buttersink list -e /mnt/b/snaps/      without looking for sizes
   buttersink list -n -d /mnt/b/snaps/   show which remainders would be removed
   buttersink list --json /mnt/b/snaps/
-  buttersink list ssh://backup@host/mnt/b/snaps/
+  buttersink list ssh://keeper@host/mnt/b/snaps/
   buttersink list s3://bucket/snaps/    the streams in an archive
   buttersink list s3://bucket/snaps/monday`,
 		Args: func(cmd *cobra.Command, args []string) error {

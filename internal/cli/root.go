@@ -64,7 +64,7 @@ After: see "buttersink sync --help" and "buttersink list --help".`,
   buttersink -n /mnt/a/snaps/ /mnt/b/snaps/     show what would be sent
   buttersink /mnt/a/snaps/ /mnt/b/snaps/        send it
   buttersink /mnt/a/snaps/monday /mnt/b/snaps/  send one snapshot
-  buttersink /mnt/a/snaps/ ssh://backup@host/mnt/b/snaps/   to another machine
+  buttersink /mnt/a/snaps/ ssh://keeper@host/mnt/b/snaps/   to another machine
   buttersink ssh://host/mnt/b/snaps/ /mnt/a/snaps/          and from there
   buttersink /mnt/a/snaps/ s3://bucket/snaps/   store it as objects in S3
   buttersink s3://bucket/snaps/ /mnt/b/snaps/   and bring it back`,

@@ -23,8 +23,8 @@ ButterSink ran it. It talks to the other one over standard input and output
 (docs/protocol.md), serves this one btrfs directory, and ends when the input does.
 Nobody types it, but it stands in sudoers and authorized_keys files:
 
-  # /etc/sudoers.d/buttersink: log in as backup, who may only do this as root
-  backup ALL=(root) NOPASSWD: /usr/local/bin/buttersink --server --mode a /mnt/b/snaps/
+  # /etc/sudoers.d/buttersink: log in as keeper, who may only do this as root
+  keeper ALL=(root) NOPASSWD: /usr/local/bin/buttersink --server --mode a /mnt/b/snaps/
 
   # ~/.ssh/authorized_keys: this key may do this and nothing else
   restrict,command="sudo buttersink --server --mode a /mnt/b/snaps/" ssh-ed25519 AAAA...

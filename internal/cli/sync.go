@@ -129,7 +129,7 @@ stopped with Ctrl-Z: a stopped send has to start again.`,
   buttersink sync -d --exclude '.*-hourly' /mnt/a/snaps/ /mnt/b/snaps/
   buttersink sync /mnt/a/snaps/monday /mnt/b/snaps/
   buttersink sync -q --max-full 20GiB /mnt/a/snaps/ /mnt/b/snaps/   in a timer
-  buttersink sync /mnt/a/snaps/ ssh://backup@host/mnt/b/snaps/     push
+  buttersink sync /mnt/a/snaps/ ssh://keeper@host/mnt/b/snaps/     push
   buttersink sync --limit 5M ssh://host/mnt/b/snaps/ /mnt/a/snaps/  pull, slowly
   buttersink sync /mnt/a/snaps/ dir:///mnt/usb/snaps/
   buttersink sync --encrypt age:backup.pub /mnt/a/snaps/ s3://bucket/snaps/
