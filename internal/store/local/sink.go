@@ -60,7 +60,7 @@ func (s *Store) place(p string) (*os.File, string, error) {
 		return nil, "", fmt.Errorf("creating %q in %s: not a usable path for a snapshot", p, s.path)
 	}
 	parent, name := dirOf(p)
-	dir, err := s.within(parent, true)
+	dir, err := s.beneath(parent, true)
 	if err == nil {
 		if err = vacant(dir, name); err != nil {
 			_ = dir.Close()
@@ -105,7 +105,7 @@ func (s *Store) inspect(p string) (string, error) {
 		return snapshot.NoPlace + "it is not a usable path for a snapshot", nil
 	}
 	parent, name := dirOf(p)
-	dir, err := s.within(parent, false)
+	dir, err := s.beneath(parent, false)
 	if err == nil {
 		defer dir.Close()
 		err = vacant(dir, name)

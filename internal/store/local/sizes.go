@@ -117,7 +117,7 @@ func (s *Store) KeepSizes(ctx context.Context, p string, sizes map[snapshot.Edge
 
 func (s *Store) keepSizes(p string, sizes map[snapshot.Edge]int64) error {
 	parent, name := dirOf(p)
-	dir, err := s.within(parent, false)
+	dir, err := s.beneath(parent, false)
 	if err != nil {
 		return err
 	}

@@ -25,6 +25,16 @@ func (o *obstacle) Error() string { return "in the way is " + o.what }
 // Missing directories are made if asked for, else the error matches
 // fs.ErrNotExist. What is in the way is an *obstacle.
 func (s *Store) within(rel string, create bool) (*os.File, error) {
+	return s.descend(rel, create, false)
+}
+
+// beneath does so for what is to be made there. What is being received is in the way:
+// it would be a part of that.
+func (s *Store) beneath(rel string, create bool) (*os.File, error) {
+	return s.descend(rel, create, true)
+}
+
+func (s *Store) descend(rel string, create, toMake bool) (*os.File, error) {
 	dir, err := openIn(s.dir, ".")
 	if err != nil || rel == "." {
 		return dir, err
@@ -39,6 +49,18 @@ func (s *Store) within(rel string, create bool) (*os.File, error) {
 			}
 		}
 		_ = dir.Close()
+		if err == nil && toMake && snapshot.IsPart(name) {
+			var subvolume bool
+			if subvolume, err = btrfs.IsSubvolume(next); err == nil && subvolume {
+				err = &obstacle{fmt.Sprintf("%s%s, which is being received, or has not been finished", s.path, at)}
+			}
+			if err != nil {
+				_ = next.Close()
+			}
+		}
+		if o, ok := errors.AsType[*obstacle](err); ok {
+			return nil, o
+		}
 		switch {
 		case err == nil:
 		case errors.Is(err, unix.ENOTDIR) || errors.Is(err, unix.ELOOP):

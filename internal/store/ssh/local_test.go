@@ -295,3 +295,55 @@ func TestCutInTheMiddle(t *testing.T) {
 		t.Errorf("there are %+v, %v", inv, err)
 	}
 }
+
+// TestIntoUnfinished has a client make something in what another one is in the middle
+// of sending.
+func TestIntoUnfinished(t *testing.T) {
+	x := newPush(t, Append, 0)
+	one, two := connect(t, x.dst.serve(t), Append), connect(t, x.dst.serve(t), Append)
+	raw := streamOf(t, x.from, x.want(0).Edge)
+	call := one.begin(request{Call: callCreate, Want: wantOf(x.want(0))})
+	if a := one.hears(call); a.Error != nil {
+		t.Fatal(a.Error.Text)
+	}
+	if err := one.tells(call, instruction{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := call.Write(raw[:len(raw)-commandHead]); err != nil {
+		t.Fatal(err)
+	}
+	part := x.want(0).Path + snapshot.PartSuffix
+	for begun := time.Now(); ; time.Sleep(time.Millisecond) {
+		if entries, _ := os.ReadDir(filepath.Join(x.dst.path, part)); len(entries) > 0 {
+			break
+		}
+		if time.Since(begun) > patience {
+			t.Fatal("nothing comes in")
+		}
+	}
+	for _, at := range []string{"alien", "deep/alien"} {
+		w := x.want(0)
+		w.Path = part + "/" + at
+		if a := two.puts(w, raw); a.Error == nil || a.Error.Kind != kindExists {
+			t.Errorf("%s: %+v", at, a.Error)
+		}
+	}
+	if _, err := call.Write(raw[len(raw)-commandHead:]); err != nil {
+		t.Fatal(err)
+	}
+	if err := one.tells(call, instruction{Commit: true}); err != nil {
+		t.Fatal(err)
+	}
+	if a := one.hears(call); a.Error != nil {
+		t.Error(a.Error.Text)
+	}
+	entries, err := os.ReadDir(filepath.Join(x.dst.path, x.want(0).Path))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, e := range entries {
+		if e.Name() == "alien" || e.Name() == "deep" {
+			t.Errorf("%s is in the snapshot", e.Name())
+		}
+	}
+}
