@@ -373,11 +373,11 @@ func (z *sizes) note(ctx context.Context, src store.Store, holds *snapshot.Inven
 		}
 		measured[snap.Path][e] = size.Bytes
 	}
-	said := z.engine.log().Info // once; a source that may only be read refuses all
 	for path, sizes := range measured {
 		if err := keeper.KeepSizes(ctx, path, sizes); err != nil {
-			said("measured sizes cannot be noted beside a snapshot", "error", err)
-			said = z.engine.log().Debug
+			// A source that may only be read refuses all, in each run; the ledger has
+			// them anyway.
+			z.engine.log().Debug("measured sizes cannot be noted beside a snapshot", "error", err)
 			continue
 		}
 		if z.kept == nil {
