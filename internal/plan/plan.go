@@ -132,6 +132,9 @@ type Step struct {
 	// Snapshot and Parent are the two ends of the edge as the source holds
 	// them. Parent is zero for a full stream.
 	Snapshot, Parent snapshot.Snapshot
+	// Held is the parent as the destination holds it before the first step; zero for
+	// a full stream, and where an earlier step makes the parent.
+	Held snapshot.Snapshot
 	// Clones are further snapshots that both sides hold when the step's turn has
 	// come, as the source holds them; the stream may refer to data in them.
 	// The nearest come first.

@@ -176,6 +176,9 @@ func (d *decision) step(n int) Step {
 	}
 	if a.from != 0 {
 		step.Parent = d.graph.of(a.from).snap
+		if d.graph.nodes[a.from].there {
+			step.Held, _ = d.dst.Find(step.Parent.ID)
+		}
 	}
 	if !a.size.Known {
 		d.plan.Guessed++

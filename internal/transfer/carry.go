@@ -272,8 +272,19 @@ func (p *position) check(id stream.Identity) error {
 		return &IdentityError{Want: stateText(want.To, to), Found: stateText(want.To, id.Transid)}
 	case id.HasParent && from != 0 && id.ParentTransid != from:
 		return &IdentityError{Want: stateText(want.From, from), Found: stateText(want.From, id.ParentTransid)}
+	case id.HasParent && from == 0 && p.elsewhere(id.ParentTransid):
+		return &store.ParentError{ID: want.From, Path: p.step.Parent.Path, Why: "has been changed on the source since it was sent"}
 	}
 	return nil
+}
+
+// elsewhere reports whether the parent has been changed since the destination got
+// it, of a source that learns of the transaction number only by the stream. One that
+// was made there and never changed is the same everywhere, however its copies came
+// about.
+func (p *position) elsewhere(transid uint64) bool {
+	parent, held := p.step.Parent, p.step.Held
+	return !parent.Received && parent.Generation != 0 && transid != parent.Generation && held.Transid != 0 && transid != held.Transid
 }
 
 func edgeText(e snapshot.Edge) string {

@@ -105,6 +105,42 @@ func TestIdentity(t *testing.T) {
 	}
 }
 
+// TestChangedParent: a source that does not know the transaction number of what was
+// made there tells it only by the stream, and the destination may have an older state.
+func TestChangedParent(t *testing.T) {
+	for name, c := range map[string]struct {
+		alter func(*plan.Step)
+		fails bool
+	}{
+		"changed since it was sent":    {func(s *plan.Step) { s.Held.Transid-- }, true},
+		"changed before it was sent":   {func(*plan.Step) {}, false},
+		"never changed":                {func(s *plan.Step) { s.Parent.Generation++; s.Held.Transid-- }, false},
+		"received":                     {func(s *plan.Step) { s.Parent.Received = true; s.Held.Transid-- }, false},
+		"a number that nobody knows":   {func(s *plan.Step) { s.Held.Transid = 0 }, false},
+		"made by an earlier step":      {func(s *plan.Step) { s.Held = snapshot.Snapshot{} }, false},
+		"a source without generations": {func(s *plan.Step) { s.Parent.Generation = 0; s.Held.Transid-- }, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			b := newBench()
+			b.family("a")
+			b.dst.AddReceived("a", 10, "a/0")
+			step := b.plan(t)[0]
+			if step.Edge.IsFull() || step.Held.ID != step.Edge.From || step.Held.Transid != step.Parent.Transid {
+				t.Fatalf("planned %+v", step)
+			}
+			step.Parent.Transid, step.Parent.Received, step.Parent.Generation = 0, false, step.Held.Transid-1
+			c.alter(&step)
+			r := b.run(t.Context(), t, []plan.Step{step})
+			if _, ok := errors.AsType[*store.ParentError](r.Err()); ok != c.fails || !ok && r.Err() != nil {
+				t.Errorf("got %v", r.Err())
+			}
+			if c.fails && b.faultyDst.Calls(storetest.Create) != 0 {
+				t.Error("the destination was asked to create something")
+			}
+		})
+	}
+}
+
 // bare is a store that can do nothing but list.
 type bare struct{ store.Store }
 

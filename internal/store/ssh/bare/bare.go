@@ -64,7 +64,8 @@
 // is read-only is taken to be as it was made or received, so that one which was
 // made writable, changed and made read-only again passes for the old one, where
 // btrfs-progs before 5.14.2 did it (later ones take the received UUID away), or
-// where it was made there. The transaction number of the identity of snapshots
+// where it was made there; of the latter, the streams that start from it tell
+// (package transfer). The transaction number of the identity of snapshots
 // that were made there: snapshot.Snapshot.Transid is zero. Increments have what the
 // kernel puts into them, and store/local puts right, wrong too: the end of a file
 // that was cut short and got it back through a reflink.
