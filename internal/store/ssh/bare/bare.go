@@ -14,6 +14,7 @@
 // where that is due (dial.Target.Sudo), and every path is absolute:
 //
 //	btrfs send [--proto 2] [-p PATH] PATH         pull: its output is the stream
+//	btrfs send --no-data PATH                     push from what was made there: its beginning
 //	btrfs receive DIR or PATH                     push: its input is the stream
 //	mkdir -p PATH                                 push into a directory that is not there yet
 //	btrfs subvolume delete PATH [PATH...]         what an interrupted push has left
@@ -65,7 +66,7 @@
 // made writable, changed and made read-only again passes for the old one, where
 // btrfs-progs before 5.14.2 did it (later ones take the received UUID away), or
 // where it was made there; of the latter, the streams that start from it tell
-// (package transfer). The transaction number of the identity of snapshots
+// (package transfer), and Create looks at those that others are to start from. The transaction number of the identity of snapshots
 // that were made there: snapshot.Snapshot.Transid is zero. Increments have what the
 // kernel puts into them, and store/local puts right, wrong too: the end of a file
 // that was cut short and got it back through a reflink.

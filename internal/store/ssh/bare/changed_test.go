@@ -2,12 +2,14 @@ package bare
 
 import (
 	"bytes"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/stream"
 )
 
@@ -24,11 +26,22 @@ func TestChangedOriginal(t *testing.T) {
 		}
 		return one, id.ParentTransid
 	}
+	base := func(one snapshot.Snapshot, transid uint64) error {
+		w, err := s.Create(t.Context(), store.Want{Edge: snapshot.Edge{To: snapshot.ID{1}, From: one.ID}, FromTransid: transid, Path: "three"})
+		if err != nil {
+			return err
+		}
+		return w.Close()
+	}
 	x.fs.Snapshot("from/one", "live again", false) // changes nothing
 	x.fs.Sync()
 	before, transid := parent()
 	if before.Transid != 0 || before.Received || transid != before.Generation {
 		t.Errorf("%+v is at transaction %d in the stream", before, transid)
+	}
+	// Copies that have come about otherwise may have another number.
+	if err := errors.Join(base(before, transid), base(before, transid+100)); err != nil {
+		t.Error(err)
 	}
 	file := filepath.Join(x.from, "one")
 	for _, set := range []string{"false", "true"} {
@@ -44,5 +57,11 @@ func TestChangedOriginal(t *testing.T) {
 	after, transid := parent()
 	if after.ID != before.ID || transid == after.Generation || transid == 0 {
 		t.Errorf("%+v is at transaction %d in the stream, after a change", after, transid)
+	}
+	if bad, ok := errors.AsType[*store.ParentError](base(after, before.Generation)); !ok || bad.Path != file {
+		t.Errorf("what was sent before the change can be built upon: %v", bad)
+	}
+	if err := base(after, transid); err != nil {
+		t.Error(err)
 	}
 }

@@ -35,7 +35,11 @@ func (s *Store) Create(ctx context.Context, want store.Want) (store.Writer, erro
 	if what := s.inTheWay(v, want.Path); what != "" {
 		return nil, &store.ExistsError{Path: s.at(want.Path), What: what}
 	}
-	if err := s.checkParent(v, want); err != nil {
+	parent, err := s.checkParent(v, want)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.checkOriginal(ctx, v, parent, want); err != nil {
 		return nil, err
 	}
 	if err := s.prepare(ctx, v, want.Path); err != nil {
@@ -98,12 +102,15 @@ func (s *Store) Receives(ctx context.Context) (uint32, error) {
 
 // checkParent finds what btrfs receive will start from. It takes any subvolume of
 // the file system that has the parent's identity as its received UUID, else the one
-// that has it as its own, so that none of them may be something unfinished.
-func (s *Store) checkParent(v *view, want store.Want) error {
+// that has it as its own, so that none of them may be something unfinished. It
+// returns the one or, of several, the last.
+func (s *Store) checkParent(v *view, want store.Want) (parent *subvolume, err error) {
 	if want.Edge.IsFull() {
-		return nil
+		return nil, nil
 	}
-	bad := func(at, why string) error { return &store.ParentError{ID: want.Edge.From, Path: at, Why: why} }
+	bad := func(at, why string) (*subvolume, error) {
+		return nil, &store.ParentError{ID: want.Edge.From, Path: at, Why: why}
+	}
 	var found []*subvolume
 	for i := range v.all {
 		if v.all[i].received == want.Edge.From {
@@ -119,18 +126,24 @@ func (s *Store) checkParent(v *view, want store.Want) error {
 		return bad("", "is not there")
 	}
 	for _, sub := range found {
-		at := "<top level>/" + sub.path
-		if rel, inside := v.below(sub.path); inside {
-			at = s.at(rel)
-		}
+		at := s.where(v, sub)
 		switch {
 		case !sub.readOnly:
 			return bad(at, "is writable")
 		case inPart(sub.path):
 			return bad(at, "is what an interrupted receive has left, and has the parent's identity: remove it (list -d), since btrfs receive may start from it")
 		}
+		parent = sub
 	}
-	return nil
+	return parent, nil
+}
+
+// where is the path of a subvolume for people.
+func (s *Store) where(v *view, sub *subvolume) string {
+	if rel, inside := v.below(sub.path); inside {
+		return s.at(rel)
+	}
+	return "<top level>/" + sub.path
 }
 
 // prepare makes the directories on the way to a path, and deletes what is left of
