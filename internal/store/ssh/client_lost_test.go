@@ -363,15 +363,15 @@ func TestLostAnswerOfCommit(t *testing.T) {
 }
 
 // TestCommitBeforeAnOutage loses the connection behind a commit, and the other machine
-// cannot be reached for a moment.
+// cannot be reached for a while.
 func TestCommitBeforeAnOutage(t *testing.T) {
 	x := newPlay(t)
 	var outage atomic.Int32
 	x.m.opt.Open = func(context.Context, Wishes) (store.Store, error) {
-		return &committing{x.inner, func() { outage.Store(1); x.m.cut() }}, nil
+		return &committing{x.inner, func() { outage.Store(20); x.m.cut() }}, nil
 	}
 	x.s.opt.Dial = func(ctx context.Context) (io.ReadWriteCloser, error) {
-		if outage.Add(-1) == 0 {
+		if outage.Add(-1) >= 0 {
 			return nil, fmt.Errorf("an outage: %w", dial.ErrUnreachable)
 		}
 		return x.m.dial(ctx)

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/store/ssh/wire"
@@ -164,7 +165,21 @@ func (w *writer) late(why error) error {
 
 // ask finds out whether a commit has been carried out whose answer was lost.
 func (w *writer) ask(ctx context.Context, lost error) error {
-	if err := w.store.again(ctx, func(n *session) error { return w.published(ctx, n) }); err != nil {
+	// Who gave up sooner would find the path taken later on, by what is meant to be
+	// there.
+	deadline := time.Now().Add(w.store.opt.Silence + w.store.opt.waits.lock)
+	var err error
+	for {
+		err = w.store.again(ctx, func(n *session) error { return w.published(ctx, n) })
+		if !store.Temporary(err) || ctx.Err() != nil || time.Now().After(deadline) {
+			break
+		}
+		select {
+		case <-time.After(w.store.opt.waits.between):
+		case <-ctx.Done():
+		}
+	}
+	if err != nil {
 		return errors.Join(lost, err)
 	}
 	w.store.log.Info("the connection was lost when the snapshot had been committed", "store", w.store.name, "snapshot", w.want.Path)
