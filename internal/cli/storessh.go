@@ -53,7 +53,7 @@ func (env *Env) openSSH(ctx context.Context, p place, o opening) (*opened, error
 	case o.needsProgram != "":
 		return nil, &exitError{
 			code: exitFailed, err: err,
-			hint: fmt.Sprintf("%s takes a buttersink there; without it, ssh+btrfs://%s%s needs only btrfs and a shell.", o.needsProgram, p.machine, p.dir),
+			hint: fmt.Sprintf("%s takes a buttersink there; without it, ssh+btrfs://%s%s/%s needs only btrfs and a shell.", o.needsProgram, p.machine, strings.TrimSuffix(p.dir, "/"), p.name),
 		}
 	}
 	st2, bareErr := env.openBare(ctx, p, o)
