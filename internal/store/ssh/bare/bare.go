@@ -167,6 +167,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	if o.Target.Port != 0 {
 		where = fmt.Sprintf("%s:%d", where, o.Target.Port)
 	}
+	if o.Target.Log != nil {
+		o.Target.Log = slog.New(quiet{o.Target.Log.Handler()})
+	}
 	return open(o, where, sudo, sshLink{o.Target})
 }
 

@@ -33,6 +33,9 @@ func (s *Store) Create(ctx context.Context, want store.Want) (store.Writer, erro
 		return nil, fmt.Errorf("creating %s: %w", s.at(want.Path), err)
 	}
 	if what := s.inTheWay(v, want.Path); what != "" {
+		if sub, ok := v.at(want.Path); ok && sub.readOnly && sub.identity() == want.Edge.To {
+			what = "the snapshot itself, which another run has brought there meanwhile" // nothing is locked
+		}
 		return nil, &store.ExistsError{Path: s.at(want.Path), What: what}
 	}
 	parent, err := s.checkParent(v, want)

@@ -117,6 +117,9 @@ func TestLostCommit(t *testing.T) {
 		t.Errorf("the snapshot has its name, but %v", err)
 	}
 	at(t, dst, "afterwards")
+	if _, err := dst.Create(t.Context(), store.Want{Edge: edge, Path: "afterwards"}); err == nil || !strings.Contains(err.Error(), "the snapshot itself") {
+		t.Errorf("it is there, and the error is %v", err)
+	}
 
 	w = receive("before")
 	link.broken = func() error {
