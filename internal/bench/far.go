@@ -125,8 +125,15 @@ func (f *far) slow(b *bench) (port string, err error) {
 	}
 	err = post("/proxies", map[string]any{"name": "ssh", "listen": "127.0.0.1:" + port, "upstream": "127.0.0.1:" + f.port, "enabled": true})
 	for _, way := range []string{"upstream", "downstream"} {
-		for kind, attributes := range map[string]any{"latency": map[string]int{"latency": slowDelay}, "bandwidth": map[string]int{"rate": slowRate}} {
-			err = errors.Join(err, post("/proxies/ssh/toxics", map[string]any{"type": kind, "stream": way, "attributes": attributes}))
+		// In this order: what is delayed is held in memory, which must not take in more
+		// than the link carries meanwhile.
+		for _, toxic := range []struct {
+			kind, attribute string
+			value           int
+		}{{"bandwidth", "rate", slowRate}, {"latency", "latency", slowDelay}} {
+			err = errors.Join(err, post("/proxies/ssh/toxics", map[string]any{
+				"type": toxic.kind, "stream": way, "attributes": map[string]int{toxic.attribute: toxic.value},
+			}))
 		}
 	}
 	return port, err

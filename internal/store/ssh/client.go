@@ -202,6 +202,9 @@ func (n *session) close() {
 				n.log.Debug("the server has ended", "host", n.host, "error", err)
 			}
 		}
+		carried := n.conn.Stats()
+		n.log.Debug("the connection is closed", "host", n.host,
+			"data sent", carried.PlainOut, "bytes sent", carried.WireOut, "data received", carried.PlainIn, "bytes received", carried.WireIn)
 		if err := n.link.Close(); err != nil {
 			n.log.Debug("the connection has ended", "host", n.host, "error", err)
 		}

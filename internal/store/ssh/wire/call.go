@@ -35,7 +35,8 @@ type Call struct {
 	room   int    // what of it is left
 	freed  int    // what has been read, and not yet given back
 
-	shrink     shrink    // of the goroutine that writes
+	shrink     shrink    // of full frames; of the goroutine that writes
+	late       shrink    // of frames that leave before they are full; of Conn.writing
 	credit     int       // what this side may send
 	fill       *buffer   // data that more may be added to, or that leave as they are
 	queue      []*buffer // frames that are ready to leave, before fill

@@ -20,25 +20,35 @@ import (
 //
 // All three are measured as it goes: w as the time that writing has taken, r for
 // each call by itself. Until something has been measured, a slow way and data
-// that shrink are assumed, which costs little if it is wrong. While the data of a
+// that shrink are assumed, which costs little if it is wrong; what buffers on the way take in at
+// once does not count as fast. While the data of a
 // call do not shrink, one frame in eight is tried. A frame that did not shrink
-// is sent as it was. Frames that are not full leave while nothing else does, and
-// there is nothing to be gained.
+// is sent as it was. A frame that is not full leaves while nothing else does; by
+// the same rule it is compressed before, beside what the caller fills meanwhile,
+// since it may take the way out longer than the next one takes to be filled.
 const (
 	gain       = 1.25
 	reserve    = 2
 	firstRatio = 0.5
+	firstRate  = 32e6
 	tryEvery   = 8
 	// worthless is what has to be left of a frame for it to be sent as it was.
 	worthless = 0.95
 	// telling is what has to be written at once for the time to say something.
 	telling = 4 << 10
+	// absorbed is how much the pipes, ssh and the sockets on the way may take in at
+	// once, so that a way says little about its speed before that.
+	absorbed = 8 << 20
+	// worthTrying is how long a frame is that leaves before it is full, and is
+	// compressed all the same.
+	worthTrying = 16 << 10
 )
 
 // press compresses what is sent.
 type press struct {
 	mu     sync.Mutex
 	way    meter
+	begun  int // bytes that the way has taken, as long as they are few
 	levels [3]level
 }
 
@@ -56,7 +66,7 @@ type level struct {
 func newPress() *press {
 	const mega, little = 1e6, 128 << 10 // it does not outweigh what is measured
 	return &press{
-		way: meter{bytes: 512 << 10, seconds: (512 << 10) / (32 * mega)},
+		way: meter{bytes: 512 << 10, seconds: (512 << 10) / firstRate},
 		levels: [3]level{
 			{zstd: zstd.SpeedFastest, speed: meter{little, little / (200 * mega)}, ratio: 1},
 			{zstd: zstd.SpeedDefault, speed: meter{little, little / (80 * mega)}, ratio: 0.92},
@@ -85,6 +95,9 @@ func (p *press) sent(bytes int, took time.Duration) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.way.add(bytes, took)
+	if p.begun < absorbed {
+		p.begun += bytes
+	}
 }
 
 // choose answers the level for data of a ratio; nil to leave them as they are.
@@ -92,6 +105,9 @@ func (p *press) choose(ratio float64) *level {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w := p.way.rate()
+	if p.begun < absorbed {
+		w = min(w, firstRate)
+	}
 	best, most := (*level)(nil), gain*w
 	for i := range p.levels {
 		l := &p.levels[i]

@@ -31,7 +31,7 @@ func TestRule(t *testing.T) {
 		{"data that do not shrink", 1 * mega, 1, 0},
 	} {
 		p := newPress()
-		p.way = meter{c.way, 1}
+		p.way, p.begun = meter{c.way, 1}, absorbed
 		for i, speed := range []float64{300 * mega, 150 * mega, 60 * mega} {
 			p.levels[i].speed = meter{speed, 1}
 		}
@@ -42,6 +42,15 @@ func TestRule(t *testing.T) {
 		if got != c.want {
 			t.Errorf("%s: level %v, want %v", c.name, got, c.want)
 		}
+	}
+	// Buffers on the way take in the first megabytes as fast as they come.
+	p := newPress()
+	p.sent(absorbed-1, time.Microsecond)
+	if p.choose(0.5) == nil {
+		t.Error("a way is taken for fast before it has been filled")
+	}
+	if p.sent(1, time.Microsecond); p.choose(0.5) != nil {
+		t.Error("a way is not known to be fast when it has taken much")
 	}
 }
 

@@ -34,8 +34,9 @@ func (c *Conn) writing() {
 		last := c.err != nil
 		small = c.takeUrgent(small[:0])
 		var b *buffer
+		var early *Call // whose frame this is, if it leaves before it is full
 		if !last || errors.Is(c.err, ErrClosed) {
-			b = c.takeTurn()
+			b, early = c.takeTurn()
 		}
 		if last && b == nil {
 			small = c.takeGoodbye(small)
@@ -48,6 +49,9 @@ func (c *Conn) writing() {
 		}
 		switch {
 		case b != nil:
+			if early != nil && len(b.payload()) >= worthTrying {
+				b = c.pack(b, &early.late)
+			}
 			b.head.length = len(b.b) - headerSize
 			b.head.put(b.b)
 			err := c.write(b.b)
@@ -108,14 +112,15 @@ func (c *Conn) takeUrgent(out []byte) []byte {
 	return out
 }
 
-// takeTurn answers a frame of the call whose turn it is.
-func (c *Conn) takeTurn() *buffer {
+// takeTurn answers a frame of the call whose turn it is, and the call if the frame
+// would have taken more data.
+func (c *Conn) takeTurn() (b *buffer, early *Call) {
 	for len(c.ring) > 0 {
 		k := c.ring[0]
 		c.ring[0] = nil
 		c.ring = c.ring[1:]
 		k.listed = false
-		var b *buffer
+		b, early = nil, nil
 		switch {
 		case len(k.queue) > 0:
 			b = k.queue[0]
@@ -123,6 +128,7 @@ func (c *Conn) takeTurn() *buffer {
 			k.queue = k.queue[1:]
 		case k.fill != nil:
 			b, k.fill = k.fill, nil
+			early = k
 		default:
 			continue
 		}
@@ -139,9 +145,9 @@ func (c *Conn) takeTurn() *buffer {
 				c.finish(k)
 			}
 		}
-		return b
+		return b, early
 	}
-	return nil
+	return nil, nil
 }
 
 // takeGoodbye appends the last frame of the connection, if there is any use in it.
