@@ -32,7 +32,7 @@ func cutPart(ctx context.Context, program, host, from, to string) error {
 		if err != nil {
 			return 0, err
 		}
-		cmd := exec.CommandContext(ctx, program, "-qq", "--wire-compression", "never", "--checkpoint", "32MiB", from, "ssh://root@"+host+":"+port+to)
+		cmd := exec.CommandContext(ctx, program, "-qq", "--wire-compression", "never", from, "ssh://root@"+host+":"+port+to)
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 		out, err := cmd.CombinedOutput()
 		if err != nil {

@@ -62,7 +62,7 @@ func (b *bench) farRows() []row {
 	cut := one(b.self, partVerb, "cut", b.program, loop, b.source(day(0)), b.destination())
 	cut.listen = true
 	rows = append(rows, row{
-		name: "ssh, cut at 90 %, --checkpoint 32MiB: sent again", target: .15, most: 1, set: largeSet, ours: &cut,
+		name: "ssh, cut at 90 %: sent again", target: .15, most: 1, set: largeSet, ours: &cut,
 		share: func(said []byte) (float64, error) { return strconv.ParseFloat(strings.TrimSpace(string(said)), 64) },
 	})
 	for i := range rows {
