@@ -15,8 +15,9 @@ import (
 // least a quarter sooner: with w for how fast the way out takes bytes, c for how
 // fast a level compresses and r for what it leaves of a byte, plain bytes leave at
 // min(c, w/r) in place of w. Of the levels for which that holds, the one with the
-// most is taken; a level above the first only where it is twice as fast as it has
-// to be, since the other side and the store want the processor, too.
+// most is taken. It has to be twice as fast as the way, and above the first level
+// twice as fast as what then leaves, since ssh, the other side and the store want
+// the processor, too: where that is short, the way only looks slow.
 //
 // All three are measured as it goes: w as the time that writing has taken, r for
 // each call by itself. Until something has been measured, a slow way and data
@@ -38,7 +39,7 @@ const (
 	telling = 4 << 10
 	// absorbed is how much the pipes, ssh and the sockets on the way may take in at
 	// once, so that a way says little about its speed before that.
-	absorbed = 8 << 20
+	absorbed = 4 << 20
 	// worthTrying is how long a frame is that leaves before it is full, and is
 	// compressed all the same.
 	worthTrying = 16 << 10
@@ -112,7 +113,7 @@ func (p *press) choose(ratio float64) *level {
 	for i := range p.levels {
 		l := &p.levels[i]
 		c, leaves := l.speed.rate(), w/(ratio*l.ratio)
-		if i > 0 && c < reserve*leaves {
+		if c < reserve*w || i > 0 && c < reserve*leaves {
 			continue
 		}
 		if rate := min(c, leaves); rate >= most {
