@@ -80,7 +80,15 @@ func (c *Conn) write(p []byte) error {
 	}
 	if err != nil {
 		err = fmt.Errorf("writing to the other side: %w", err)
-		c.end(err)
+		// What the other side said before it hung up tells more than that nothing can
+		// be written any more, and may not have been read yet.
+		timer := time.NewTimer(lastWords)
+		defer timer.Stop()
+		select {
+		case <-c.done:
+		case <-timer.C:
+			c.end(err)
+		}
 	}
 	return err
 }

@@ -92,6 +92,9 @@ const (
 	growth = 8
 	// farewell is how long Close lets the last frames take.
 	farewell = 2 * time.Second
+	// lastWords is how long the reason why nothing can be written any more may take to
+	// come in.
+	lastWords = time.Second
 )
 
 // Conn is one side of a connection. Its methods may be called concurrently.
