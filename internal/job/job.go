@@ -39,6 +39,16 @@ type Engine struct {
 	Ledger *ledger.Ledger
 	// Log gets warnings and details; nil is silence.
 	Log *slog.Logger
+	// Now is the clock by which snapshots are named and their age is told; nil is
+	// the system's.
+	Now func() time.Time
+}
+
+func (e *Engine) now() time.Time {
+	if e.Now == nil {
+		return time.Now()
+	}
+	return e.Now()
 }
 
 // Selection says which snapshots of a store are meant.

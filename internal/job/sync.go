@@ -35,6 +35,15 @@ type SyncOptions struct {
 	MaxChain int
 	// MaxRestore is how many bytes such a chain may have; 0 is no limit.
 	MaxRestore int64
+	// Full has every snapshot sent in full, the newest first.
+	Full bool
+	// Wanted, if it is set, narrows the selection further.
+	Wanted func(snapshot.Snapshot) bool
+	// Linear is that of plan.Wish.
+	Linear bool
+	// Streams is where streams are opened in place of the source, if it is set
+	// (transfer.Options.Streams).
+	Streams store.Source
 	// MaxFull is how long a full stream may be, in bytes; 0 is no limit. One that
 	// is longer, or of unknown length, ends the run with *FullError before
 	// anything is sent.
@@ -328,7 +337,7 @@ func (f failures) remember(r *transfer.Report) bool {
 
 // transfer carries out the steps of a plan.
 func (e *Engine) transfer(ctx context.Context, src, dst store.Store, outlook *Outlook, o SyncOptions) *transfer.Report {
-	t := transfer.Options{Source: src, Destination: dst, Parallel: cmp.Or(o.Parallel, parallel)}
+	t := transfer.Options{Source: src, Destination: dst, Streams: o.Streams, Parallel: cmp.Or(o.Parallel, parallel)}
 	t.Events = func(event transfer.Event) {
 		if event.Kind == transfer.Committed {
 			outlook.sizes.passOn(ctx, dst, outlook.Steps[event.Step-1])

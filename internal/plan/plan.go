@@ -207,6 +207,13 @@ type Wish struct {
 	// Never are snapshots that are not sent even where others could start from
 	// them.
 	Never map[snapshot.ID]bool
+	// Full are wanted snapshots that are sent in full, without clone sources,
+	// whatever they could start from.
+	Full map[snapshot.ID]bool
+	// Linear lets a snapshot at an archive start from nothing but its nearest older
+	// relative there, so that a chain that is as long as it may be is followed by a
+	// new one, and can be removed as a whole one day.
+	Linear bool
 	// MaxChain is how many streams a chain at the destination may have, where it
 	// is an archive; 0 is no limit.
 	MaxChain int
@@ -217,6 +224,11 @@ type Wish struct {
 	// attempt has shown. They are neither sent nor forgotten.
 	Known map[snapshot.ID]Problem
 }
+
+// Needed returns, for the snapshots of a store that are to be kept, what else has
+// to stay with them, each with one of those that need it: at an archive, all that
+// any chain to them goes through. Keep maps IDs.
+func Needed(inv *snapshot.Inventory, keep func(snapshot.ID) bool) map[snapshot.ID]snapshot.ID { return nil }
 
 // Sizes answers how long the stream of an edge is, or is likely to be; where
 // the Size is not Known, the plan makes do with what the inventories say.

@@ -22,7 +22,7 @@ type ahead struct {
 // lookAhead opens the stream of the step that can begin when p, which is about
 // to commit, has been committed.
 func (r *run) lookAhead(p *position) {
-	from, ok := r.Source.(store.Source)
+	from, ok := r.streams()
 	if !ok || r.ahead != nil || r.ctx.Err() != nil {
 		return
 	}

@@ -14,7 +14,7 @@ import (
 
 // send carries the step's stream, and tells whether an error may go away.
 func (p *position) send(ctx context.Context) (again bool, err error) {
-	from, ok := p.run.Source.(store.Source)
+	from, ok := p.run.streams()
 	if !ok {
 		return false, fmt.Errorf("%s cannot give streams", p.run.Source)
 	}

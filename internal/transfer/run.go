@@ -144,6 +144,15 @@ func (r *run) skip(i int, err error) *position {
 	return p
 }
 
+// streams is where streams are opened, if the source has any.
+func (r *run) streams() (store.Source, bool) {
+	if r.Streams != nil {
+		return r.Streams, true
+	}
+	from, ok := r.Source.(store.Source)
+	return from, ok
+}
+
 // position prepares a step, which may have been prepared before.
 func (r *run) position(i int) *position {
 	if r.ahead != nil && r.ahead.index == i {

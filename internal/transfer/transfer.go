@@ -70,6 +70,9 @@ type Options struct {
 	// Source has to be a store.Source if there is anything to send, and
 	// Destination a store.Sink; for steps that copy, a store.Copier.
 	Source, Destination store.Store
+	// Streams is where streams are opened in place of Source, if it is set: a
+	// FanRun, where several runs read from one source.
+	Streams store.Source
 	// Ledger gets a receipt for each step that is begun. One that fails gives a
 	// Warning, is not asked again, and stops nothing. It may be nil.
 	Ledger Ledger

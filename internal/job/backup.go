@@ -1,0 +1,123 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/buttersink/buttersink/internal/plan"
+	"github.com/buttersink/buttersink/internal/schedule"
+	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
+	"github.com/buttersink/buttersink/internal/transfer"
+)
+
+// Destination is one of the places that a backup goes to.
+type Destination struct {
+	// Name is how people know it, and ID what it is called in store.LocksNote and
+	// store.RetentionNote.
+	Name, ID string
+	// Open opens it. A destination that cannot be opened fails alone.
+	Open func(ctx context.Context) (store.Store, error)
+	// Rules say what is kept there, and so what is sent there at all.
+	Rules schedule.Rules
+	// MaxChain and MaxRestore are those of SyncOptions. Where a chain has come to
+	// that, a new one is begun.
+	MaxChain   int
+	MaxRestore int64
+	// MaxFull and Parallel are those of SyncOptions.
+	MaxFull  int64
+	Parallel int
+}
+
+// BackupOptions say what Backup does. The functions may be nil; they are called
+// from one goroutine at a time.
+type BackupOptions struct {
+	// Prefix begins the names of the snapshots; a time follows (schedule.Format).
+	Prefix string
+	// Zone is where the times in the names are told; nil is the local one.
+	Zone *time.Location
+	// NoSnapshot takes none, and transfers those that are there. NoTransfer
+	// transfers nothing.
+	NoSnapshot, NoTransfer bool
+	// Full sends everything in full, the newest first.
+	Full bool
+	// Rules say what is kept at the source.
+	Rules schedule.Rules
+	// Destinations are where the snapshots go.
+	Destinations []Destination
+	// LockedDestination, if it is set, makes a destination of an ID for which
+	// there is an unfinished transfer, and adds it (--locked-dests).
+	LockedDestination func(id string) (Destination, error)
+	// RemoveLocks forgets the unfinished transfers to the given Destinations.
+	RemoveLocks bool
+	// StaleAfter, Force, Reclaim and Wait are those of PruneOptions.
+	StaleAfter           time.Duration
+	Force, Reclaim, Wait bool
+	// Estimate and DryRun are those of SyncOptions. A dry run takes no snapshot.
+	Estimate, DryRun bool
+	// Who is how people know the run.
+	Who string
+
+	// Unlocked is told of each transfer that is forgotten (RemoveLocks).
+	Unlocked func(name, destination string, parent bool)
+	// Taken is told of the snapshot that was made.
+	Taken func(snapshot.Snapshot)
+	// Measuring, Planned and Event are those of SyncOptions, with the Name of the
+	// destination. A destination that has all it shall have has an Outlook without
+	// steps.
+	Measuring func(destination string, s plan.Step)
+	Planned   func(destination string, p *Outlook)
+	Event     func(destination string, e transfer.Event)
+	// Ended is told when the transfers to a destination have ended, with why they
+	// are not complete.
+	Ended func(destination string, r *SyncReport, err error)
+	// Judged and Removed are those of PruneOptions, with the Name of the
+	// destination, or of the source.
+	Judged  func(place string, all []Verdict)
+	Removed func(place string, s snapshot.Snapshot, err error)
+}
+
+// BackupReport is what became of a backup.
+type BackupReport struct {
+	// Taken is the snapshot that was made; nil if none was.
+	Taken *snapshot.Snapshot
+	// Destinations are in the order in which they were given.
+	Destinations []DestinationReport
+	// Source is what became of the retention at the source; nil if there was none.
+	Source *PruneReport
+}
+
+// DestinationReport is what became of one destination.
+type DestinationReport struct {
+	Name string
+	// Sync and Prune are nil where it did not come to that.
+	Sync  *SyncReport
+	Prune *PruneReport
+	// Err is why it is not complete.
+	Err error
+}
+
+// BackupError says that not all of a backup is done.
+type BackupError struct {
+	// Failures are what failed, each with the name of its place before it.
+	Failures []error
+	// Done is set if anything is: a snapshot was made, or a destination is complete.
+	Done bool
+}
+
+func (e *BackupError) Error() string {
+	return fmt.Sprintf("%d parts of the backup are not done", len(e.Failures))
+}
+
+// Unwrap returns all failures.
+func (e *BackupError) Unwrap() []error { return e.Failures }
+
+// Backup makes a snapshot of the subvolume that src was opened with
+// (store.Snapshotter), brings what is due to every destination, and removes what
+// is not due any more. It fails with *store.LockedError before anything is done,
+// and with *BackupError if some of it could not be done.
+func (e *Engine) Backup(ctx context.Context, src store.Store, o BackupOptions) (*BackupReport, error) {
+	return nil, errors.New("not written yet")
+}

@@ -1,0 +1,72 @@
+package store
+
+import (
+	"context"
+	"errors"
+
+	"github.com/buttersink/buttersink/internal/snapshot"
+)
+
+// The abilities in this file are those of places where snapshots are made and
+// kept for a time: the directory that a backup is made in, and those that it goes
+// to.
+
+// Snapshotter is a store in which snapshots of one subvolume can be made, which
+// is named when the store is opened.
+type Snapshotter interface {
+	// Origin returns the UUID of that subvolume. ErrNoOrigin says that none was
+	// named.
+	Origin(ctx context.Context) (snapshot.ID, error)
+	// Snapshot makes a read-only snapshot of the subvolume at a path, as Create
+	// takes them, and returns it when it is on stable storage. It fails with
+	// *ExistsError where the path is taken. From then on it can be asked for like
+	// one that List has shown.
+	Snapshot(ctx context.Context, path string) (snapshot.Snapshot, error)
+}
+
+// ErrNoOrigin says that a store does not know what it is to make snapshots of.
+var ErrNoOrigin = errors.New("no subvolume is named of which snapshots could be made")
+
+// The notes that a Notebook keeps.
+const (
+	// LocksNote is btrfs-backup's record of unfinished transfers (package
+	// outstanding).
+	LocksNote = ".outstanding_transfers"
+	// RetentionNote says what is held, and by whom which snapshot is needed (package
+	// job).
+	RetentionNote = ".buttersink-retention"
+)
+
+// MaxNote is how long a note may be, in bytes.
+const MaxNote = 4 << 20
+
+// Notebook is a store that keeps small files about its snapshots beside them. It
+// takes no other names than LocksNote and RetentionNote.
+type Notebook interface {
+	// ReadNote returns a note; nil if there is none, or an empty one.
+	ReadNote(ctx context.Context, name string) ([]byte, error)
+	// WriteNote puts a note where was is now, which is what ReadNote has returned
+	// last: whole and durable, or not at all. It fails with ErrNoteChanged if
+	// something else is there. Empty data removes the note.
+	WriteNote(ctx context.Context, name string, data, was []byte) error
+}
+
+// ErrNoteChanged says that a note is not what it was when it was read.
+var ErrNoteChanged = errors.New("somebody else has changed it")
+
+// Reclaimer is a store that frees the space of what has been removed some time
+// after Remove has returned.
+type Reclaimer interface {
+	// Reclaim waits until the space of all that was removed is free.
+	Reclaim(ctx context.Context) error
+}
+
+// Leftovers is a store in which an interrupted receive by another program leaves
+// what cannot be told from a subvolume in use: writable, and under the name of
+// the snapshot.
+type Leftovers interface {
+	// RemoveLeftover deletes such a thing; who calls it knows from elsewhere what
+	// it is. It fails, and removes nothing, if there is a read-only subvolume, one
+	// with a received UUID, one that other subvolumes lie in, or anything else.
+	RemoveLeftover(ctx context.Context, path string) error
+}
