@@ -228,7 +228,9 @@ type Wish struct {
 // Needed returns, for the snapshots of a store that are to be kept, what else has
 // to stay with them, each with one of those that need it: at an archive, all that
 // any chain to them goes through. Keep maps IDs.
-func Needed(inv *snapshot.Inventory, keep func(snapshot.ID) bool) map[snapshot.ID]snapshot.ID { return nil }
+func Needed(inv *snapshot.Inventory, keep func(snapshot.ID) bool) map[snapshot.ID]snapshot.ID {
+	return nil
+}
 
 // Sizes answers how long the stream of an edge is, or is likely to be; where
 // the Size is not Known, the plan makes do with what the inventories say.
