@@ -34,6 +34,14 @@ type Options struct {
 	Dir string
 	// Mode is what the server is asked to allow; Read if it is empty.
 	Mode Mode
+	// Of is the full path of the subvolume there of which Snapshot makes snapshots;
+	// empty if none are to be made.
+	Of string
+	// MakeDir has the directory made if it is not there.
+	MakeDir bool
+	// MakeWritable has snapshots made writable before they are removed, for servers
+	// that may not remove read-only ones (local.Options).
+	MakeWritable bool
 	// Wishes are what the server is asked for besides.
 	Wishes Wishes
 	// Program is the version of this program, for the other side's messages.

@@ -115,6 +115,15 @@ type Options struct {
 	Dir string
 	// Writes allows Create, Remove and RemovePartial.
 	Writes bool
+	// Of is the absolute path of the subvolume there of which Snapshot makes
+	// snapshots; empty if none are to be made.
+	Of string
+	// MakeDir has the first command that changes something, or lists, make the
+	// directory if it is not there.
+	MakeDir bool
+	// MakeWritable has snapshots made writable before they are removed, for users
+	// who may not remove read-only ones.
+	MakeWritable bool
 	// Protocol is the version of the streams that Open asks for: 1, which 0 stands
 	// for too, or 2, which btrfs-progs 6.0 and Linux 6.0 can make.
 	Protocol uint32
