@@ -37,6 +37,13 @@ const (
 	Lock          Op = "Lock"
 	KnownSizes    Op = "KnownSizes"
 	KeepSizes     Op = "KeepSizes"
+
+	Origin         Op = "Origin"
+	Snapshot       Op = "Snapshot"
+	ReadNote       Op = "ReadNote"
+	WriteNote      Op = "WriteNote"
+	Reclaim        Op = "Reclaim"
+	RemoveLeftover Op = "RemoveLeftover"
 )
 
 // Fault is a store in which things go wrong as a test says:

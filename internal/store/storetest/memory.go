@@ -44,6 +44,11 @@ type Memory struct {
 
 	every       int64 // see SetCheckpoints
 	checkpoints map[string]checkpoint
+
+	origin      string            // the family that Snapshot makes states of
+	latest      map[string]uint64 // by family: the highest generation that was here
+	notes       map[string][]byte
+	unreclaimed int // removed since the last Reclaim
 }
 
 // held is one copy of a snapshot.
@@ -66,6 +71,10 @@ var _ interface {
 	store.Prover
 	store.Locker
 	store.Located
+	store.Snapshotter
+	store.Notebook
+	store.Reclaimer
+	store.Leftovers
 } = (*Memory)(nil)
 
 // NewMemory returns an empty store that is called by the given name.
@@ -73,6 +82,7 @@ func NewMemory(name string) *Memory {
 	return &Memory{
 		name: name, occupied: map[string]string{}, writing: map[string]bool{},
 		sizes: map[string]map[snapshot.Edge]int64{}, checkpoints: map[string]checkpoint{},
+		latest: map[string]uint64{}, notes: map[string][]byte{},
 	}
 }
 
@@ -123,6 +133,7 @@ func (m *Memory) add(family string, generation uint64, s snapshot.Snapshot) snap
 		panic("storetest: " + s.Path + " is taken")
 	}
 	s.Transid = generation
+	m.latest[family] = max(m.latest[family], generation)
 	h := &held{Snapshot: s, tree: treeOf(family, generation, m.bulk)}
 	m.keep(h)
 	return h.Snapshot

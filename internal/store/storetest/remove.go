@@ -27,6 +27,7 @@ func (m *Memory) Remove(ctx context.Context, s snapshot.Snapshot) error {
 	}
 	m.held = slices.DeleteFunc(m.held, func(x *held) bool { return x == h })
 	delete(m.sizes, s.Path)
+	m.unreclaimed++
 	return nil
 }
 
