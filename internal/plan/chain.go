@@ -1,7 +1,6 @@
 package plan
 
 import (
-	"cmp"
 	"math"
 	"slices"
 
@@ -100,11 +99,14 @@ func (g *graph) solve() *solution {
 		}
 		var t tree
 		var cost, bound float64
-		if g.blind(part) {
+		switch {
+		case g.s.linear:
+			t, cost, bound = p.linear(g.byLevel(part))
+		case g.blind(part):
 			t = g.byRank(p, part)
 			cost = p.cost(t)
 			_, _, bound = effort.solve(p)
-		} else {
+		default:
 			t, cost, bound = effort.solve(p)
 		}
 		if math.IsInf(cost, 1) {
@@ -242,7 +244,7 @@ func (g *graph) parts(height []int) [][]int {
 
 // problem makes the problem of one part.
 func (g *graph) problem(part, height []int, limit int) *problem {
-	p := &problem{n: len(part), must: make([]bool, len(part)), risk: g.s.dst.Archive, limit: limit}
+	p := &problem{n: len(part), must: make([]bool, len(part)), risk: g.s.dst.Archive && !g.s.linear, limit: limit}
 	local := make(map[int]int32, len(part))
 	for v, n := range part {
 		local[n] = int32(v)
@@ -312,15 +314,8 @@ func (g *graph) blind(part []int) bool {
 // byRank gives every node, in the order of the steps, the best guess among those
 // that are there by then.
 func (g *graph) byRank(p *problem, part []int) tree {
-	order := make([]int, len(part))
-	for v := range order {
-		order[v] = v
-	}
-	slices.SortFunc(order, func(a, b int) int {
-		return cmp.Or(cmp.Compare(g.of(part[a]).family, g.of(part[b]).family), cmp.Compare(g.nodes[part[a]].level, g.nodes[part[b]].level))
-	})
 	t := newTree(p.n)
-	for _, v := range order {
+	for _, v := range g.byLevel(part) {
 		if !p.must[v] {
 			continue
 		}

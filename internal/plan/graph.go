@@ -121,7 +121,7 @@ func (g *graph) stored() {
 	}
 	for _, e := range s.src.Edges {
 		from, to := g.number[e.From], g.number[e.To]
-		if to == 0 || g.nodes[to].there || from == 0 && !e.IsFull() || from == to || s.holds[e.Edge] {
+		if to == 0 || g.nodes[to].there || from == 0 && !e.IsFull() || from == to || s.holds[e.Edge] || from != 0 && s.w.Full[e.To] {
 			continue
 		}
 		a := arc{from: from, to: to, size: e.Size, round: -1}
@@ -164,11 +164,13 @@ func (g *graph) made() {
 			}
 			g.link(here(p), n, rank, round)
 		}
-		for _, u := range between.near(i, 1, 1) {
-			named[u] = append(named[u], n)
+		if !s.linear && !s.w.Full[k.all[i].snap.ID] {
+			for _, u := range between.near(i, 1, 1) {
+				named[u] = append(named[u], n)
+			}
 		}
 		round := fullRound
-		if r := &k.all[i]; !started[r.family] && all.members[r.family][0] == i {
+		if r := &k.all[i]; s.w.Full[r.snap.ID] || !started[r.family] && all.members[r.family][0] == i {
 			round = 0
 		} else if !s.dst.Archive {
 			round = -1
@@ -204,6 +206,12 @@ func (g *graph) made() {
 
 // parents returns the candidates for a snapshot, the best guess first.
 func (g *graph) parents(i int, all, there *circle) []int {
+	switch {
+	case g.s.w.Full[g.s.kin.all[i].snap.ID]:
+		return nil
+	case g.s.linear:
+		return all.near(i, 1, 0)
+	}
 	found := all.near(i, olderParents, newerParents)
 	for _, p := range there.near(i, olderThere, newerThere) {
 		if !slices.Contains(found, p) {
@@ -249,7 +257,7 @@ func (g *graph) link(from, to, rank, round int) {
 func (g *graph) kept() {
 	for _, e := range g.s.dst.Edges {
 		from, to := g.number[e.From], g.number[e.To]
-		if from == 0 || to == 0 || from == to || g.nodes[to].there {
+		if from == 0 || to == 0 || from == to || g.nodes[to].there || g.s.w.Full[e.To] {
 			continue
 		}
 		g.arcs = append(g.arcs, arc{from: from, to: to, size: e.Size, held: true, round: -1})
@@ -259,7 +267,8 @@ func (g *graph) kept() {
 // levels finds the order of the steps of every family: those that are newer than
 // something that is there go first, the oldest of them leading; those older than
 // all that is there follow, the youngest leading, so that each has its neighbour
-// to start from.
+// to start from. Where chains are linear all are in their order. What is sent in
+// full by wish goes before all, the newest leading.
 func (g *graph) levels() {
 	first := map[int]int{} // of those that are there
 	for _, n := range g.nodes[1:] {
@@ -273,7 +282,10 @@ func (g *graph) levels() {
 	for i := 1; i < len(g.nodes); i++ {
 		r := g.of(i)
 		g.nodes[i].level = r.place
-		if p, ok := first[r.family]; ok && r.place < p {
+		switch p, ok := first[r.family]; {
+		case g.nodes[i].must && g.s.w.Full[r.snap.ID]:
+			g.nodes[i].level = -1 - r.place
+		case ok && r.place < p && !g.s.linear:
 			g.nodes[i].level = 2*len(g.s.kin.members[r.family]) - r.place
 		}
 	}

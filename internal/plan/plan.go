@@ -23,6 +23,12 @@
 //     live destination carries out every stream and holds the result, so there
 //     chains break nothing and cost nothing.
 //
+// With Wish.Linear the last of these is left out: how long a chain gets is what
+// the wish says, and a snapshot lengthens the one that ends in its nearest older
+// relative, as long as that may be and is not dearer than a full stream. There are
+// no intermediates then. Nobody starts from what is in the middle of a chain, but
+// for those that were left out when it was made, so chains can go as a whole.
+//
 // What an archive holds costs nothing. Wish.MaxChain and Wish.MaxRestore are never
 // exceeded by what is added to an archive.
 //
@@ -84,7 +90,9 @@
 //   - without intermediates at a live destination, for any number of snapshots;
 //   - with intermediates there, if in each independent part up to 8 are wanted,
 //     or up to 8 could be intermediates;
-//   - at an archive, in parts of up to 6 snapshots, and in nearly all of up to 11.
+//   - at an archive, in parts of up to 6 snapshots, and in nearly all of up to 11;
+//   - at an archive where chains are linear (Wish.Linear), if none is as long as
+//     it may be.
 //
 // Finding the cheapest is NP-hard beyond. There, the best of several trees is
 // improved step by step. One of them is what ButterSink's search by levels
@@ -208,11 +216,14 @@ type Wish struct {
 	// them.
 	Never map[snapshot.ID]bool
 	// Full are wanted snapshots that are sent in full, without clone sources,
-	// whatever they could start from.
+	// whatever they could start from. Those of a family come first, the newest
+	// leading. Of an archive as the source they can be had only if it keeps them in
+	// full.
 	Full map[snapshot.ID]bool
-	// Linear lets a snapshot at an archive start from nothing but its nearest older
-	// relative there, so that a chain that is as long as it may be is followed by a
-	// new one, and can be removed as a whole one day.
+	// Linear lets a snapshot of a live source start at an archive from nothing but
+	// its nearest older relative there, so that a chain that is as long as it may be
+	// (MaxChain, MaxRestore) is followed by a new one, and can be removed as a whole
+	// one day. It changes nothing for other sources and destinations.
 	Linear bool
 	// MaxChain is how many streams a chain at the destination may have, where it
 	// is an archive; 0 is no limit.
@@ -223,13 +234,6 @@ type Wish struct {
 	// Known are snapshots that cannot be had, for a reason that an earlier
 	// attempt has shown. They are neither sent nor forgotten.
 	Known map[snapshot.ID]Problem
-}
-
-// Needed returns, for the snapshots of a store that are to be kept, what else has
-// to stay with them, each with one of those that need it: at an archive, all that
-// any chain to them goes through. Keep maps IDs.
-func Needed(inv *snapshot.Inventory, keep func(snapshot.ID) bool) map[snapshot.ID]snapshot.ID {
-	return nil
 }
 
 // Sizes answers how long the stream of an edge is, or is likely to be; where

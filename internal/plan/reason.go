@@ -37,6 +37,10 @@ func (d *decision) reason(n int) string {
 	other, least := d.alternative(n)
 	text := ""
 	switch {
+	case a.from == 0 && d.w.Full[g.of(n).snap.ID] && g.nodes[n].must:
+		text = "full: asked for"
+	case a.from == 0 && d.linear && d.whyAnew(n, a) != "":
+		text = d.whyAnew(n, a)
 	case a.from == 0 && other == nil && d.src.Archive && d.increments(n):
 		text = fmt.Sprintf("full: %s; what its other streams start from would have to be sent besides", amount(a.bytes, a.size))
 	case a.from == 0 && (other == nil || !d.increments(n)):
@@ -129,13 +133,13 @@ func (d *decision) dearer(n, i int) (float64, string) {
 			return 0, fmt.Sprintf("the chain would be longer than %s", words(float64(limit)))
 		}
 		arc := &g.arcs[d.sol.choice[x]]
-		if !arc.held {
+		if !arc.held && !d.linear {
 			sum -= risk(c.streams, c.bytes)
 		}
 		if x == n {
 			arc = a
 		}
-		if !arc.held {
+		if !arc.held && !d.linear {
 			sum += risk(c.streams+deeper, c.bytes+more)
 		}
 	}
@@ -193,6 +197,9 @@ func (d *decision) whyFull(n int) string {
 
 // whyCut explains why nothing leads to a node.
 func (d *decision) whyCut(n int) string {
+	if d.w.Full[d.graph.of(n).snap.ID] {
+		return "it is to be sent in full, and the source keeps no full stream of it"
+	}
 	if d.before == nil {
 		d.before = map[snapshot.ID][]snapshot.ID{}
 		for _, e := range d.src.Edges {

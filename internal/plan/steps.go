@@ -183,7 +183,7 @@ func (d *decision) step(n int) Step {
 	if !a.size.Known {
 		d.plan.Guessed++
 	}
-	if d.round != nil {
+	if d.round != nil && !d.w.Full[step.Edge.To] {
 		step.Clones = d.clones(n)
 	}
 	return step
@@ -214,15 +214,6 @@ func (d *decision) clones(n int) []snapshot.Snapshot {
 // needed tells of which snapshots of an archive others are made that stay or
 // come.
 func (d *decision) needed() func(snapshot.ID) bool {
-	needed := map[snapshot.ID]bool{}
-	if !d.dst.Archive {
-		return func(id snapshot.ID) bool { return needed[id] }
-	}
-	before := map[snapshot.ID][]snapshot.ID{}
-	for _, e := range d.dst.Edges {
-		before[e.To] = append(before[e.To], e.From)
-	}
-	// Which of several chains one relies on is not ours to say: all are kept.
 	var look []snapshot.ID
 	for _, there := range d.dst.Snapshots {
 		if here, ok := d.src.Find(there.ID); ok && !here.Outside {
@@ -235,14 +226,6 @@ func (d *decision) needed() func(snapshot.ID) bool {
 			look = append(look, step.Edge.From)
 		}
 	}
-	for len(look) > 0 {
-		id := look[len(look)-1]
-		look = look[:len(look)-1]
-		if id.IsZero() || needed[id] {
-			continue
-		}
-		needed[id] = true
-		look = append(look, before[id]...)
-	}
-	return func(id snapshot.ID) bool { return needed[id] }
+	needed := closure(d.dst, look)
+	return func(id snapshot.ID) bool { _, ok := needed[id]; return ok }
 }

@@ -24,6 +24,8 @@ type sync struct {
 	// holds are the edges of a destination that is an archive.
 	holds map[snapshot.Edge]bool
 	wants map[snapshot.ID]bool
+	// linear is set where Wish.Linear is heeded.
+	linear bool
 	// wanted has the paths of what is wanted, dirs all directories on the way to
 	// them, and taken the paths of all that the source has.
 	wanted, dirs, taken map[string]bool
@@ -35,6 +37,7 @@ func newSync(src, dst *snapshot.Inventory, w Wish, sizes Sizes) *sync {
 		there: map[snapshot.ID]bool{}, chains: map[snapshot.ID]chain{},
 		holds: map[snapshot.Edge]bool{}, wants: map[snapshot.ID]bool{},
 		wanted: map[string]bool{}, dirs: map[string]bool{}, taken: map[string]bool{},
+		linear: w.Linear && dst.Archive && !src.Archive,
 	}
 	if dst.Archive {
 		s.chains = chainsOf(dst)
