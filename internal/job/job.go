@@ -4,7 +4,8 @@
 //
 // It knows stores only by their contract, and neither command lines nor
 // configuration. It prints nothing: what happens goes to the functions in the
-// options, from the goroutine that called the verb.
+// options, from the goroutine that called the verb; those of Backup from several,
+// one at a time.
 //
 // # Invariants
 //
@@ -22,6 +23,7 @@ package job
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"regexp"
@@ -84,14 +86,18 @@ type UnableError struct{ Store, Verb string }
 func (e *UnableError) Error() string { return fmt.Sprintf("%s cannot %s", e.Store, e.Verb) }
 
 // pick returns the snapshots inside of the store's directory that are meant, as
-// the inventory and the store have them from then on: of a snapshot that is
+// the inventory and the store have them from then on, if also, unless it is nil,
+// agrees: of a snapshot that is
 // there several times, the first path that is meant is the one that counts, if
 // the store can choose. Excluded counts those of which every path that has the
 // name is excluded.
-func (s Selection) pick(st store.Store, inv *snapshot.Inventory) (picked []snapshot.Snapshot, excluded int, err error) {
+func (s Selection) pick(st store.Store, inv *snapshot.Inventory, also func(snapshot.Snapshot) bool) (picked []snapshot.Snapshot, excluded int, err error) {
 	for _, snap := range inv.Inside() {
 		named := false
 		meant := slices.IndexFunc(copies(snap), func(c snapshot.Snapshot) bool {
+			if also != nil && !also(c) {
+				return false
+			}
 			if s.Name != "" && c.Name() != s.Name {
 				return false
 			}
@@ -187,6 +193,38 @@ func lock(ctx context.Context, st store.Store, who string) (func() error, error)
 	return locker.Lock(ctx, who)
 }
 
+// lockEvery is the pause between two looks at a lock that is waited for.
+const lockEvery = time.Second
+
+// take takes the lock of a store like lock, waiting for it as long as another
+// run has it, if that is wanted. Releasing does not fail: what goes wrong is told
+// in the log.
+func (e *Engine) take(ctx context.Context, st store.Store, who string, wait bool) (release func(), err error) {
+	for told := false; ; {
+		unlock, err := lock(ctx, st, who)
+		if err == nil {
+			return func() {
+				if err := unlock(); err != nil {
+					e.log().Warn("releasing the lock", "store", st.String(), "error", err)
+				}
+			}, nil
+		}
+		if locked, ok := errors.AsType[*store.LockedError](err); !ok || !wait {
+			return nil, err
+		} else if !told {
+			told = true
+			e.log().Info("Waiting for another run: " + locked.Error())
+		}
+		pause := time.NewTimer(lockEvery)
+		select {
+		case <-pause.C:
+		case <-ctx.Done():
+			pause.Stop()
+			return nil, context.Cause(ctx)
+		}
+	}
+}
+
 // referencedSize is the kind of size in the ledger that says how much data a
 // snapshot refers to. The other kinds are the forms of streams.
 const referencedSize = "referenced"
@@ -195,7 +233,7 @@ func (e *Engine) remember(edge snapshot.Edge, kind string, size snapshot.Size) {
 	if e.Ledger == nil {
 		return
 	}
-	if err := e.Ledger.RememberSize(edge, kind, size, time.Now()); err != nil {
+	if err := e.Ledger.RememberSize(edge, kind, size, e.now()); err != nil {
 		e.log().Warn("remembering a size", "error", err)
 	}
 }

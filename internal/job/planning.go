@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -77,7 +78,7 @@ func (e *Engine) world(ctx context.Context, src, dst store.Store, o SyncOptions,
 	if err != nil {
 		return nil, err
 	}
-	wanted, excluded, err := o.pick(src, holds)
+	wanted, excluded, err := o.pick(src, holds, o.Wanted)
 	if err != nil {
 		return nil, err
 	}
@@ -88,13 +89,23 @@ func (e *Engine) world(ctx context.Context, src, dst store.Store, o SyncOptions,
 	if err != nil {
 		return nil, err
 	}
-	wish := plan.Wish{Delete: o.Delete, Known: without.wanted, MaxChain: o.MaxChain, MaxRestore: o.MaxRestore}
+	wish := plan.Wish{Delete: o.Delete, Known: without.wanted, MaxChain: o.MaxChain, MaxRestore: o.MaxRestore, Linear: o.Linear}
 	wanting := map[snapshot.ID]bool{}
 	for _, s := range wanted {
 		wish.Want = append(wish.Want, s.ID)
 		wanting[s.ID] = true
 	}
 	wish.Never = o.never(holds, wanting)
+	if o.Full {
+		wish.Full = wanting
+	}
+	if o.Wanted != nil {
+		for _, s := range holds.Inside() {
+			if !wanting[s.ID] {
+				wish.Never[s.ID] = true
+			}
+		}
+	}
 	for id := range without.between {
 		wish.Never[id] = true
 	}
@@ -115,11 +126,19 @@ func (e *Engine) outlook(ctx context.Context, src, dst store.Store, o SyncOption
 	if err != nil {
 		return nil, err
 	}
+	if o.Full {
+		slices.SortStableFunc(p.Steps, func(a, b plan.Step) int { return newer(a.Snapshot, b.Snapshot) })
+	}
 	outlook := &Outlook{Plan: p, Source: src.String(), Destination: dst.String(), SourceHolds: w.holds, DestinationHas: w.has, Excluded: w.excluded, sizes: z}
 	if o.Planned != nil {
 		o.Planned(outlook)
 	}
 	return outlook, nil
+}
+
+// newer orders snapshots, the newest first.
+func newer(a, b snapshot.Snapshot) int {
+	return cmp.Or(b.Created.Compare(a.Created), strings.Compare(b.Path, a.Path))
 }
 
 // inspect finds out what else than snapshots is in the way of those that the
@@ -164,7 +183,7 @@ func (e *Engine) plan(ctx context.Context, src, dst store.Store, holds, has *sna
 			return nil, err
 		}
 		z.decide()
-		p := plan.Sync(holds, has, wish, z.decided)
+		p := z.planned(holds, has, wish, z.decided)
 		if changed, err := e.proveAll(ctx, src, dst, holds, has, p); err != nil {
 			return nil, err
 		} else if changed {
@@ -176,7 +195,7 @@ func (e *Engine) plan(ctx context.Context, src, dst store.Store, holds, has *sna
 		}
 		if measuring {
 			z.note(ctx, src, holds)
-			measured := plan.Sync(holds, has, wish, z.of)
+			measured := z.planned(holds, has, wish, z.of)
 			if alike(p, measured) {
 				reworded(p, measured)
 			} else if wish.MaxRestore > 0 {
@@ -188,6 +207,17 @@ func (e *Engine) plan(ctx context.Context, src, dst store.Store, holds, has *sna
 			return p, nil
 		}
 	}
+}
+
+// planned plans, with the clone sources that the run has use for.
+func (z *sizes) planned(holds, has *snapshot.Inventory, wish plan.Wish, known plan.Sizes) *plan.Plan {
+	p := plan.Sync(holds, has, wish, known)
+	if z.o.Unaided {
+		for i := range p.Steps {
+			p.Steps[i].Clones = nil
+		}
+	}
+	return p
 }
 
 // alike reports whether two plans have the same steps.

@@ -9,7 +9,6 @@ import (
 	"maps"
 	"slices"
 	"syscall"
-	"time"
 
 	"github.com/buttersink/buttersink/internal/ledger"
 	"github.com/buttersink/buttersink/internal/plan"
@@ -37,13 +36,17 @@ type SyncOptions struct {
 	MaxRestore int64
 	// Full has every snapshot sent in full, the newest first.
 	Full bool
-	// Wanted, if it is set, narrows the selection further.
+	// Wanted, if it is set, narrows the selection further. Nothing else is sent
+	// then, not even for others to start from.
 	Wanted func(snapshot.Snapshot) bool
 	// Linear is that of plan.Wish.
 	Linear bool
 	// Streams is where streams are opened in place of the source, if it is set
 	// (transfer.Options.Streams).
 	Streams store.Source
+	// Unaided has no stream refer to clone sources, so that it is the same for
+	// every destination that wants the edge.
+	Unaided bool
 	// MaxFull is how long a full stream may be, in bytes; 0 is no limit. One that
 	// is longer, or of unknown length, ends the run with *FullError before
 	// anything is sent.
@@ -63,6 +66,9 @@ type SyncOptions struct {
 	Event func(transfer.Event)
 	// Removed is told what was removed from the destination, or why not.
 	Removed func(snapshot.Snapshot, error)
+
+	// results is told what became of the steps of each plan.
+	results func([]transfer.Result)
 }
 
 // Outlook is a plan with what it was made from.
@@ -191,9 +197,9 @@ func (e *Engine) begin(dst store.Store, who string) (end func(context.Context, e
 	owed, err := e.Ledger.Unfinished(dst.String())
 	for _, r := range owed {
 		e.log().Info(fmt.Sprintf("An earlier run was cut while it transferred %s; this one carries on with what is left of that, if it can", r.Path))
-		err = errors.Join(err, e.Ledger.End(r.ID, ledger.Outcome{Result: ledger.Interrupted, Message: "the run ended without a word", Ended: time.Now()}))
+		err = errors.Join(err, e.Ledger.End(r.ID, ledger.Outcome{Result: ledger.Interrupted, Message: "the run ended without a word", Ended: e.now()}))
 	}
-	run, begun := e.Ledger.BeginRun(who, time.Now())
+	run, begun := e.Ledger.BeginRun(who, e.now())
 	if err = errors.Join(err, begun); err != nil {
 		e.log().Warn("the ledger does not take notes", "error", err)
 	}
@@ -201,7 +207,7 @@ func (e *Engine) begin(dst store.Store, who string) (end func(context.Context, e
 		if begun != nil {
 			return
 		}
-		outcome := ledger.Outcome{Result: ledger.Done, Ended: time.Now()}
+		outcome := ledger.Outcome{Result: ledger.Done, Ended: e.now()}
 		if failed != nil {
 			outcome.Result, outcome.Message = ledger.Failed, failed.Error()
 			if ctx.Err() != nil {
@@ -263,7 +269,7 @@ func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 		}
 	}
 	if o.Event != nil {
-		o.Event(transfer.Event{Kind: transfer.Done, Time: time.Now(), Steps: report.Transferred, Bytes: report.Bytes})
+		o.Event(transfer.Event{Kind: transfer.Done, Time: e.now(), Steps: report.Transferred, Bytes: report.Bytes})
 	}
 	err := incomplete(ctx, report.Outlook, report.Transfer, without, planning)
 	if err == nil && len(without.between) > 0 && len(report.Outlook.Remove) > 0 {
@@ -350,6 +356,9 @@ func (e *Engine) transfer(ctx context.Context, src, dst store.Store, outlook *Ou
 		t.Ledger = e.Ledger
 	}
 	report := transfer.Run(ctx, outlook.Steps, t)
+	if o.results != nil {
+		o.results(report.Results)
+	}
 	for _, r := range report.Results {
 		if r.Outcome == transfer.Committed && r.Step.Action == plan.Send {
 			outlook.sizes.carried(r)
