@@ -69,7 +69,7 @@ func temporarily(err error) error {
 // greet exchanges greetings, and begins the calls.
 func (s *Store) greet(ctx, lasting context.Context, next *session) error {
 	ours := newGreeting(s.opt.Program, s.opt.Compress)
-	ours.Dir, ours.Mode, ours.Wishes = path(s.opt.Dir), s.opt.Mode, s.opt.Wishes
+	ours.Dir, ours.Mode, ours.Wishes, ours.Of = path(s.opt.Dir), s.opt.Mode, s.opt.Wishes, path(s.opt.Of)
 	line, err := ours.hello()
 	if err != nil {
 		return err

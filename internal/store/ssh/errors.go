@@ -28,6 +28,8 @@ var kinds = []struct {
 }{
 	{"not_found", store.ErrNotFound},
 	{"another", store.ErrAnother},
+	{"no_origin", store.ErrNoOrigin},
+	{"note_changed", store.ErrNoteChanged},
 	{"cancelled", context.Canceled},
 	{"deadline", context.DeadlineExceeded},
 	{"restarted", stream.ErrRestarted},

@@ -29,6 +29,13 @@ const (
 	callKeepSizes     = "keep_sizes"
 	callLock          = "lock"
 	callSettle        = "settle"
+
+	callOrigin         = "origin"
+	callSnapshot       = "snapshot"
+	callReadNote       = "read_note"
+	callWriteNote      = "write_note"
+	callReclaim        = "reclaim"
+	callRemoveLeftover = "remove_leftover"
 )
 
 // request begins a call. Which fields count depends on the call.
@@ -41,11 +48,13 @@ type request struct {
 	Want     *want         `json:"want,omitempty"`     // create, copy
 	Paths    []path        `json:"paths,omitzero"`     // inspect, known_sizes
 	ID       snapshot.ID   `json:"id,omitzero"`        // choose
-	Path     path          `json:"path,omitzero"`      // choose, keep_sizes
+	Path     path          `json:"path,omitzero"`      // choose, keep_sizes, snapshot, remove_leftover
 	Snapshot *listed       `json:"snapshot,omitempty"` // remove, prove
 	Partial  *partial      `json:"partial,omitempty"`  // remove_partial
 	Sizes    []noted       `json:"sizes,omitzero"`     // keep_sizes
 	Who      string        `json:"who,omitzero"`       // lock
+	Name     string        `json:"name,omitzero"`      // read_note, write_note
+	Was      []byte        `json:"was,omitzero"`       // write_note: the SHA-256 of the note as it was; missing for none
 }
 
 // What follows a request, from either side, in order. "Data" are the bytes of a
@@ -66,6 +75,12 @@ type request struct {
 //	keep_sizes      <- answer
 //	lock            <- answer; held until -> commit; <- answer, or until the call or the connection ends
 //	settle          <- answer, when all that was begun for calls that had been cancelled before it is undone
+//	origin          <- answer with ID
+//	snapshot        <- answer with Snapshot
+//	read_note       <- data: the note; then the answer
+//	write_note      -> data: the note, nothing to remove it; -> commit; <- answer
+//	reclaim         <- answer
+//	remove_leftover <- answer
 
 // answer is what the server says. The last one of a call ends it.
 type answer struct {
@@ -75,6 +90,9 @@ type answer struct {
 	Mark  *mark    `json:"mark,omitempty"`
 	Size  *size    `json:"size,omitempty"`
 	Trust int      `json:"trust,omitempty"`
+
+	ID       snapshot.ID `json:"id,omitzero"`
+	Snapshot *listed     `json:"snapshot,omitempty"`
 }
 
 // ways says what is in the way, by path. Package json writes keys that are strings
@@ -253,6 +271,8 @@ type greeting struct {
 	Dir    path   `json:"dir,omitzero"`
 	Mode   Mode   `json:"mode,omitzero"`
 	Wishes Wishes `json:"wishes,omitzero"`
+	// Of is the subvolume that it thinks snapshots are made of.
+	Of path `json:"of,omitzero"`
 
 	// Of the server, in answer: either why it does not serve, or what it serves.
 	Error *failure `json:"error,omitempty"`

@@ -38,13 +38,20 @@ var services = map[string]service{
 	// Every call waits for those that have been given up; this one does nothing else.
 	callSettle: {Read, func(*server, context.Context, *wire.Call, *request) (answer, error) { return answer{}, nil }},
 
+	callOrigin:   {Read, (*server).origin},
+	callReadNote: {Read, (*server).readNote},
+
 	callLock:      {Append, (*server).lock},
 	callCreate:    {Append, (*server).create},
 	callCopy:      {Append, (*server).copy},
 	callKeepSizes: {Append, (*server).keepSizes},
+	callSnapshot:  {Append, (*server).snapshot},
 
-	callRemove:        {Write, (*server).remove},
-	callRemovePartial: {Write, (*server).removePartial},
+	callRemove:         {Write, (*server).remove},
+	callRemovePartial:  {Write, (*server).removePartial},
+	callRemoveLeftover: {Write, (*server).removeLeftover},
+	callWriteNote:      {Write, (*server).writeNote},
+	callReclaim:        {Write, (*server).reclaim},
 }
 
 // allows reports whether a mode includes another.
@@ -54,12 +61,15 @@ func (m Mode) allows(least Mode) bool {
 	return len(m) == 1 && len(least) == 1 && has >= 0 && need >= 0 && has >= need
 }
 
+// unknownCall is how a server says that it is older than a client.
+const unknownCall = "this server does not know the call"
+
 // permits returns how a call is served, or why it is not in this mode.
 func (m Mode) permits(call string) (service, error) {
 	what, ok := services[call]
 	switch {
 	case !ok:
-		return service{}, fmt.Errorf("%s: %w: this server does not know the call", quoteStart([]byte(call)), errors.ErrUnsupported)
+		return service{}, fmt.Errorf("%s: %w: %s", quoteStart([]byte(call)), errors.ErrUnsupported, unknownCall)
 	case !m.allows(what.least):
 		return service{}, &ModeError{Mode: m, Call: call}
 	}

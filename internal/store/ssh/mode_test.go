@@ -21,8 +21,9 @@ import (
 // down once more.
 var takes = map[string]Mode{
 	"list": Read, "inspect": Read, "choose": Read, "open": Read, "estimate": Read, "measure": Read, "prove": Read, "known_sizes": Read, "settle": Read,
-	"create": Append, "copy": Append, "keep_sizes": Append, "lock": Append,
-	"remove": Write, "remove_partial": Write,
+	"origin": Read, "read_note": Read,
+	"create": Append, "copy": Append, "keep_sizes": Append, "lock": Append, "snapshot": Append,
+	"remove": Write, "remove_partial": Write, "remove_leftover": Write, "write_note": Write, "reclaim": Write,
 }
 
 // scene is a store in memory with something for each call to work on.
@@ -39,6 +40,13 @@ func newScene(t testing.TB) *scene {
 	s.a, s.b = s.m.Add("tree", 1, "a"), s.m.Add("tree", 2, "sub/b")
 	s.outside = s.m.AddOutside("other", 1, "/elsewhere/o")
 	s.m.AddPartial("dead.part", true)
+	s.m.SetOrigin("tree")
+	s.m.SetNote(store.LocksNote, []byte("{}"))
+	s.m.AddLeftover("left")
+	gone := s.m.Add("other", 2, "gone")
+	if err := s.m.Remove(t.Context(), gone); err != nil {
+		t.Fatal(err)
+	}
 	src := storetest.NewMemory("here")
 	new := src.Add("new", 5, "new")
 	s.want = store.Want{Edge: snapshot.Edge{To: new.ID}, Transid: 5, Path: "new"}
@@ -67,6 +75,13 @@ func (s *scene) requests() map[string]request {
 		callKeepSizes:     {Path: "copied", Sizes: []noted{{edge{To: s.a.ID, From: s.b.ID}, 77}}},
 		callRemove:        {Snapshot: &a},
 		callRemovePartial: {Partial: &partial{Path: "dead.part", Ours: true}},
+
+		callOrigin:         {},
+		callSnapshot:       {Path: "sub/c"},
+		callReadNote:       {Name: store.LocksNote},
+		callWriteNote:      {Name: store.LocksNote, Was: noteDigest([]byte("{}"))},
+		callReclaim:        {},
+		callRemoveLeftover: {Path: "left"},
 	}
 }
 
@@ -81,6 +96,7 @@ func (s *scene) state(t testing.TB) string {
 		t.Fatal(err)
 	}
 	text := fmt.Sprintf("%+v\n%+v\n%v\n%d\n", inv.Snapshots, inv.Partials, sizes, s.m.Busy())
+	text += fmt.Sprintf("%s\n%s\n%d\n", s.m.Note(store.LocksNote), s.m.Note(store.RetentionNote), s.m.Unreclaimed())
 	for _, x := range inv.Snapshots {
 		text += s.m.Digest(x.ID) + "\n"
 	}
@@ -123,6 +139,13 @@ func TestModes(t *testing.T) {
 					var raw []byte
 					if raw, last = p.gets(q); len(raw) == 0 {
 						t.Error("the stream is empty")
+					}
+				case call == callWriteNote && allowed:
+					last = p.notes(q, []byte("{ }"))
+				case call == callReadNote:
+					var note []byte
+					if note, last = p.reads(q); string(note) != "{}" {
+						t.Errorf("the note is %q", note)
 					}
 				case call == callLock && allowed:
 					held := p.begin(q)

@@ -117,6 +117,10 @@ var _ interface {
 	store.Locker
 	store.Located
 	store.SizeKeeper
+	store.Snapshotter
+	store.Notebook
+	store.Reclaimer
+	store.Leftovers
 } = (*Store)(nil)
 
 // Open connects to a machine and has a server started there for the directory.
@@ -309,6 +313,22 @@ func (s *Store) restore(ctx context.Context, next *session) error {
 	return nil
 }
 
+// words are the command line of the server. Rules in sudoers and authorized_keys
+// files name it: what was not asked for is not in it.
+func (o *Options) words() []string {
+	words := []string{o.RemoteProgram, "--server", "--mode", string(o.Mode)}
+	if o.Of != "" {
+		words = append(words, "--of", o.Of)
+	}
+	if o.MakeDir {
+		words = append(words, "--make-dir")
+	}
+	if o.MakeWritable {
+		words = append(words, "--convert-rw")
+	}
+	return append(words, o.Dir)
+}
+
 // process is a server that ssh has started.
 type process struct{ *dial.Process }
 
@@ -320,7 +340,7 @@ func (s *Store) dial(lasting context.Context) (io.ReadWriteCloser, error) {
 	if s.opt.Dial != nil {
 		return s.opt.Dial(lasting)
 	}
-	p, err := dial.Start(lasting, s.opt.Target, s.opt.RemoteProgram, "--server", "--mode", string(s.opt.Mode), s.opt.Dir)
+	p, err := dial.Start(lasting, s.opt.Target, s.opt.words()...)
 	if err != nil {
 		return nil, err
 	}

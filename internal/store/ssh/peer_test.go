@@ -211,6 +211,30 @@ func (p *peer) gets(q request) ([]byte, answer) {
 	return raw, p.hears(call)
 }
 
+// notes sends a note with a request to write it.
+func (p *peer) notes(q request, note []byte) answer {
+	p.t.Helper()
+	call := p.begin(q)
+	// The server may have ended the call by now: then its answer says why.
+	if _, err := call.Write(note); err == nil {
+		_ = p.tells(call, instruction{Commit: true})
+	}
+	_ = call.End(nil)
+	return p.hears(call)
+}
+
+// reads reads the data of a call that has one answer, behind them.
+func (p *peer) reads(q request) ([]byte, answer) {
+	p.t.Helper()
+	call := p.begin(q)
+	defer call.Cancel()
+	raw, err := io.ReadAll(call)
+	if err != nil {
+		p.t.Fatal(err)
+	}
+	return raw, p.hears(call)
+}
+
 // streamOf is the stream of an edge of a store.
 func streamOf(t testing.TB, src store.Source, e snapshot.Edge) []byte {
 	t.Helper()

@@ -41,6 +41,9 @@ type ServeOptions struct {
 	Mode Mode
 	// Dir is the directory that is served: an absolute path.
 	Dir string
+	// Of is the absolute path of the subvolume that the store makes snapshots of, if
+	// it makes any. A client that means another one is refused.
+	Of string
 	// Open opens the store in Dir. It is called once, when the client has said
 	// what it wishes; the server closes what it gets.
 	Open func(ctx context.Context, w Wishes) (store.Store, error)

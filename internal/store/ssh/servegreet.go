@@ -132,6 +132,9 @@ func (o *ServeOptions) accept(ctx context.Context, asked greeting) (*accepted, e
 	if !sameDirectory(string(asked.Dir), o.Dir) {
 		return nil, fmt.Errorf("only %s is served (is that a forced command?), and not %q", o.Dir, shortened(string(asked.Dir)))
 	}
+	if asked.Of != "" && o.Of != "" && !sameDirectory(string(asked.Of), o.Of) {
+		return nil, fmt.Errorf("snapshots are made of %s only (is that a forced command?), and not of %q", o.Of, shortened(string(asked.Of)))
+	}
 	mode := asked.Mode
 	if mode == "" {
 		mode = Read
@@ -142,6 +145,7 @@ func (o *ServeOptions) accept(ctx context.Context, asked greeting) (*accepted, e
 	if !o.Mode.allows(mode) {
 		return nil, fmt.Errorf("%s is served in mode %s, and mode %s was asked for: %w", o.Dir, o.Mode, mode, &ModeError{Mode: o.Mode, Call: "mode " + string(mode)})
 	}
+	asked.Wishes.Mode = mode
 	st, err := o.Open(ctx, asked.Wishes)
 	if err != nil {
 		return nil, err

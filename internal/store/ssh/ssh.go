@@ -37,9 +37,10 @@ type Mode string
 const (
 	// Read lists, measures and reads streams.
 	Read Mode = "r"
-	// Append also makes snapshots where there is nothing.
+	// Append also makes snapshots where there is nothing, of streams and of the
+	// subvolume that the server's command line names.
 	Append Mode = "a"
-	// Write also removes snapshots and unfinished things.
+	// Write also removes snapshots and unfinished things, and keeps notes.
 	Write Mode = "w"
 )
 
@@ -64,4 +65,8 @@ type Wishes struct {
 	// CheckpointBytes and CheckpointEvery are those of replay.Checkpoints.
 	CheckpointBytes int64         `json:"checkpoint_bytes,omitempty"`
 	CheckpointEvery time.Duration `json:"checkpoint_every,omitempty"`
+
+	// Mode is what the client may do at most. The server says it to
+	// ServeOptions.Open; it is not sent.
+	Mode Mode `json:"-"`
 }
