@@ -79,6 +79,13 @@ func drawScene(t *rapid.T) scene {
 		c.wish.MaxRestore = int64(max(0, r.IntN(3000)-1500))
 	}
 	c.wish.Delete = r.IntN(2) == 0
+	c.wish.Linear = r.IntN(2) == 0
+	c.wish.Full = map[snapshot.ID]bool{}
+	if every := r.IntN(4); every > 0 {
+		for _, s := range c.src.Snapshots {
+			c.wish.Full[s.ID] = r.IntN(1+every*every) == 1
+		}
+	}
 	known := r.IntN(3)
 	c.sizes = func(e snapshot.Edge) snapshot.Size {
 		h := int64(e.To[1])*7 + int64(e.To[2])*13 + int64(e.From[1])*29 + int64(e.From[2])*5
@@ -131,6 +138,8 @@ func TestEveryPlan(t *testing.T) {
 			}
 		}
 		carryOut(t, c, p)
+		checkFull(t, c, p)
+		checkLinear(t, c, p)
 		for _, s := range c.src.Snapshots {
 			x := Explain(c.src, c.dst, c.wish, c.sizes, s.ID)
 			if x.Reason == "" || x.Wanted != slices.Contains(c.wish.Want, s.ID) {
