@@ -19,7 +19,7 @@ import (
 // has it: what has to stay in the store, and why. What it does not know of a note
 // it writes back as it was.
 type register struct {
-	holds    []held
+	holds    []noted
 	claims   []claim
 	waiting  map[string]waiting // by series
 	families [][]snapshot.ID
@@ -32,8 +32,8 @@ const registerVersion = 1
 // unknown are the fields of an object for which this program has no use.
 type unknown map[string]json.RawMessage
 
-// held is a Hold as it is noted.
-type held struct {
+// noted is a Hold as it is written down.
+type noted struct {
 	Hold
 	rest unknown
 }
@@ -194,13 +194,13 @@ func (r *register) setHold(h Hold) {
 			return
 		}
 	}
-	r.holds = append(r.holds, held{Hold: h})
+	r.holds = append(r.holds, noted{Hold: h})
 }
 
 // release ends a hold, and reports whether there was one.
 func (r *register) release(id snapshot.ID) bool {
 	n := len(r.holds)
-	r.holds = slices.DeleteFunc(r.holds, func(h held) bool { return h.ID == id })
+	r.holds = slices.DeleteFunc(r.holds, func(h noted) bool { return h.ID == id })
 	return len(r.holds) < n
 }
 
@@ -243,7 +243,7 @@ type field struct {
 	value any
 }
 
-func (h *held) fields() []field {
+func (h *noted) fields() []field {
 	return []field{{"id", &h.ID}, {"path", &h.Path}, {"why", &h.Why}, {"since", &h.Since}}
 }
 
@@ -328,7 +328,7 @@ func parseRegister(text []byte) (*register, error) {
 		return nil, err
 	}
 	for i, raw := range holds {
-		var h held
+		var h noted
 		if h.rest, err = take(raw, h.fields()); err == nil && h.ID.IsZero() {
 			err = errors.New("it names no snapshot")
 		}
