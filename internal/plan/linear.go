@@ -3,6 +3,7 @@ package plan
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -33,9 +34,9 @@ func (p *problem) linear(order []int) (t tree, cost, bound float64) {
 		}
 	}
 	// Without limits on chains the cheapest way to each is the least that it costs.
-	for v := range t {
-		least := p.links[p.in[v][0]].cost
-		for _, i := range p.in[v] {
+	for _, in := range p.in {
+		least := math.Inf(1)
+		for _, i := range in {
 			least = min(least, p.links[i].cost)
 		}
 		bound += least

@@ -289,3 +289,13 @@ func TestNeeded(t *testing.T) {
 		t.Errorf("something was needed %d times, and nothing %d times", some, none)
 	}
 }
+
+// TestLinearBetweenLimits: one limit allows what the other one forbids.
+func TestLinearBetweenLimits(t *testing.T) {
+	src := inventory(snap("A", "x", 10), snap("B", "x", 20), snap("C", "x", 30), snap("D", "x", 40))
+	sizes := lookup(edges("A 100, B<A 10, C<B 10, D<C 10, B 1000, C 1000, D 1000"))
+	p := Sync(src, archive(), Wish{Want: all(src), Linear: true, MaxChain: 2, MaxRestore: 500}, sizes)
+	if got := shape(p); got != "A B<A" || len(p.Problems) != 2 || !strings.Contains(p.Problems[0].Why, "longer than 2 streams or 500 bytes") {
+		t.Errorf("%q, %+v", got, p.Problems)
+	}
+}
