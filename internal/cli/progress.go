@@ -21,6 +21,9 @@ type progress struct {
 	out   *records
 	bars  *bars // nil unless drawn
 	quiet bool
+	// destination is the one of several that it is about, and prefix what its lines
+	// begin with; the bars are shared by all of them then. Both are "" otherwise.
+	destination, prefix string
 
 	mu   sync.Mutex // held while nothing is written
 	view meter
@@ -43,7 +46,7 @@ func (env *Env) canDraw() bool {
 
 // begin forgets what has been: the steps of another plan follow.
 func (p *progress) begin() {
-	if p.bars != nil {
+	if p.bars != nil && p.destination == "" {
 		p.bars.close()
 		p.bars = newBars(p.env, p.rows)
 	}
@@ -61,7 +64,11 @@ func (p *progress) emit(record any) { p.out.put(record) }
 func (p *progress) event(e transfer.Event) {
 	if p.json {
 		if e.Kind != transfer.Progress || !p.quiet {
-			p.emit(e)
+			if p.destination == "" {
+				p.emit(e)
+			} else {
+				p.emit(destinationEvent{e, p.destination})
+			}
 		}
 		p.note(e)
 		return
@@ -98,18 +105,20 @@ func (p *progress) event(e transfer.Event) {
 		}
 		line += skippedText(e.Skipped)
 	case transfer.Retry:
-		p.env.Log.Warn(retryText(e))
+		p.env.Log.Warn(p.prefix + retryText(e))
 	case transfer.Failed:
 		line = fmt.Sprintf("%s: failed: %s", e.Path, e.Error)
 	case transfer.Skipped:
 		line = fmt.Sprintf("%s: skipped: %s", e.Path, e.Error)
 	case transfer.Warning:
-		p.env.Log.Warn(fmt.Sprintf("%s: %s", e.Path, e.Error))
+		p.env.Log.Warn(fmt.Sprintf("%s%s: %s", p.prefix, e.Path, e.Error))
 	case transfer.Done:
-		p.bars.close()
+		if p.destination == "" {
+			p.bars.close()
+		}
 	}
 	if line != "" && !p.quiet {
-		p.env.Log.Info(line)
+		p.env.Log.Info(p.prefix + line)
 	}
 }
 
@@ -119,6 +128,9 @@ func (p *progress) note(e transfer.Event) {
 	switch e.Kind {
 	case transfer.Resumed, transfer.Retry, transfer.Committed, transfer.Failed, transfer.Skipped, transfer.Warning:
 		about := []any{"snapshot", e.Path, "bytes", e.Bytes}
+		if p.destination != "" {
+			about = append(about, "destination", p.destination)
+		}
 		if e.Error != "" {
 			about = append(about, "because", e.Error)
 		}

@@ -24,13 +24,27 @@ func (r *records) put(v any) {
 	if r.err != nil {
 		return
 	}
-	if e, ok := v.(transfer.Event); ok {
-		e.Path, e.File, e.Error, e.Reason = validText(e.Path), validText(e.File), redact(validText(e.Error)), validText(e.Reason)
-		v = e
+	switch e := v.(type) {
+	case transfer.Event:
+		v = valid(e)
+	case destinationEvent:
+		v = destinationEvent{valid(e.Event), validText(e.Destination)}
 	}
 	enc := json.NewEncoder(r.w)
 	enc.SetEscapeHTML(false)
 	r.err = enc.Encode(v)
+}
+
+// valid is an event that JSON can hold.
+func valid(e transfer.Event) transfer.Event {
+	e.Path, e.File, e.Error, e.Reason = validText(e.Path), validText(e.File), redact(validText(e.Error)), validText(e.Reason)
+	return e
+}
+
+// destinationEvent is an event of one of several destinations.
+type destinationEvent struct {
+	transfer.Event
+	Destination string `json:"destination"`
 }
 
 // validText is s, or what printable makes of it if JSON could not hold it.

@@ -97,14 +97,14 @@ func (v *syncView) planned(o *job.Outlook) {
 	}
 	if v.o.dryRun {
 		for _, s := range o.Steps {
-			v.say("WOULD: %s", v.stepLine(s))
+			v.say("WOULD: %s", stepLine(o, s))
 			v.say("       %s", s.Reason)
-			if line := v.clonesLine(s); line != "" {
+			if line := clonesLine(s); line != "" {
 				v.say("       %s", line)
 			}
 		}
 	}
-	v.warnFull(o)
+	v.env.warnFull("", v.o.maxFull, o)
 	if v.o.delete {
 		for _, s := range needed(o) {
 			v.say("Stays, since a snapshot that stays starts from it: %s", s.Path)
@@ -138,28 +138,28 @@ func needed(o *job.Outlook) (all []snapshot.Snapshot) {
 }
 
 // warnFull says on a terminal what would have ended a run without one.
-func (v *syncView) warnFull(o *job.Outlook) {
-	if v.o.maxFull.given == "" || !v.env.attended() {
+func (env *Env) warnFull(prefix string, limit sizeFlag, o *job.Outlook) {
+	if limit.given == "" || !env.attended() {
 		return
 	}
 	n := 0
 	for _, s := range o.Steps {
 		switch {
-		case s.Action != plan.Send || !s.Edge.IsFull() || s.Size.Known && s.Size.Bytes <= v.o.maxFull.bytes:
+		case s.Action != plan.Send || !s.Edge.IsFull() || s.Size.Known && s.Size.Bytes <= limit.bytes:
 		case n < 3:
 			n++
-			v.env.Log.Warn(fmt.Sprintf("%s is longer than --max-full %s (%s): %s", o.SourceHolds.Where(s.Snapshot), v.o.maxFull.given, sizeText(s.Size), s.Reason))
+			env.Log.Warn(fmt.Sprintf("%s%s is longer than --max-full %s (%s): %s", prefix, o.SourceHolds.Where(s.Snapshot), limit.given, sizeText(s.Size), s.Reason))
 		default:
 			n++
 		}
 	}
 	if n > 3 {
-		v.env.Log.Warn(fmt.Sprintf("So are %d more", n-3))
+		env.Log.Warn(fmt.Sprintf("%sSo are %d more", prefix, n-3))
 	}
 }
 
 // clonesLine names the snapshots whose data a stream need not carry again.
-func (v *syncView) clonesLine(s plan.Step) string {
+func clonesLine(s plan.Step) string {
 	if len(s.Clones) == 0 {
 		return ""
 	}
@@ -175,10 +175,10 @@ func (v *syncView) clonesLine(s plan.Step) string {
 }
 
 // stepLine is the line of a step, as ButterSink writes it.
-func (v *syncView) stepLine(s plan.Step) string {
-	where := func(snap snapshot.Snapshot) string { return snap.ID.Short() + " " + v.outlook.SourceHolds.Where(snap) }
+func stepLine(o *job.Outlook, s plan.Step) string {
+	where := func(snap snapshot.Snapshot) string { return snap.ID.Short() + " " + o.SourceHolds.Where(snap) }
 	if s.Action == plan.Copy {
-		return fmt.Sprintf("Copy: %s to %s", where(s.Snapshot), path.Join(v.outlook.DestinationHas.Dir, s.Path))
+		return fmt.Sprintf("Copy: %s to %s", where(s.Snapshot), path.Join(o.DestinationHas.Dir, s.Path))
 	}
 	parent := "None"
 	if !s.Edge.IsFull() {
@@ -193,7 +193,7 @@ func (v *syncView) event(e transfer.Event) {
 		v.release = v.env.KeepAwake(v.ctx, "Sending snapshots", v.env.Log)
 	}
 	if !v.o.json && e.Kind == transfer.StepBegun && e.Try <= 1 {
-		v.say("%s", v.stepLine(v.outlook.Steps[e.Step-1]))
+		v.say("%s", stepLine(v.outlook, v.outlook.Steps[e.Step-1]))
 	}
 	v.progress.event(e)
 }
