@@ -36,7 +36,7 @@ import (
 )
 
 // MaxSize is how long a file Parse takes, in bytes.
-const MaxSize = 16 << 20
+const MaxSize = 4 << 20
 
 // Kind is what a snapshot has to do with a transfer.
 type Kind string
