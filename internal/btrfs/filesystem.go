@@ -69,6 +69,13 @@ func fsInfo(f *os.File) (fsInfoArgs, error) {
 	return args, nil
 }
 
+// FilesystemUUID returns the UUID of the file system that f is on, or an error
+// that matches [ErrNotBtrfs].
+func FilesystemUUID(f *os.File) (UUID, error) {
+	info, err := fsInfo(f)
+	return info.fsid, err
+}
+
 // Close lets go of the file system.
 func (f *Filesystem) Close() error { return f.dir.Close() }
 

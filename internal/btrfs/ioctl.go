@@ -11,6 +11,7 @@ import (
 
 // Request numbers, from linux/btrfs.h.
 const (
+	iocSync           = 0x9408
 	iocSubvolCreate   = 0x5000940E
 	iocSnapDestroy    = 0x5000940F
 	iocSnapDestroyV2  = 0x5000943F
@@ -27,6 +28,7 @@ const (
 	iocEncodedWrite   = 0x40809440
 	iocEncodedRead    = 0x80809440
 	iocTreeSearchV2   = 0xC0709411
+	iocSubvolSyncWait = 0x40109441
 )
 
 const (

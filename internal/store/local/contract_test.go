@@ -94,6 +94,31 @@ func harness() storetest.Harness {
 			}
 			return snapshot.ID(info.UUID)
 		},
+		Origin: func(t testing.TB, st store.Store) (store.Store, func()) {
+			s := st.(*Store)
+			origin := fsOf[s].Subvolume("origin")
+			again := mustOpenFor(t, s.path, Options{Protocol: s.opt.Protocol, Origin: origin})
+			fsOf[again] = fsOf[s]
+			n := 0
+			change := func() {
+				n++
+				if err := os.WriteFile(filepath.Join(origin, "changing"), fmt.Appendf(nil, "state %d", n), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			change()
+			return again, change
+		},
+		Leftover: func(t testing.TB, st store.Store, path string) {
+			s := st.(*Store)
+			if err := os.MkdirAll(filepath.Dir(filepath.Join(s.path, path)), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			dir := fsOf[s].Subvolume(filepath.Join(s.path, path))
+			if err := os.WriteFile(filepath.Join(dir, "half"), []byte("of a file"), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		},
 		Leave: func(t testing.TB, st store.Store, path string) {
 			s := st.(*Store)
 			full := filepath.Join(s.path, path) + snapshot.PartSuffix
@@ -108,8 +133,10 @@ func harness() storetest.Harness {
 	}
 }
 
-func openFor(t testing.TB, dir string) *Store {
-	s, err := Open(dir, Options{})
+func openFor(t testing.TB, dir string) *Store { return mustOpenFor(t, dir, Options{}) }
+
+func mustOpenFor(t testing.TB, dir string, o Options) *Store {
+	s, err := Open(dir, o)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -36,6 +36,8 @@ import (
 	"sync"
 	"syscall"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/buttersink/buttersink/internal/btrfs"
 	"github.com/buttersink/buttersink/internal/replay"
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -55,6 +57,16 @@ type Options struct {
 	KernelSend bool
 	// Plain sends all data as they read, also what is stored compressed.
 	Plain bool
+	// Origin is the path of the subvolume that Snapshot makes snapshots of; it is
+	// on the file system of the directory. Empty is none.
+	Origin string
+	// Make makes the directory, and those above it, if they are missing: on btrfs
+	// only, or nothing is made.
+	Make bool
+	// MakeWritable lets Remove make a snapshot writable where the kernel wants
+	// that, as it does of who is not root. Should the removal fail all the same, the
+	// snapshot is made read-only again.
+	MakeWritable bool
 	// Checkpoints says how often a receive makes a place from which it could be
 	// carried on.
 	Checkpoints replay.Checkpoints
@@ -64,12 +76,16 @@ type Options struct {
 
 // Store is an opened directory. Its methods may be called at the same time.
 type Store struct {
-	path string // as people know it
-	dir  *os.File
-	fs   *btrfs.Filesystem
-	opt  Options
+	path   string // as people know it
+	dir    *os.File
+	inode  uint64   // of the directory
+	origin *os.File // what Options.Origin names; nil if nothing
+	fs     *btrfs.Filesystem
+	opt    Options
 
-	mu     sync.Mutex
+	mu      sync.Mutex
+	removed []uint64 // numbers of what was removed since the last Reclaim
+
 	subvol uint64                             // number of the subvolume that the directory is in
 	prefix string                             // path of the directory from the top level
 	known  map[snapshot.ID]*snapshot.Snapshot // of the last List, and what came since
@@ -88,7 +104,11 @@ var (
 	_ store.Locker    = (*Store)(nil)
 	_ store.Located   = (*Store)(nil)
 
-	_ store.SizeKeeper = (*Store)(nil)
+	_ store.SizeKeeper  = (*Store)(nil)
+	_ store.Snapshotter = (*Store)(nil)
+	_ store.Notebook    = (*Store)(nil)
+	_ store.Reclaimer   = (*Store)(nil)
+	_ store.Leftovers   = (*Store)(nil)
 )
 
 // Open opens the directory at path. It fails with ErrNotDirectory,
@@ -109,6 +129,11 @@ func Open(path string, o Options) (*Store, error) {
 }
 
 func (s *Store) open() error {
+	if s.opt.Make {
+		if err := makeDirectory(s.path); err != nil {
+			return err
+		}
+	}
 	info, err := os.Stat(s.path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || err == nil && !info.IsDir() {
 		return ErrNotDirectory
@@ -119,6 +144,11 @@ func (s *Store) open() error {
 	if s.dir, err = os.Open(s.path); err != nil {
 		return err
 	}
+	var st unix.Stat_t
+	if err := unix.Fstat(int(s.dir.Fd()), &st); err != nil {
+		return err
+	}
+	s.inode = st.Ino
 	// A handle of its own, because it is taken over.
 	dir, err := s.within(".", false)
 	if err != nil {
@@ -130,6 +160,11 @@ func (s *Store) open() error {
 			return btrfs.ErrNotBtrfs
 		}
 		return err
+	}
+	if s.opt.Origin != "" {
+		if s.origin, err = openOrigin(s.opt.Origin, s.fs.UUID()); err != nil {
+			return err
+		}
 	}
 	return s.locate()
 }
@@ -149,11 +184,12 @@ func (s *Store) locate() error {
 // String names the store for people.
 func (s *Store) String() string { return "btrfs " + s.path }
 
-// Location identifies the directory, by whichever path it was opened.
+// Location identifies the directory, by whichever path it was opened, and by
+// whomever.
 func (s *Store) Location() string {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return fmt.Sprintf("btrfs %s %d %s", s.fs.UUID(), s.subvol, s.prefix)
+	return fmt.Sprintf("btrfs %s %d %d", s.fs.UUID(), s.subvol, s.inode)
 }
 
 // Close releases the directory.
@@ -165,7 +201,10 @@ func (s *Store) Close() error {
 	if s.dir != nil {
 		errs = append(errs, s.dir.Close())
 	}
-	s.fs, s.dir = nil, nil
+	if s.origin != nil {
+		errs = append(errs, s.origin.Close())
+	}
+	s.fs, s.dir, s.origin = nil, nil, nil
 	return errors.Join(errs...)
 }
 

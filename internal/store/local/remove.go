@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 
 	"golang.org/x/sys/unix"
 
@@ -115,12 +116,59 @@ func (s *Store) remove(p string, check func(btrfs.Subvolume) error) (err error) 
 			s.removeSizes(dir, name)
 		}
 	}()
+	return s.delete(dir, name, sub)
+}
+
+// delete deletes the subvolume that has been found under a name.
+func (s *Store) delete(dir *os.File, name string, sub btrfs.Subvolume) error {
 	// By number: another one may have its name by now.
-	err = btrfs.DeleteSubvolumeByID(dir, sub.ID)
-	if errors.Is(err, errors.ErrUnsupported) {
-		err = btrfs.DeleteSubvolume(dir, name)
+	byNumber := func() error {
+		err := btrfs.DeleteSubvolumeByID(dir, sub.ID)
+		if errors.Is(err, errors.ErrUnsupported) {
+			err = btrfs.DeleteSubvolume(dir, name)
+		}
+		return err
+	}
+	err := byNumber()
+	if s.opt.MakeWritable && sub.ReadOnly && refusesReadOnly(err) {
+		err = madeWritable(dir, name, sub, byNumber)
+	}
+	if err == nil {
+		s.mu.Lock()
+		s.removed = append(s.removed, sub.ID)
+		s.mu.Unlock()
 	}
 	return err
+}
+
+// refusesReadOnly reports whether a removal may have failed because the subvolume
+// is read-only.
+func refusesReadOnly(err error) bool {
+	return errors.Is(err, unix.EROFS) || errors.Is(err, fs.ErrPermission)
+}
+
+// madeWritable carries out a removal on what has been made writable for it.
+func madeWritable(dir *os.File, name string, sub btrfs.Subvolume, remove func() error) error {
+	f, err := openIn(dir, name)
+	if err != nil {
+		return err
+	}
+	now, err := btrfs.Info(f)
+	if err == nil && now.ID != sub.ID {
+		err = fmt.Errorf("%w: another one is there now", store.ErrNotFound)
+	}
+	if err == nil {
+		err = btrfs.SetReadOnly(f, false)
+	}
+	if err != nil {
+		return errors.Join(err, f.Close())
+	}
+	if err = remove(); err != nil {
+		if back := btrfs.SetReadOnly(f, true); back != nil {
+			err = errors.Join(err, fmt.Errorf("it is writable now, and cannot be made read-only again: %w", back))
+		}
+	}
+	return errors.Join(err, f.Close())
 }
 
 func notFound(err error) error {

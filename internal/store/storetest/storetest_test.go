@@ -58,6 +58,11 @@ func memoryHarness(wrap func(*Memory) store.Store) Harness {
 			return memory(s).AddOutside(tree(), 7, "/elsewhere/x").ID
 		},
 		Leave: func(t testing.TB, s store.Store, path string) { memory(s).AddPartial(path+snapshot.PartSuffix, true) },
+		Origin: func(t testing.TB, s store.Store) (store.Store, func()) {
+			memory(s).SetOrigin(tree())
+			return s, func() {} // it changes by itself
+		},
+		Leftover: func(t testing.TB, s store.Store, path string) { memory(s).AddLeftover(path) },
 	}
 }
 

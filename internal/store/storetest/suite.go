@@ -48,6 +48,14 @@ type Harness struct {
 	// Leave leaves behind what a process leaves that dies while it writes to s
 	// at a path. It may be nil for stores where nothing stays behind.
 	Leave func(t testing.TB, s store.Store, path string)
+	// Origin opens the place of s once more, in such a way that snapshots of a
+	// subvolume can be made there (store.Snapshotter), and returns what changes
+	// something in that. It may be nil for stores that make none.
+	Origin func(t testing.TB, s store.Store) (again store.Store, change func())
+	// Leftover leaves behind at a path what an interrupted receive by another
+	// program leaves (store.Leftovers). It may be nil for stores that receive from
+	// nobody else.
+	Leftover func(t testing.TB, s store.Store, path string)
 }
 
 // Run runs the contract's cases on a kind of store, each on stores of its own.
@@ -66,7 +74,7 @@ type Case struct {
 
 // Cases returns the contract, for a test that wants to run its cases by itself.
 func Cases() []Case {
-	return slices.Concat(listCases, sourceCases, sinkCases, refusalCases, resumeCases, removeCases, requestCases, sizeCases, otherCases, archiveCases, continueCases)
+	return slices.Concat(listCases, sourceCases, sinkCases, refusalCases, resumeCases, removeCases, requestCases, sizeCases, otherCases, archiveCases, continueCases, besideCases)
 }
 
 // patience bounds what ought to end at once. Machines are slow at times.

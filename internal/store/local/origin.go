@@ -1,0 +1,103 @@
+package local
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/buttersink/buttersink/internal/btrfs"
+	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
+)
+
+// openOrigin opens a subvolume of the file system with a UUID.
+func openOrigin(path string, on btrfs.UUID) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening the subvolume of which snapshots are made: %w", err)
+	}
+	if err := checkOrigin(f, on); err != nil {
+		return nil, errors.Join(fmt.Errorf("%s: no snapshots can be made of it: %w", path, err), f.Close())
+	}
+	return f, nil
+}
+
+func checkOrigin(f *os.File, on btrfs.UUID) error {
+	id, err := btrfs.FilesystemUUID(f)
+	if err != nil {
+		return err
+	}
+	if id != on {
+		return errors.New("it is on another file system than the directory of the snapshots")
+	}
+	subvolume, err := btrfs.IsSubvolume(f)
+	if err == nil && !subvolume {
+		err = errors.New("it is not a subvolume, but a directory in one")
+	}
+	return err
+}
+
+// Origin implements store.Snapshotter.
+func (s *Store) Origin(ctx context.Context) (snapshot.ID, error) {
+	if err := ctx.Err(); err != nil {
+		return snapshot.ID{}, err
+	}
+	info, err := s.originInfo()
+	return snapshot.ID(info.UUID), err
+}
+
+func (s *Store) originInfo() (btrfs.Subvolume, error) {
+	if s.origin == nil {
+		return btrfs.Subvolume{}, fmt.Errorf("%s: %w", s, store.ErrNoOrigin)
+	}
+	return btrfs.Info(s.origin)
+}
+
+// Snapshot implements store.Snapshotter. The kernel writes out the data of the
+// origin first, and has committed the snapshot when it answers. A snapshot of a
+// received one that is read-only would have the same identity, so there is none.
+func (s *Store) Snapshot(ctx context.Context, p string) (snapshot.Snapshot, error) {
+	fail := func(err error) (snapshot.Snapshot, error) {
+		return snapshot.Snapshot{}, fmt.Errorf("making snapshot %s: %w", filepath.Join(s.path, p), err)
+	}
+	if err := ctx.Err(); err != nil {
+		return fail(err)
+	}
+	origin, err := s.originInfo()
+	if err != nil {
+		return fail(err)
+	}
+	if origin.ReadOnly && !origin.ReceivedUUID.IsZero() {
+		return fail(fmt.Errorf("%s is received and read-only: it is a snapshot itself, and another one of it would be no other", s.opt.Origin))
+	}
+	dir, name, err := s.place(p)
+	if err != nil {
+		return snapshot.Snapshot{}, err
+	}
+	defer dir.Close()
+	if err := btrfs.CreateSnapshot(dir, name, s.origin, true); err != nil {
+		if errors.Is(err, fs.ErrExist) {
+			return snapshot.Snapshot{}, &store.ExistsError{Path: filepath.Join(s.path, p), What: "something that has just been made"}
+		}
+		return fail(err)
+	}
+	sub, err := subvolumeAt(dir, name)
+	if err != nil {
+		return fail(err)
+	}
+	if sub.ParentUUID != origin.UUID {
+		return fail(errors.New("another one has come to its place"))
+	}
+	snap := values(&sub)
+	snap.Path = p
+	known := snap
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.known[snap.ID] = &known
+	return snap, nil
+}
