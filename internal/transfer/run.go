@@ -146,6 +146,9 @@ func (r *run) skip(i int, err error) *position {
 
 // streams is where streams are opened, if the source has any.
 func (r *run) streams() (store.Source, bool) {
+	if fan, ok := r.Streams.(*FanRun); ok {
+		return fan.source(), true
+	}
 	if r.Streams != nil {
 		return r.Streams, true
 	}
