@@ -2,7 +2,6 @@ package job
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
@@ -114,10 +113,47 @@ func (e *BackupError) Error() string {
 // Unwrap returns all failures.
 func (e *BackupError) Unwrap() []error { return e.Failures }
 
+// PlaceError says that a destination is at another place than the last time, and
+// has nothing that the source has: as a rule, its disk is not mounted.
+type PlaceError struct {
+	Destination string
+	Place, Last string // store.Located
+}
+
+func (e *PlaceError) Error() string {
+	return fmt.Sprintf("%s is %s, and was %s the last time; nothing of the source is there: is it mounted?", e.Destination, e.Place, e.Last)
+}
+
 // Backup makes a snapshot of the subvolume that src was opened with
 // (store.Snapshotter), brings what is due to every destination, and removes what
 // is not due any more. It fails with *store.LockedError before anything is done,
 // and with *BackupError if some of it could not be done.
+//
+// The destinations are served side by side, and the source is read once where
+// several want the same stream. What fails at one of them stops none of the
+// others. Each transfer is noted at the source before it begins
+// (store.LocksNote), and forgotten when the snapshot is there; until then what it
+// is about stays. Nothing is removed anywhere before all transfers have ended,
+// and nothing at a destination that is not complete.
 func (e *Engine) Backup(ctx context.Context, src store.Store, o BackupOptions) (*BackupReport, error) {
-	return nil, errors.New("not written yet")
+	if !o.DryRun {
+		release, err := e.take(ctx, src, o.Who, o.Wait)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+	}
+	b, err := e.newBackup(ctx, src, o)
+	if err != nil {
+		return nil, err
+	}
+	defer b.close()
+	if err := b.snapshot(ctx); err != nil {
+		return b.report(), err
+	}
+	b.transfer(ctx)
+	if ctx.Err() == nil {
+		b.retain(ctx)
+	}
+	return b.report(), b.err(ctx)
 }

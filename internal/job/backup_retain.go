@@ -1,0 +1,139 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
+)
+
+// retain remembers what each destination needs, and removes what is not due any
+// more: at the source first, then at each destination that is complete.
+func (b *backup) retain(ctx context.Context) {
+	if b.known == nil {
+		return
+	}
+	holds, err := b.src.List(ctx)
+	if err != nil {
+		b.failed = append(b.failed, fmt.Errorf("listing %s: %w", b.src, err))
+		return
+	}
+	if err := b.claim(ctx, holds); err != nil {
+		b.failed = append(b.failed, err)
+		return
+	}
+	if !b.o.Rules.None() {
+		if b.source, err = b.pruneSource(ctx, holds); err != nil {
+			b.failed = append(b.failed, fmt.Errorf("%s: %w", b.src, err))
+		}
+	}
+	for _, d := range b.ends {
+		if ctx.Err() != nil {
+			return
+		}
+		if d.Err == nil && d.has != nil && !d.Rules.None() {
+			d.Prune, d.Err = d.prune(ctx)
+		}
+	}
+}
+
+// claim notes at the source which snapshot the next increment to each
+// destination starts from.
+func (b *backup) claim(ctx context.Context, holds *snapshot.Inventory) error {
+	if b.o.DryRun {
+		return nil
+	}
+	now := b.engine.now()
+	_, err := updateRegister(ctx, b.src, func(r *register) {
+		for _, d := range b.ends {
+			if d.has == nil {
+				continue
+			}
+			if s, ok := b.newestCommon(holds, d.has); ok {
+				r.moved(d.ID, b.o.Prefix, d.place)
+				r.setClaim(claim{destination: d.ID, series: b.o.Prefix, id: s.ID, path: s.Path, seen: now, place: d.place})
+			}
+		}
+	})
+	if _, unable := errors.AsType[*UnableError](err); unable {
+		b.engine.log().Warn("What the destinations need of the source can be remembered nowhere; it is found out anew in each run", "error", err)
+		return nil
+	}
+	return err
+}
+
+// moved keeps the claim of a destination that is at another place than before:
+// of disks that take turns, each needs its own snapshot.
+func (r *register) moved(destination, series, place string) {
+	at := func(place string) string { return destination + " at " + place }
+	if old, ok := r.claimOf(destination, series); ok && old.place != "" && old.place != legible(place) {
+		old.destination = at(old.place)
+		r.setClaim(old)
+	}
+	r.claims = slices.DeleteFunc(r.claims, func(c claim) bool {
+		return c.destination == legible(at(place)) && c.series == legible(series)
+	})
+}
+
+// pruneSource removes from the source what its rules do not keep.
+func (b *backup) pruneSource(ctx context.Context, holds *snapshot.Inventory) (*PruneReport, error) {
+	var needs []Counterpart
+	for _, d := range b.ends {
+		needs = append(needs, Counterpart{ID: d.ID, Has: d.has})
+	}
+	return b.engine.prune(ctx, b.src, holds, b.pruning(b.src.String(), PruneOptions{
+		Rules: b.rules(b.o.Rules), Origin: b.origin, For: needs, Locked: b.owed.reasons(),
+	}))
+}
+
+// prune removes from a destination what its rules do not keep.
+func (d *end) prune(ctx context.Context) (*PruneReport, error) {
+	b, e := d.run, d.engine()
+	if !b.o.DryRun {
+		release, err := e.take(ctx, d.store, b.o.Who, b.o.Wait)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+	}
+	holds, err := b.src.List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("listing %s: %w", b.src, err)
+	}
+	has, err := d.store.List(ctx)
+	if err != nil {
+		return nil, fmt.Errorf("listing: %w", err)
+	}
+	locked, err := e.lockedIn(ctx, d.store)
+	if err != nil {
+		return nil, err
+	}
+	return e.prune(ctx, d.store, has, b.pruning(d.Destination.Name, PruneOptions{
+		Rules: b.rules(d.Rules), For: []Counterpart{{ID: b.src.String(), Has: holds}}, Locked: locked,
+	}))
+}
+
+// lockedIn says of the snapshots of a store that others are made from, by name,
+// why they are locked.
+func (e *Engine) lockedIn(ctx context.Context, st store.Store) (map[string]string, error) {
+	w, err := readOwed(ctx, st, true)
+	if err != nil {
+		return nil, err
+	}
+	return w.reasons(), nil
+}
+
+// pruning completes options with what is the same at every place.
+func (b *backup) pruning(place string, o PruneOptions) PruneOptions {
+	o.Prefix, o.StaleAfter, o.Force, o.DryRun, o.Reclaim, o.Who = &b.o.Prefix, b.o.StaleAfter, b.o.Force, b.o.DryRun, b.o.Reclaim, b.o.Who
+	if b.o.Judged != nil {
+		o.Judged = func(all []Verdict) { b.tell(func() { b.o.Judged(place, all) }) }
+	}
+	if b.o.Removed != nil {
+		o.Removed = func(s snapshot.Snapshot, err error) { b.tell(func() { b.o.Removed(place, s, err) }) }
+	}
+	return o
+}

@@ -1,0 +1,246 @@
+package job
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/buttersink/buttersink/internal/outstanding"
+	"github.com/buttersink/buttersink/internal/schedule"
+	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
+	"github.com/buttersink/buttersink/internal/transfer"
+)
+
+// backup is one run of Backup.
+type backup struct {
+	engine *Engine
+	src    store.Store
+	o      BackupOptions
+	zone   *time.Location // in which names tell the time
+	origin snapshot.ID    // zero if there is none
+	owed   *owed
+	known  *register // as it was when the run began; nil if it cannot be read
+	ends   []*end
+
+	telling sync.Mutex // held while a function of the options is called
+
+	mu     sync.Mutex
+	places map[string]string // where destinations are, and which ones
+
+	// Of the goroutine that called Backup.
+	taken  *snapshot.Snapshot
+	source *PruneReport
+	failed []error // at the source
+}
+
+// newBackup finds out what there is to know before anything is done.
+func (e *Engine) newBackup(ctx context.Context, src store.Store, o BackupOptions) (*backup, error) {
+	b := &backup{engine: e, src: src, o: o, zone: cmp.Or(o.Zone, time.Local), places: map[string]string{}}
+	if err := b.findOrigin(ctx); err != nil {
+		return nil, err
+	}
+	var err error
+	if b.owed, err = readOwed(ctx, src, o.DryRun); err != nil {
+		return nil, err
+	}
+	if b.known, err = readRegister(ctx, src); err != nil {
+		if _, odd := errors.AsType[*RegisterError](err); !odd {
+			return nil, err
+		}
+		// It takes nothing but the removing.
+		b.known, b.failed = nil, append(b.failed, err)
+	}
+	for _, d := range o.Destinations {
+		b.add(d)
+	}
+	if o.LockedDestination != nil {
+		b.addLocked()
+	}
+	if o.RemoveLocks {
+		if err := b.removeLocks(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+// findOrigin asks which subvolume the snapshots are of. Only a run that makes one
+// has to know.
+func (b *backup) findOrigin(ctx context.Context) error {
+	maker, ok := b.src.(store.Snapshotter)
+	if !ok {
+		if b.o.NoSnapshot {
+			return nil
+		}
+		return &UnableError{Store: b.src.String(), Verb: "make snapshots"}
+	}
+	var err error
+	b.origin, err = maker.Origin(ctx)
+	if b.o.NoSnapshot && errors.Is(err, store.ErrNoOrigin) {
+		return nil
+	}
+	return err
+}
+
+// add adds a destination, unless it is one of them already.
+func (b *backup) add(d Destination) {
+	for _, other := range b.ends {
+		if other.ID == d.ID {
+			return
+		}
+	}
+	b.ends = append(b.ends, &end{Destination: d, run: b, log: b.engine.log().With("destination", d.Name), DestinationReport: DestinationReport{Name: d.Name}})
+}
+
+// addLocked adds the destinations to which something was begun and not finished.
+func (b *backup) addLocked() {
+	for _, id := range b.owed.destinations(b.inSeries) {
+		d, err := b.o.LockedDestination(id)
+		if err != nil {
+			d = Destination{Name: id, ID: id, Open: func(context.Context) (store.Store, error) { return nil, err }}
+		}
+		b.add(d)
+	}
+}
+
+// removeLocks forgets what was begun and not finished, of this series and for
+// the destinations of the run.
+func (b *backup) removeLocks(ctx context.Context) error {
+	return b.owed.change(ctx, func(t *outstanding.Transfers) bool {
+		any := false
+		for _, name := range t.Names() {
+			if !b.inSeries(name) {
+				continue
+			}
+			for _, d := range b.ends {
+				for _, kind := range []outstanding.Kind{outstanding.Sent, outstanding.Parent} {
+					if !t.Drop(name, kind, d.ID) {
+						continue
+					}
+					any = true
+					if b.o.Unlocked != nil {
+						b.o.Unlocked(name, d.ID, kind == outstanding.Parent)
+					}
+				}
+			}
+		}
+		return any
+	})
+}
+
+// inSeries reports whether a name is one that the run could have given.
+func (b *backup) inSeries(name string) bool {
+	_, ok := schedule.Parse(b.o.Prefix, name, b.zone)
+	return ok
+}
+
+// seconds is how many names are tried for a snapshot, each a second later.
+const seconds = 5
+
+// snapshot makes the snapshot, under the name of this second, or of the next that
+// is free.
+func (b *backup) snapshot(ctx context.Context) error {
+	if b.o.NoSnapshot || b.o.DryRun {
+		return nil
+	}
+	maker := b.src.(store.Snapshotter) // findOrigin has seen to that
+	now := b.engine.now().In(b.zone)
+	for try := 0; ; try++ {
+		name := schedule.Format(b.o.Prefix, now.Add(time.Duration(try)*time.Second))
+		made, err := maker.Snapshot(ctx, name)
+		if _, taken := errors.AsType[*store.ExistsError](err); taken && try+1 < seconds {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("making snapshot %s in %s: %w", name, b.src, err)
+		}
+		b.taken = &made
+		if b.o.Taken != nil {
+			b.o.Taken(made)
+		}
+		return nil
+	}
+}
+
+// transfer serves all destinations, and returns when all have ended.
+func (b *backup) transfer(ctx context.Context) {
+	if from, ok := b.src.(store.Source); ok && len(b.ends) > 1 {
+		fan := transfer.NewFan(from)
+		for _, d := range b.ends { // all of them before any begins
+			d.streams = fan.Run()
+		}
+	}
+	var all sync.WaitGroup
+	for _, d := range b.ends {
+		all.Go(func() {
+			d.Err = d.bring(ctx)
+			b.tell(func() {
+				if b.o.Ended != nil {
+					b.o.Ended(d.Destination.Name, d.Sync, d.Err)
+				}
+			})
+		})
+	}
+	all.Wait()
+}
+
+// tell calls a function that calls one of the options.
+func (b *backup) tell(say func()) {
+	b.telling.Lock()
+	defer b.telling.Unlock()
+	say()
+}
+
+// settleIn notes where a destination is, and fails if another one is there.
+func (b *backup) settleIn(place, name string) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if other, ok := b.places[place]; ok {
+		return fmt.Errorf("it is the same place as %s, which is a destination of this run already", other)
+	}
+	b.places[place] = name
+	return nil
+}
+
+// close closes the destinations.
+func (b *backup) close() {
+	for _, d := range b.ends {
+		if d.store == nil {
+			continue
+		}
+		if err := d.store.Close(); err != nil {
+			d.log.Warn("closing", "error", err)
+		}
+	}
+}
+
+func (b *backup) report() *BackupReport {
+	r := &BackupReport{Taken: b.taken, Source: b.source}
+	for _, d := range b.ends {
+		r.Destinations = append(r.Destinations, d.DestinationReport)
+	}
+	return r
+}
+
+// err is what the run ends with.
+func (b *backup) err(ctx context.Context) error {
+	e := &BackupError{Failures: b.failed, Done: b.taken != nil}
+	for _, d := range b.ends {
+		if d.Err != nil {
+			e.Failures = append(e.Failures, fmt.Errorf("%s: %w", d.Destination.Name, d.Err))
+		} else if !b.o.DryRun {
+			e.Done = true
+		}
+	}
+	if ctx.Err() != nil && len(e.Failures) == 0 {
+		e.Failures = append(e.Failures, context.Cause(ctx))
+	}
+	if len(e.Failures) == 0 {
+		return nil
+	}
+	return e
+}
