@@ -23,7 +23,7 @@ func FuzzSplit(f *testing.F) {
 			switch {
 			case arg == "":
 				t.Fatal("an empty argument")
-			case strings.TrimFunc(arg, blank) != arg:
+			case arg[0] != '@' && strings.TrimFunc(arg, blank) != arg: // "@a /" is "@a "
 				t.Fatalf("%q has blanks at its ends", arg)
 			case strings.IndexFunc(arg, ends) >= 0:
 				t.Fatalf("%q is more than a line", arg)
@@ -35,8 +35,10 @@ func FuzzSplit(f *testing.F) {
 		}
 		// Each argument on a line of its own is read as itself.
 		again := split(strings.Join(args, "\n"), "/elsewhere")
-		plain := slices.ContainsFunc(args, func(a string) bool { return a[0] == '#' || a[0] == '-' && strings.IndexFunc(a, blank) > 0 })
-		if !plain && !slices.Equal(args, again) {
+		special := slices.ContainsFunc(args, func(a string) bool {
+			return a[0] == '#' || a[0] == '-' && strings.IndexFunc(a, blank) > 0 || strings.TrimFunc(a, blank) != a
+		})
+		if !special && !slices.Equal(args, again) {
 			t.Fatalf("%q is read as %q", args, again)
 		}
 	})

@@ -133,8 +133,8 @@ func (t *Transfers) Clone() *Transfers {
 	return c
 }
 
-// place returns where a new name belongs: after the last one that is not later,
-// and at the end if its time is not known.
+// place returns where a new name belongs: before the later ones that the file ends
+// with, or at the end.
 func (t *Transfers) place(name string) int {
 	at, ok := stamp(name)
 	if !ok {
