@@ -4,8 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"time"
 
+	"github.com/buttersink/buttersink/internal/outstanding"
 	"github.com/buttersink/buttersink/internal/schedule"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
@@ -35,6 +39,10 @@ type PruneOptions struct {
 	Force bool
 	// DryRun decides, and removes nothing.
 	DryRun bool
+	// Postpone removes nothing either, but notes what is due, so that a later run
+	// finds that it has only waited: for a destination at which something has
+	// failed.
+	Postpone bool
 	// Reclaim waits until the space of what was removed is free.
 	Reclaim bool
 	// Wait waits for the store's lock for as long as another run has it.
@@ -54,6 +62,8 @@ type Counterpart struct {
 	ID string
 	// Has is what it holds; nil if that cannot be found out now.
 	Has *snapshot.Inventory
+	// Look, if it is set, lists it again before anything is removed.
+	Look func(ctx context.Context) (*snapshot.Inventory, error)
 }
 
 // Verdict is what retention decides about one snapshot.
@@ -72,10 +82,11 @@ type PruneReport struct {
 }
 
 // ForceError says that the rules would remove so much at once that somebody has
-// to say that it is meant.
+// to say that it is meant: more than half of a series, what the same rules had let
+// go in an earlier run, and what has waited since, left out.
 type ForceError struct {
 	Store     string
-	Series    string // the prefix of the names
+	Series    string // what the paths have before the date
 	Going, Of int
 }
 
@@ -84,37 +95,228 @@ func (e *ForceError) Error() string {
 }
 
 // Prune removes from a store what its rules do not keep. It fails with
-// *store.LockedError before anything is done, with *ForceError before anything
-// is removed, and with *RemovalError if something could not be removed.
+// *store.LockedError or *RegisterError before anything is done, with *ForceError
+// before anything is removed, after a dry run too, and with *RemovalError if
+// something could not be removed.
 func (e *Engine) Prune(ctx context.Context, st store.Store, o PruneOptions) (*PruneReport, error) {
-	return nil, errors.New("not written yet")
+	if !o.DryRun {
+		release, err := e.take(ctx, st, o.Who, o.Wait)
+		if err != nil {
+			return nil, err
+		}
+		defer release()
+	}
+	inv, err := e.list(ctx, st)
+	if err != nil {
+		return nil, err
+	}
+	if o.DryRun {
+		return e.prune(ctx, st, inv, o)
+	}
+	end := e.begin(st, o.Who)
+	report, err := e.prune(ctx, st, inv, o)
+	end(ctx, err)
+	return report, err
 }
 
 // prune is Prune with the lock held, on what was listed.
 func (e *Engine) prune(ctx context.Context, st store.Store, inv *snapshot.Inventory, o PruneOptions) (*PruneReport, error) {
-	return nil, errors.New("not written yet")
+	ev := &evidence{now: e.now(), inv: inv, options: &o}
+	if err := ev.read(ctx, st); err != nil {
+		return nil, err
+	}
+	j := ev.judge()
+	report := &PruneReport{Verdicts: j.verdicts()}
+	if o.Judged != nil {
+		o.Judged(slices.Clone(report.Verdicts))
+	}
+	for _, at := range slices.SortedFunc(maps.Keys(j.lapsed), func(a, b spot) int { return strings.Compare(a.path, b.path) }) {
+		e.log().Warn(j.lapsed[at])
+	}
+	tallies := j.tallies(ev.register, o.Rules.String())
+	guarded := e.guard(st, tallies, o)
+	if o.DryRun || guarded != nil && !o.Postpone {
+		return report, guarded
+	}
+	remover, able := st.(store.Remover)
+	if o.Postpone {
+		return report, e.note(ctx, st, j, tallies, o)
+	}
+	if len(j.going()) == 0 {
+		return report, e.note(ctx, st, j, tallies, o)
+	}
+	if !able {
+		return report, &UnableError{Store: st.String(), Verb: "remove snapshots"}
+	}
+
+	// What has been decided may be old, as time goes for whoever waits for a lock or
+	// a plan; and what has been decided twice has to be the same.
+	going := map[spot]bool{}
+	for _, p := range j.going() {
+		going[p.spot()] = true
+	}
+	if err := ev.again(ctx, st, func(at spot) bool { return !going[at] }); err != nil {
+		return report, err
+	}
+	j = ev.judge()
+	report.Verdicts = j.verdicts()
+	e.tellSpared(j, going)
+	if err := e.note(ctx, st, j, tallies, o); err != nil {
+		return report, err
+	}
+	return report, e.removePlaces(ctx, st, remover, j.going(), report, o)
 }
 
-// Hold is a snapshot that is kept until it is released.
-type Hold struct {
-	ID    snapshot.ID
-	Path  string // as it was when it was held
-	Why   string
-	Since time.Time
+// read reads what is noted in the store.
+func (ev *evidence) read(ctx context.Context, st store.Store) (err error) {
+	if ev.register, err = readRegister(ctx, st); err != nil {
+		return err
+	}
+	book, ok := st.(store.Notebook)
+	if !ok || ev.inv.Archive {
+		return nil
+	}
+	text, err := book.ReadNote(ctx, store.LocksNote)
+	if err != nil {
+		return fmt.Errorf("reading which transfers from %s are unfinished: %w", st, err)
+	}
+	if ev.locks, err = outstanding.Parse(text); err != nil {
+		return fmt.Errorf("%s: reading %s: %w", st, store.LocksNote, err)
+	}
+	return nil
 }
 
-// Hold keeps the snapshot at a path of a store from every Prune. It fails with
-// store.ErrNotFound if there is none.
-func (e *Engine) Hold(ctx context.Context, st store.Store, path, why string) (Hold, error) {
-	return Hold{}, errors.New("not written yet")
+// again looks at everything once more. What is spared stays whatever that shows.
+func (ev *evidence) again(ctx context.Context, st store.Store, spared func(spot) bool) error {
+	inv, err := st.List(ctx)
+	if err != nil {
+		return fmt.Errorf("looking again before removing anything: %w", err)
+	}
+	ev.inv, ev.spared = inv, spared
+	o := *ev.options
+	o.For = slices.Clone(o.For)
+	for i, c := range o.For {
+		if c.Look == nil {
+			continue
+		}
+		if o.For[i].Has, err = c.Look(ctx); err != nil {
+			return fmt.Errorf("looking at %s again before removing anything: %w", c.ID, err)
+		}
+	}
+	ev.options = &o
+	return ev.read(ctx, st)
 }
 
-// Release ends what Hold began.
-func (e *Engine) Release(ctx context.Context, st store.Store, path string) (Hold, error) {
-	return Hold{}, errors.New("not written yet")
+// guard fails with *ForceError if somebody has to say that it is meant.
+func (e *Engine) guard(st store.Store, tallies map[string]*tally, o PruneOptions) error {
+	if o.Force {
+		return nil
+	}
+	for _, name := range slices.Sorted(maps.Keys(tallies)) {
+		switch t := tallies[name]; {
+		case !t.strange():
+		case t.going > 0:
+			return &ForceError{Store: st.String(), Series: name, Going: t.fresh, Of: t.of}
+		default:
+			e.log().Warn(fmt.Sprintf("%s: the rules let go %d of %d snapshots %s…, which wait for something else; once they can go, it has to be said that this is meant", st, t.fresh, t.of, name))
+		}
+	}
+	return nil
 }
 
-// Holds returns what is held in a store, the oldest first.
-func (e *Engine) Holds(ctx context.Context, st store.Store) ([]Hold, error) {
-	return nil, errors.New("not written yet")
+// note writes down what the next run has to know. A store that keeps no notes
+// does without.
+func (e *Engine) note(ctx context.Context, st store.Store, j *judgement, tallies map[string]*tally, o PruneOptions) error {
+	_, err := updateRegister(ctx, st, func(r *register) {
+		for _, name := range slices.Sorted(maps.Keys(tallies)) {
+			t := tallies[name]
+			switch {
+			case t.strange() && !o.Force:
+				// Nobody has said that it is meant.
+			case t.going > 1 || o.Postpone:
+				r.setWaiting(name, o.Rules.String(), t.due) // removing may be cut short
+			default:
+				r.setWaiting(name, o.Rules.String(), t.waits)
+			}
+		}
+		for _, c := range j.unseen {
+			if _, known := r.claimOf(c.destination, c.series); !known {
+				r.setClaim(c)
+			}
+		}
+		if j.aside != nil && (j.worth || j.fragile && len(j.going()) > 0) {
+			r.families = j.families
+		}
+	})
+	if _, unable := errors.AsType[*UnableError](err); unable {
+		e.log().Debug(err.Error())
+		return nil
+	}
+	return err
+}
+
+// tellSpared says what stays although it was to go at first.
+func (e *Engine) tellSpared(j *judgement, going map[spot]bool) {
+	for i := range j.places {
+		if p := &j.places[i]; going[p.spot()] && p.Keep {
+			e.log().Info(fmt.Sprintf("%s is not removed after all: %s", p.Path, p.Reason))
+		}
+	}
+}
+
+// removePlaces removes snapshots, the oldest first, or all at once where the
+// store takes them so. What has been held in the last moment stays.
+func (e *Engine) removePlaces(ctx context.Context, st store.Store, remover store.Remover, going []*place, report *PruneReport, o PruneOptions) error {
+	failed := &RemovalError{}
+	removed := func(snap snapshot.Snapshot, err error) {
+		if err != nil {
+			failed.Failures = append(failed.Failures, err)
+		} else {
+			report.Removed = append(report.Removed, snap)
+		}
+		if o.Removed != nil {
+			o.Removed(snap, err)
+		}
+	}
+	_, sweeps := remover.(store.Sweeper)
+	var all []snapshot.Snapshot
+	var stopped error
+	for _, p := range going {
+		if stopped = ctx.Err(); stopped != nil {
+			stopped = context.Cause(ctx)
+			break
+		}
+		if !sweeps {
+			r, err := readRegister(ctx, st)
+			if err != nil {
+				stopped = err
+				break
+			}
+			if h, is := r.hold(p.ID); is {
+				e.log().Info(fmt.Sprintf("%s is not removed after all: it is held by now: %s", p.Path, h.Why))
+				continue
+			}
+			removed(p.Snapshot, remover.Remove(ctx, p.Snapshot))
+			continue
+		}
+		all = append(all, p.Snapshot)
+	}
+	if stopped == nil && sweeps {
+		stopped = removeAll(ctx, remover, all, removed)
+	}
+	if ctx.Err() != nil {
+		return errors.Join(append([]error{context.Cause(ctx)}, failed.Failures...)...)
+	}
+	if stopped != nil {
+		failed.Failures = append(failed.Failures, stopped)
+	}
+	if r, ok := st.(store.Reclaimer); ok && o.Reclaim && len(report.Removed) > 0 {
+		if err := r.Reclaim(ctx); err != nil {
+			failed.Failures = append(failed.Failures, fmt.Errorf("waiting until the space of what was removed is free: %w", err))
+		}
+	}
+	if len(failed.Failures) > 0 {
+		return failed
+	}
+	return nil
 }

@@ -41,10 +41,10 @@ type noted struct {
 // claim says that the next increment to a destination starts from a snapshot, as
 // far as was known when the destination was last seen.
 type claim struct {
-	destination string // Destination.ID of the backup
-	series      string // what the snapshot's path has before the date
-	id          snapshot.ID
-	path        string // in the store that has the note
+	destination string      // Destination.ID of the backup
+	series      string      // what the snapshot's path has before the date
+	id          snapshot.ID // zero if it is not known what the destination has
+	path        string      // in the store that has the note
 	seen        time.Time
 	place       string // store.Located of the destination, if it has one
 	rest        unknown
@@ -159,6 +159,14 @@ func (r *register) setClaim(c claim) {
 		}
 	}
 	r.claims = append(r.claims, c)
+}
+
+// dropClaim forgets a claim: for a destination that is known to have nothing of
+// the series.
+func (r *register) dropClaim(destination, series string) {
+	r.claims = slices.DeleteFunc(r.claims, func(c claim) bool {
+		return c.destination == legible(destination) && c.series == legible(series)
+	})
 }
 
 // placeOf returns where a destination was when it was last seen, empty if that is
