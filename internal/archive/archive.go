@@ -119,6 +119,7 @@ var _ interface {
 	store.Trash
 	store.SizeKeeper
 	store.Verifier
+	store.Notebook
 } = (*Store)(nil)
 
 // stored is an object that holds the stream of an edge.

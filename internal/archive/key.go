@@ -76,7 +76,7 @@ func parseKey(prefix, key string) named {
 		return named{kind: unsafe}
 	}
 	dir, name := cutLast(rel)
-	if name == markerName {
+	if name == markerName || isNote(name) {
 		return named{kind: silent}
 	}
 	if p, ok := strings.CutSuffix(rel, store.SizesSuffix); ok {
@@ -211,7 +211,7 @@ func badComponent(key string) string {
 			return fmt.Sprintf("a name of it is too long: %d bytes are what fits everywhere", maxComponent)
 		case strings.HasSuffix(c, store.SizesSuffix):
 			return "a name of it ends in " + store.SizesSuffix + ", as those of notes about sizes do"
-		case c == markerName || taken:
+		case c == markerName || isNote(c) || taken:
 			return "a name of it is one that archives give to their own objects"
 		}
 	}
