@@ -44,11 +44,14 @@ func Main(args []string, env *Env) int {
 	defer stop()
 
 	cmd := program(env)
-	cmd.SetArgs(append([]string{}, args...)) // nil would stand for os.Args
 	cmd.SetIn(env.Stdin)
 	cmd.SetOut(env.Stdout)
 	cmd.SetErr(env.Stderr)
-	err := cmd.ExecuteContext(ctx)
+	args, err := written(cmd, args)
+	if err == nil {
+		cmd.SetArgs(append([]string{}, args...)) // nil would stand for os.Args
+		err = cmd.ExecuteContext(ctx)
+	}
 	if err == nil && !errors.Is(stdout.err, syscall.EPIPE) {
 		err = stdout.err // of a write that nobody looked at; who left has seen enough
 	}

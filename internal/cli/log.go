@@ -65,7 +65,8 @@ func (env *Env) startLog(quiet int, file string) error {
 	case quiet > 1:
 		level = slog.LevelError
 	}
-	var handler slog.Handler = &lines{out: &lockedWriter{w: env.console}, level: level, format: env.consoleLine}
+	env.level.Set(level)
+	var handler slog.Handler = &lines{out: &lockedWriter{w: env.console}, level: &env.level, format: env.consoleLine}
 	if file != "" {
 		// Without waiting: a fifo that nobody reads is an error.
 		f, err := os.OpenFile(file, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NONBLOCK, 0o644)
@@ -84,11 +85,14 @@ func (env *Env) startLog(quiet int, file string) error {
 	return nil
 }
 
+// sayFrom has the console show what is of a level or worse.
+func (env *Env) sayFrom(level slog.Level) { env.level.Set(level) }
+
 // lines is a slog handler that writes each record as one line of text. Nothing
 // in a record can make it two, or reach the terminal as a command.
 type lines struct {
 	out    *lockedWriter
-	level  slog.Level
+	level  slog.Leveler
 	format func(r slog.Record, text string) string
 	prefix string // the names of the open groups, each with a dot
 	attrs  string // already written, each with a space before it
@@ -110,7 +114,7 @@ func (env *Env) logFailure() error {
 	return env.file.out.err
 }
 
-func (l *lines) Enabled(_ context.Context, level slog.Level) bool { return level >= l.level }
+func (l *lines) Enabled(_ context.Context, level slog.Level) bool { return level >= l.level.Level() }
 
 func (l *lines) WithGroup(name string) slog.Handler {
 	if name == "" {

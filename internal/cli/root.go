@@ -25,6 +25,8 @@ func program(env *Env) *cobra.Command {
 		cmd = newBtrfslist(env)
 	case "checksumdir":
 		cmd = newChecksumdir(env)
+	case backupProgram:
+		cmd = newBackup(env, backupProgram)
 	default:
 		cmd = newRoot(env)
 	}
@@ -101,7 +103,7 @@ After: see "buttersink sync --help" and "buttersink list --help".`,
 	}
 	root.Flags().AddFlagSet(sync.Flags()) // the same variables, under both commands
 	serverFlagsOf(root, &server)
-	root.AddCommand(sync, list, newExplain(env), newInit(env), newVerify(env), newTrash(env), newStream(env), newBtrfslist(env), newChecksumdir(env),
+	root.AddCommand(sync, list, newBackup(env, "backup"), newPrune(env), newHold(env), newRelease(env), newExplain(env), newInit(env), newVerify(env), newTrash(env), newStream(env), newBtrfslist(env), newChecksumdir(env),
 		&cobra.Command{
 			Use:   "exit-codes",
 			Short: "What the exit codes mean",

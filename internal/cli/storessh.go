@@ -37,6 +37,7 @@ func (env *Env) target(p place, o *sshFlags) dial.Target {
 func (env *Env) openSSH(ctx context.Context, p place, o opening) (*opened, error) {
 	st, err := ssh.Open(ctx, ssh.Options{
 		Target: env.target(p, &o.ssh), Dir: strings.TrimSuffix(p.dir, "/") + "/", Mode: o.mode, Wishes: o.wishes(),
+		Of: o.local.Origin, MakeDir: o.local.Make, MakeWritable: o.local.MakeWritable,
 		Program: versionText(), RemoteProgram: o.ssh.program,
 		Compress: !o.plainWire, Limit: o.limit, Log: env.Log,
 	})
@@ -69,6 +70,7 @@ func (env *Env) openSSH(ctx context.Context, p place, o opening) (*opened, error
 func (env *Env) openBare(ctx context.Context, p place, o opening) (*opened, error) {
 	st, err := bare.Open(ctx, bare.Options{
 		Target: env.target(p, &o.ssh), Dir: p.dir, Writes: o.mode == ssh.Append || o.mode == ssh.Write,
+		Of: o.local.Origin, MakeDir: o.local.Make, MakeWritable: o.local.MakeWritable,
 		Protocol: o.local.Protocol, Limit: o.limit, Log: env.Log,
 	})
 	if err != nil {

@@ -1,0 +1,137 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"syscall"
+
+	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/store"
+)
+
+// explainBackup gives the errors of a backup their exit code and hints.
+func explainBackup(err error, o *backupOptions, report *job.BackupReport) error {
+	e, ok := errors.AsType[*job.BackupError](err)
+	if !ok {
+		return explainPrune(err)
+	}
+	x := &exitError{code: exitFailed}
+	lines := []error{fmt.Errorf("the backup is not complete")}
+	if o.dryRun {
+		lines[0] = fmt.Errorf("the backup would not be complete")
+	}
+	conflicts, pending := 0, 0
+	for _, f := range e.Failures {
+		lines = append(lines, expanded(f)...)
+		switch {
+		case isConflict(f):
+			conflicts++
+		case judge(unexplained(f)).code == exitPending:
+			pending++
+		}
+		if x.hint == "" {
+			x.hint = hintOf(f)
+		}
+	}
+	switch {
+	case conflicts == len(e.Failures):
+		x.code = exitConflict
+	case pending == len(e.Failures):
+		x.code = exitPending
+	case e.Done:
+		x.code = exitPartly
+	}
+	if x.hint == "" && x.code == exitPartly && !o.dryRun {
+		x.hint = "What is done stays done; the next run carries on with the rest."
+	}
+	x.err = errors.Join(lines...)
+	return x
+}
+
+// unexplained is an error without what this room has made of it, so that its verdict is
+// its own.
+func unexplained(err error) error {
+	for {
+		x, ok := errors.AsType[*exitError](err)
+		if !ok {
+			return err
+		}
+		err = x.err
+	}
+}
+
+// isConflict reports whether nothing but what is at a place is in the way.
+func isConflict(err error) bool {
+	if e, ok := errors.AsType[*job.IncompleteError](err); ok {
+		return e.Conflicts
+	}
+	if _, ok := errors.AsType[*job.RemovalError](err); ok {
+		return false
+	}
+	if _, ok := errors.AsType[*job.ForceError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*job.FullError](err); ok {
+		return true
+	}
+	_, ok := errors.AsType[*store.ExistsError](err)
+	return ok
+}
+
+// expanded is a failure of one place, line by line: each begins with the place, as
+// the failure does.
+func expanded(err error) []error {
+	inner, place := inside(err)
+	switch e := inner.(type) {
+	case *job.IncompleteError:
+		lines := []error{err}
+		for _, f := range gathered(e.Failures) {
+			lines = append(lines, fmt.Errorf("%s%w", place, f))
+		}
+		return lines
+	case *job.RemovalError:
+		lines := []error{err}
+		for _, f := range e.Failures {
+			lines = append(lines, fmt.Errorf("%s%w", place, f))
+		}
+		return lines
+	case *job.FullError:
+		lines := []error{err}
+		for _, s := range e.Steps {
+			lines = append(lines, fmt.Errorf("%s%s, %s: %s", place, s.Path, sizeText(s.Size), s.Reason))
+		}
+		return lines
+	}
+	return []error{err}
+}
+
+// inside returns the error of a verb in a failure, and what stands before it.
+func inside(err error) (inner error, before string) {
+	text := err.Error()
+	for inner = err; inner != nil; inner = errors.Unwrap(inner) {
+		switch inner.(type) {
+		case *job.IncompleteError, *job.RemovalError, *job.FullError:
+			before, _ = strings.CutSuffix(text, inner.Error())
+			return inner, before
+		}
+	}
+	return err, ""
+}
+
+// hintOf is what to do about a failure of one place.
+func hintOf(err error) string {
+	if _, ok := errors.AsType[*job.ForceError](err); ok {
+		return forceHint
+	}
+	if _, ok := errors.AsType[*job.FullError](err); ok {
+		return "If that is right, run it from a terminal, or raise --max-full. If not, make a parent available: 'buttersink explain' says what speaks against each."
+	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return "A destination is full: make room there, and the next run carries on.  'buttersink list -d' gives back what interrupted transfers hold, which begin again then."
+	}
+	if v := judge(err); v.hint != "" {
+		return v.hint
+	}
+	return ""
+}

@@ -1,0 +1,469 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/buttersink/buttersink/internal/archive"
+	"github.com/buttersink/buttersink/internal/archive/seal"
+	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/ledger"
+	"github.com/buttersink/buttersink/internal/pace"
+	"github.com/buttersink/buttersink/internal/schedule"
+	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
+	"github.com/buttersink/buttersink/internal/store/local"
+	"github.com/buttersink/buttersink/internal/store/ssh"
+	"github.com/buttersink/buttersink/internal/store/ssh/bare"
+)
+
+// backupRun is the places of a backup.
+type backupRun struct {
+	env     *Env
+	command string
+	o       *backupOptions
+	source  place // the subvolume
+	targets []*target
+	seal    seal.Options
+	limit   *pace.Limiter
+	ledger  *ledger.Ledger
+	early   []*earlyOpen
+}
+
+// target is one destination of a backup.
+type target struct {
+	place
+	name, id string
+	early    *earlyOpen // nil unless it is opened before its turn
+}
+
+// prepare reads the arguments, and finds what is wrong with them before anything
+// is begun.
+func (o *backupOptions) prepare(ctx context.Context, env *Env, command, source string, destinations []string) (*backupRun, error) {
+	if o.ssh.sudo.text == "" {
+		o.ssh.sudo.text = sudoNever // as btrfs-backup did
+	}
+	run := &backupRun{env: env, command: command, o: o, limit: pace.New(o.wire.limit.bytes)}
+	var err error
+	if run.source, err = placeOf(command, source, true); err != nil {
+		return nil, err
+	}
+	switch {
+	case run.source.scheme == "shell":
+		return nil, usagef(command, "a command (shell://) takes streams and gives none back: it can only be a destination")
+	case run.source.archive():
+		return nil, usagef(command, "%q is an archive: want a subvolume, of which a snapshot can be made", redact(source))
+	}
+	if run.source, err = rooted(run.source); err != nil {
+		return nil, err
+	}
+	for _, arg := range destinations {
+		t, err := run.target(arg)
+		if err != nil {
+			return nil, err
+		}
+		if slices.ContainsFunc(run.targets, func(other *target) bool { return other.id == t.id }) {
+			return nil, usagef(command, "the destination %s is there twice", t.name)
+		}
+		run.targets = append(run.targets, t)
+	}
+	if err := run.fits(); err != nil {
+		return nil, err
+	}
+	if run.seal, err = sealing(command, o.compress, o.encrypt); err != nil {
+		return nil, err
+	}
+	if err := run.seal.Usable(ctx); err != nil {
+		return nil, &exitError{code: exitConfig, err: err}
+	}
+	return run, nil
+}
+
+// rooted makes the path of a directory of this machine a full one.
+func rooted(p place) (place, error) {
+	if !p.here() && p.scheme != "dir" {
+		return p, nil
+	}
+	dir, err := filepath.Abs(p.dir)
+	if err != nil {
+		return place{}, fmt.Errorf("finding the current directory: %w", err)
+	}
+	p.dir = dir
+	return p, nil
+}
+
+// here reports whether the place is a btrfs directory of this machine.
+func (p place) here() bool { return p.scheme == "btrfs" || p.scheme == "file" }
+
+// target reads an argument that names a destination.
+func (r *backupRun) target(arg string) (*target, error) {
+	p, err := placeOf(r.command, arg, true)
+	if err != nil {
+		return nil, err
+	}
+	if p, err = rooted(p); err != nil {
+		return nil, err
+	}
+	if _, err := r.opening(p).forS3(p); err != nil {
+		return nil, &usageError{command: r.command, err: err}
+	}
+	return &target{place: p, id: lockID(p), name: targetName(p)}, nil
+}
+
+// targetName is how people know a destination.
+func targetName(p place) string {
+	if p.here() {
+		return p.dir
+	}
+	return redact(p.bare())
+}
+
+// lockID is what a destination is called in the notes beside the snapshots. Those
+// of directories, machines and commands are btrfs-backup's, and all of them name
+// the destination again when they are typed.
+func lockID(p place) string {
+	switch p.scheme {
+	case "ssh", "ssh+btrfs": // by which program over there is no part of the place
+		m := p.machine
+		m.host = strings.ToLower(m.host)
+		return "ssh://" + m.String() + p.dir
+	case "shell":
+		return "shell://" + p.command
+	case "dir":
+		return "dir://" + p.dir
+	case "s3":
+		id := "s3://" + p.bucket + "/" + p.dir
+		if endpoint := p.options["endpoint"]; endpoint != "" {
+			id += "?endpoint=" + url.QueryEscape(endpoint)
+		}
+		return id
+	}
+	return p.dir
+}
+
+// fits says which flags have been given that no place has a use for: who asks for
+// encryption and gets none has to know it. Flags of btrfs-backup may be given for
+// nothing: they stand in files that are shared.
+func (r *backupRun) fits() error {
+	o := r.o
+	any := func(is func(place) bool) bool {
+		return o.lockedDests || slices.ContainsFunc(r.targets, func(t *target) bool { return is(t.place) })
+	}
+	scheme := func(name string) func(place) bool { return func(p place) bool { return p.scheme == name } }
+	archives, s3 := any(place.archive), any(scheme("s3"))
+	const archive, s3Place, own = "a destination is an archive (dir:// or s3://)", "a destination is s3://", "the source is a btrfs directory on a machine with buttersink"
+	network := s3 || any(place.overSSH) || r.source.overSSH()
+	for _, f := range []struct {
+		flag  string
+		given bool
+		use   bool
+		where string
+	}{
+		{"--compress", o.compress != "", archives, archive},
+		{"--encrypt", len(o.encrypt) > 0, archives, archive},
+		{"--require-encryption", o.requireEncryption, archives, archive},
+		{"--max-restore", o.maxRestore.given != "", any(place.keepsStreams), "a destination is an archive (dir:// or s3://) or a command (shell://)"},
+		{"--storage-class", o.keep.class != "", s3, s3Place},
+		{"--sse", o.keep.sse != "", s3, s3Place},
+		{"--kms-key", o.keep.kmsKey != "", s3, s3Place},
+		{"--s3-endpoint", o.s3.endpoint != "", s3, s3Place},
+		{"--s3-path-style", o.s3.pathStyle, s3, s3Place},
+		{"--checkpoint", o.checkpoint.given != "", any(place.ours), "a destination is a btrfs directory on a machine with buttersink"},
+		{"--kernel-send", o.kernelSend, r.source.ours(), own},
+		{"--decompress", o.decompress, r.source.ours(), own},
+		{"--again", o.again, any(scheme("shell")), "a destination is a command (shell://)"},
+		{"--limit", o.wire.limit.given != "", network, "one of the places is ssh://, ssh+btrfs:// or s3://"},
+		{"--wire-compression", o.wire.compression.never, any(scheme("ssh")) || r.source.scheme == "ssh", "one of the places is ssh://"},
+		{"--ssh-program", o.ssh.program != "", any(scheme("ssh")) || r.source.scheme == "ssh", "one of the places is ssh://"},
+	} {
+		if f.given && !f.use {
+			return usagef(r.command, "%s is only for when %s", f.flag, f.where)
+		}
+	}
+	if o.requireEncryption && len(o.encrypt) == 0 {
+		return usagef(r.command, "--require-encryption goes with --encrypt, which says for whom")
+	}
+	if err := (&sshFlags{options: o.ssh.options}).fit(r.command, place{machine: machine{host: "any"}, scheme: "ssh"}); err != nil {
+		return err
+	}
+	for _, named := range o.destinationKeep.order {
+		if named == "" || o.lockedDests {
+			continue
+		}
+		if !slices.ContainsFunc(r.targets, func(t *target) bool { return r.isNamed(t, named) }) {
+			return usagef(r.command, "--dest-keep is about %q, which is no destination here", redact(named))
+		}
+	}
+	return nil
+}
+
+// isNamed reports whether a text names a destination.
+func (r *backupRun) isNamed(t *target, text string) bool {
+	if text == t.arg {
+		return true
+	}
+	p, err := parsePlace(text, true)
+	if err != nil {
+		return false
+	}
+	p, err = rooted(p)
+	return err == nil && lockID(p) == t.id
+}
+
+// rules are those of a destination.
+func (r *backupRun) rules(t *target) schedule.Rules {
+	o := r.o
+	rules := o.destinationKeep.rules[""]
+	if o.destinationCount > 0 {
+		rules = schedule.Rules{Last: o.destinationCount}
+	}
+	for _, named := range o.destinationKeep.order {
+		if named != "" && r.isNamed(t, named) {
+			rules = o.destinationKeep.rules[named]
+		}
+	}
+	return in(rules, zoneOf(o.utc))
+}
+
+// warnCommands says what is lost where nothing can be remembered.
+func (r *backupRun) warnCommands() {
+	if r.ledger == nil && slices.ContainsFunc(r.targets, func(t *target) bool { return t.scheme == "shell" }) {
+		r.env.Log.Warn("What the command is given cannot be remembered: the next run gives it everything again; BUTTERSINK_STATE names a directory for that")
+	}
+}
+
+// folder is the place of the snapshots.
+func (r *backupRun) folder() place {
+	p := r.source
+	p.dir = r.o.folder
+	if !path.IsAbs(p.dir) {
+		p.dir = path.Join(r.source.dir, p.dir)
+	}
+	p.dir = path.Clean(p.dir)
+	p.arg = strings.TrimSuffix(p.dir, "/") + "/"
+	if p.overSSH() {
+		p.arg = p.scheme + "://" + p.machine.String() + p.arg
+	}
+	return p
+}
+
+// firstRunError says that nothing has been backed up yet.
+type firstRunError struct{ dir string }
+
+func (e *firstRunError) Error() string { return e.dir + " is not there yet" }
+
+// openSource opens the directory of the snapshots.
+func (r *backupRun) openSource(ctx context.Context) (*opened, error) {
+	p := r.folder()
+	if p.here() && r.o.dryRun {
+		if _, err := os.Lstat(p.dir); errors.Is(err, fs.ErrNotExist) {
+			if info, err := os.Stat(r.source.dir); err == nil && info.IsDir() {
+				return nil, &firstRunError{p.dir}
+			}
+		}
+	}
+	r.openEarly(ctx)
+	with := r.opening(p)
+	with.local.KernelSend, with.local.Plain, with.needsProgram = r.o.kernelSend, r.o.decompress, r.o.ofSource()
+	with.local.Origin, with.local.Make = r.source.dir, !r.o.dryRun
+	with.mode = ssh.Write
+	if r.o.dryRun {
+		with.mode = ssh.Read
+	}
+	if r.plain(ctx) {
+		with.local.Protocol = 1
+	}
+	return r.env.open(ctx, r.command, p, with)
+}
+
+// opening is what all places of the run have in common.
+func (r *backupRun) opening(p place) opening {
+	o := r.o
+	with := opening{s3: o.s3, ssh: o.ssh, plainWire: o.wire.compression.never, limit: r.limit, ledger: r.ledger, keep: o.keep}
+	with.local.MakeWritable = o.makeWritable
+	if r.o.dryRun {
+		with.ledger = r.env.notesFor(p)
+	}
+	return with
+}
+
+// destinations are the targets as the engine takes them.
+func (r *backupRun) destinations() []job.Destination {
+	var all []job.Destination
+	for _, t := range r.targets {
+		all = append(all, r.destination(t))
+	}
+	return all
+}
+
+func (r *backupRun) destination(t *target) job.Destination {
+	d := job.Destination{
+		Name: t.name, ID: t.id, Rules: r.rules(t),
+		MaxFull: r.o.fullLimit(r.env), Parallel: r.o.together(t.place),
+		Open: func(ctx context.Context) (store.Store, error) { return r.open(ctx, t) },
+	}
+	if t.keepsStreams() {
+		d.MaxChain, d.MaxRestore = r.o.maxChain, r.o.maxRestore.bytes
+	}
+	return d
+}
+
+// locked makes destinations of the ids of unfinished transfers; nil if they are
+// not wanted.
+func (r *backupRun) locked() func(id string) (job.Destination, error) {
+	if !r.o.lockedDests {
+		return nil
+	}
+	return func(id string) (job.Destination, error) {
+		t, err := r.target(id)
+		if err != nil {
+			return job.Destination{}, err
+		}
+		t.id = id // as it is written
+		return r.destination(t), nil
+	}
+}
+
+// open opens a destination.
+func (r *backupRun) open(ctx context.Context, t *target) (store.Store, error) {
+	if t.early != nil {
+		return t.early.take(ctx)
+	}
+	return r.openNow(ctx, t)
+}
+
+func (r *backupRun) openNow(ctx context.Context, t *target) (store.Store, error) {
+	if r.o.dryRun && t.here() {
+		if _, err := os.Lstat(t.dir); errors.Is(err, fs.ErrNotExist) {
+			return absent{t.dir}, nil
+		}
+	}
+	with := r.opening(t.place)
+	with.local.Checkpoints, with.local.Make = r.o.checkpoints().Checkpoints, !r.o.dryRun
+	with.needsProgram, with.again = r.o.ofDestination(), r.o.again
+	switch {
+	case r.o.dryRun:
+		with.mode = ssh.Read
+	case r.rules(t).None():
+		with.mode = ssh.Append
+	default:
+		with.mode = ssh.Write
+	}
+	if t.archive() {
+		with.archive.Seal, with.archive.RequireEncryption = r.seal, r.o.requireEncryption
+		with.archive.PartSize = int64(r.o.partSize) << 20
+	}
+	st, err := r.env.open(ctx, r.command, t.place, with)
+	if err != nil {
+		return nil, err
+	}
+	if a, ok := st.Store.(*archive.Store); ok {
+		if err := a.Writable(ctx); err != nil {
+			return nil, errors.Join(err, st.Close())
+		}
+	}
+	return st.Store, nil
+}
+
+// earlyOpen is a destination that is opened before its turn: which streams the
+// source has to make depends on what is over there.
+type earlyOpen struct {
+	done  chan struct{}
+	st    store.Store
+	err   error
+	taken bool // by the engine, which closes it
+}
+
+// take returns the store when it is open.
+func (e *earlyOpen) take(ctx context.Context) (store.Store, error) {
+	select {
+	case <-e.done:
+		e.taken = e.err == nil
+		return e.st, e.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// openEarly begins to open the destinations of which it is not known yet what
+// carries streams out there.
+func (r *backupRun) openEarly(ctx context.Context) {
+	if r.o.noTransfer {
+		return
+	}
+	for _, t := range r.targets {
+		if t.scheme != "ssh" {
+			continue
+		}
+		e := &earlyOpen{done: make(chan struct{})}
+		t.early = e
+		r.early = append(r.early, e)
+		go func() {
+			defer close(e.done)
+			e.st, e.err = r.openNow(ctx, t)
+		}()
+	}
+}
+
+// patience is how long a machine may take to answer before a snapshot is made
+// without knowing what it can do.
+const patience = 10 * time.Second
+
+// plain reports whether the source has to make streams that every btrfs receive
+// carries out.
+func (r *backupRun) plain(ctx context.Context) bool {
+	if r.o.lockedDests || slices.ContainsFunc(r.targets, func(t *target) bool { return t.keepsStreams() || t.scheme == "ssh+btrfs" }) {
+		return true
+	}
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	for _, e := range r.early {
+		select {
+		case <-e.done:
+			if _, ok := e.st.(*bare.Store); ok {
+				return true
+			}
+		case <-ctx.Done():
+			return true
+		}
+	}
+	return false
+}
+
+// close closes what was opened and not used. It comes before ctx ends.
+func (r *backupRun) close() {
+	for _, e := range r.early {
+		select {
+		case <-e.done:
+			if e.err == nil && !e.taken {
+				e.st.Close()
+			}
+		default: // it ends with the run
+		}
+	}
+}
+
+// absent is a directory that a run would make, for one that makes nothing.
+type absent struct{ dir string }
+
+var _ store.Sink = absent{}
+
+func (a absent) String() string { return "btrfs " + a.dir }
+func (a absent) Close() error   { return nil }
+
+func (a absent) List(context.Context) (*snapshot.Inventory, error) {
+	return &snapshot.Inventory{Dir: a.dir}, nil
+}
+
+func (a absent) Create(context.Context, store.Want) (store.Writer, error) {
+	return nil, fmt.Errorf("'%s': %w", a.dir, local.ErrNotDirectory)
+}
