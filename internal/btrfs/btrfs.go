@@ -21,7 +21,9 @@
 //
 // Nearly everything here needs CAP_SYS_ADMIN, and opening subvolumes by number
 // needs CAP_DAC_READ_SEARCH. Where one of them is missing the error is a
-// [*PermissionError] that names it.
+// [*PermissionError] that names it. Who has neither can use [Below], [Info],
+// [IsSubvolume], [FilesystemUUID] and [Sync] on what he may read, CreateSubvolume and CreateSnapshot
+// and SetReadOnly on what is his, and DeleteSubvolume as far as the mount allows.
 //
 // # Memory
 //

@@ -29,6 +29,9 @@ const (
 	iocEncodedRead    = 0x80809440
 	iocTreeSearchV2   = 0xC0709411
 	iocSubvolSyncWait = 0x40109441
+
+	iocGetSubvolRootRef = 0xD000943D
+	iocInoLookupUser    = 0xD000943E
 )
 
 const (
@@ -182,10 +185,16 @@ type PermissionError struct {
 	Op         string // what was being done, such as "listing subvolumes"
 	Capability string // the one that is missing, such as "CAP_SYS_ADMIN"
 	Err        error  // what the kernel said
+	// Instead says what would do in place of the capability; empty if nothing.
+	Instead string
 }
 
 func (e *PermissionError) Error() string {
-	return fmt.Sprintf("%s: %v (%s is missing)", e.Op, e.Err, e.Capability)
+	text := fmt.Sprintf("%s: %v (%s is missing", e.Op, e.Err, e.Capability)
+	if e.Instead != "" {
+		text += "; in place of it, " + e.Instead
+	}
+	return text + ")"
 }
 
 // Unwrap returns what the kernel said.

@@ -30,6 +30,9 @@ func TestLayouts(t *testing.T) {
 		{"subvolInfo", unsafe.Sizeof(subvolInfo{}), 504, iocGetSubvolInfo},
 		{"encodedArgs", unsafe.Sizeof(encodedArgs{}), 128, iocEncodedWrite},
 		{"fsInfoArgs", unsafe.Sizeof(fsInfoArgs{}), 1024, iocFSInfo},
+		{"subvolWait", unsafe.Sizeof(subvolWait{}), 16, iocSubvolSyncWait},
+		{"rootRefs", unsafe.Sizeof(rootRefs{}), 4096, iocGetSubvolRootRef},
+		{"lookupUser", unsafe.Sizeof(lookupUser{}), 4096, iocInoLookupUser},
 		{"timespec", unsafe.Sizeof(timespec{}), 16, 0},
 	} {
 		if c.size != c.want {
@@ -68,6 +71,8 @@ func TestOffsets(t *testing.T) {
 		{"encodedArgs.compression", unsafe.Offsetof(encodedArgs{}.compression), 56},
 		{"volArgsV2.flags", unsafe.Offsetof(volArgsV2{}.flags), 16},
 		{"volArgsV2.name", unsafe.Offsetof(volArgsV2{}.name), 56},
+		{"rootRefs.n", unsafe.Offsetof(rootRefs{}.n), 4088},
+		{"lookupUser.path", unsafe.Offsetof(lookupUser{}.path), 272},
 		{"fsInfoArgs.fsid", unsafe.Offsetof(fsInfoArgs{}.fsid), 16},
 		{"fsInfoArgs.flags", unsafe.Offsetof(fsInfoArgs{}.flags), 48},
 		{"fsInfoArgs.generation", unsafe.Offsetof(fsInfoArgs{}.generation), 56},

@@ -164,7 +164,8 @@ func CreateSnapshot(dir *os.File, name string, src *os.File, readOnly bool) erro
 }
 
 // DeleteSubvolume deletes a subvolume of dir, a read-only one as well. Its
-// space becomes free later. The kernel refuses with EPERM while the subvolume
+// space becomes free later. Without CAP_SYS_ADMIN the kernel deletes only writable
+// ones, and only where the file system is mounted with user_subvol_rm_allowed. The kernel refuses with EPERM while the subvolume
 // is being sent, or if it is the one that is mounted by default, and with
 // ENOTEMPTY if it contains other subvolumes.
 func DeleteSubvolume(dir *os.File, name string) error {
@@ -217,8 +218,19 @@ func explainDelete(op string, err error) error {
 		return fmt.Errorf("%s: it contains other subvolumes: %w", op, err)
 	case errors.Is(err, unix.EPERM) && capSysAdmin.held():
 		return fmt.Errorf("%s: it is being sent, or mounted by default: %w", op, err)
+	case errors.Is(err, unix.EPERM):
+		// May the owner do it, the rest is as with any directory (btrfs_may_delete).
+		return &PermissionError{
+			Op: op, Capability: capSysAdmin.name, Err: err,
+			Instead: "the owner may do it where the file system is mounted with user_subvol_rm_allowed",
+		}
+	case errors.Is(err, unix.EROFS) && !capSysAdmin.held():
+		return &PermissionError{
+			Op: op, Capability: capSysAdmin.name, Err: err,
+			Instead: "the owner may do it once the subvolume has been made writable",
+		}
 	case err != nil:
-		return perhapsRefused(op, capSysAdmin, err)
+		return fmt.Errorf("%s: %w", op, err)
 	}
 	return nil
 }

@@ -20,7 +20,11 @@ func (s *Store) List(ctx context.Context) (*snapshot.Inventory, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
-	subvolumes, err := s.fs.Subvolumes()
+	all := s.fs.Subvolumes
+	if s.denied != nil {
+		all = func() ([]btrfs.Subvolume, error) { return btrfs.Below(s.dir) }
+	}
+	subvolumes, err := all()
 	if err != nil {
 		return nil, fmt.Errorf("listing %s: %w", s.path, err)
 	}
@@ -28,9 +32,12 @@ func (s *Store) List(ctx context.Context) (*snapshot.Inventory, error) {
 		if err := btrfs.Sync(s.dir); err != nil {
 			return nil, fmt.Errorf("listing %s: %w", s.path, err)
 		}
-		if subvolumes, err = s.fs.Subvolumes(); err != nil {
+		if subvolumes, err = all(); err != nil {
 			return nil, fmt.Errorf("listing %s: %w", s.path, err)
 		}
+	}
+	if s.denied != nil {
+		return s.listReachable(subvolumes)
 	}
 	mounts, err := s.fs.Mounts()
 	if err != nil {
@@ -46,12 +53,38 @@ func (s *Store) List(ctx context.Context) (*snapshot.Inventory, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	inv := s.inventory(subvolumes, s.prefix, s.fs.LinuxPaths(outside(subvolumes, s.prefix), mounts), usage, s.checkpoints(subvolumes, s.prefix))
+	s.know(inv)
+	return inv, nil
+}
+
+// listReachable makes the inventory of who cannot look around: nothing outside of
+// the directory but the lineage of the origin, no sizes, and paths that are from
+// the directory.
+func (s *Store) listReachable(subvolumes []btrfs.Subvolume) (*snapshot.Inventory, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	inv := s.inventory(subvolumes, "", nil, nil, s.checkpoints(subvolumes, ""))
+	if s.origin != nil {
+		origin, err := s.originInfo()
+		if err != nil {
+			return nil, fmt.Errorf("listing %s: %w", s.path, err)
+		}
+		if !origin.ParentUUID.IsZero() {
+			inv.Lineage[snapshot.ID(origin.UUID)] = snapshot.ID(origin.ParentUUID)
+			inv.Born[snapshot.ID(origin.UUID)] = origin.Otransid
+		}
+	}
+	s.know(inv)
+	return inv, nil
+}
+
+// know remembers what was listed. It wants the lock.
+func (s *Store) know(inv *snapshot.Inventory) {
 	s.known = make(map[snapshot.ID]*snapshot.Snapshot, len(inv.Snapshots))
 	kept := slices.Clone(inv.Snapshots) // the caller may change its own
 	for i := range kept {
 		s.known[kept[i].ID] = &kept[i]
 	}
-	return inv, nil
 }
 
 // outside returns the subvolumes that are not below a directory.
@@ -261,7 +294,7 @@ func (s *Store) checkpoints(subvolumes []btrfs.Subvolume, prefix string) map[uin
 		if !inside || sub.Deleted || !isForeignPart(sub, rel) {
 			continue
 		}
-		root, err := s.fs.OpenSubvolume(sub.ID)
+		root, err := s.openSubvolume(snapshot.Snapshot{Handle: sub.ID, Path: rel})
 		if err != nil {
 			continue // gone, or not to be told from somebody's snapshot
 		}

@@ -3,7 +3,8 @@
 // The directory is opened once; everything below it is reached through that
 // handle, so it does not matter by which mount, bind mount or subvolume mount
 // it was named, nor what is mounted elsewhere later. Snapshots are opened by
-// their subvolume number, not by path.
+// their subvolume number, not by path. Who is not root is shown by the kernel only
+// what he can reach, and opens by path (Options.Rootless).
 //
 // The store holds what lies inside of the directory, at any depth. It also
 // knows the other snapshots of the same file system (snapshot.Snapshot.Outside):
@@ -60,6 +61,11 @@ type Options struct {
 	// Origin is the path of the subvolume that Snapshot makes snapshots of; it is
 	// on the file system of the directory. Empty is none.
 	Origin string
+	// Rootless opens the directory also where the caller may not search the trees
+	// of the file system. Then List shows what lies in the directory and can be
+	// reached by the caller, snapshots can be made and removed as far as the kernel
+	// lets him, and everything about streams fails with *btrfs.PermissionError.
+	Rootless bool
 	// Make makes the directory, and those above it, if they are missing: on btrfs
 	// only, or nothing is made.
 	Make bool
@@ -80,6 +86,8 @@ type Store struct {
 	dir    *os.File
 	inode  uint64   // of the directory
 	origin *os.File // what Options.Origin names; nil if nothing
+	// denied is why trees cannot be searched (Options.Rootless); nil if they can.
+	denied *btrfs.PermissionError
 	fs     *btrfs.Filesystem
 	opt    Options
 
@@ -166,7 +174,26 @@ func (s *Store) open() error {
 			return err
 		}
 	}
-	return s.locate()
+	err = s.locate()
+	if denied, ok := errors.AsType[*btrfs.PermissionError](err); ok && s.opt.Rootless {
+		return s.withoutTrees(denied)
+	}
+	return err
+}
+
+// withoutTrees sees to what locate does for who may search.
+func (s *Store) withoutTrees(denied *btrfs.PermissionError) error {
+	info, err := btrfs.Info(s.dir)
+	s.subvol, s.denied = info.ID, denied
+	return err
+}
+
+// needsTrees is why something cannot be done with streams, if it cannot.
+func (s *Store) needsTrees(op string) error {
+	if s.denied == nil {
+		return nil
+	}
+	return &btrfs.PermissionError{Op: op, Capability: s.denied.Capability, Err: s.denied.Err}
 }
 
 // locate finds out where the directory is now: it may be moved while it is held.
@@ -235,7 +262,7 @@ func (s *Store) lookup(id snapshot.ID) (snapshot.Snapshot, error) {
 // openSnapshot opens the subvolume of a snapshot, and makes sure that it is
 // still the one that was listed.
 func (s *Store) openSnapshot(snap snapshot.Snapshot) (*os.File, error) {
-	f, err := s.fs.OpenSubvolume(snap.Handle)
+	f, err := s.openSubvolume(snap)
 	if err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			err = fmt.Errorf("%w: it has been removed since it was listed", store.ErrNotFound)
@@ -253,4 +280,12 @@ func (s *Store) openSnapshot(snap snapshot.Snapshot) (*os.File, error) {
 		return f, nil
 	}
 	return nil, errors.Join(fmt.Errorf("opening snapshot %s: %w", snap.Path, err), f.Close())
+}
+
+// openSubvolume opens by number, which takes a capability, or else by path.
+func (s *Store) openSubvolume(snap snapshot.Snapshot) (*os.File, error) {
+	if s.denied == nil {
+		return s.fs.OpenSubvolume(snap.Handle)
+	}
+	return s.within(snap.Path, false)
 }

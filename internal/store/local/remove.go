@@ -130,8 +130,12 @@ func (s *Store) delete(dir *os.File, name string, sub btrfs.Subvolume) error {
 		return err
 	}
 	err := byNumber()
-	if s.opt.MakeWritable && sub.ReadOnly && refusesReadOnly(err) {
-		err = madeWritable(dir, name, sub, byNumber)
+	if sub.ReadOnly && refusesReadOnly(err) {
+		if s.opt.MakeWritable {
+			err = madeWritable(dir, name, sub, byNumber)
+		} else if errors.Is(err, unix.EROFS) {
+			err = fmt.Errorf("%w; with --convert-rw (-w) it is made writable first", err)
+		}
 	}
 	if err == nil {
 		s.mu.Lock()

@@ -23,7 +23,7 @@ var errAbandoned = errors.New("the transfer was abandoned")
 // Create prepares a receive, and takes up one that was interrupted. The stream is
 // carried out as it is written.
 func (s *Store) Create(ctx context.Context, want store.Want) (store.Writer, error) {
-	if err := ctx.Err(); err != nil {
+	if err := errors.Join(ctx.Err(), s.needsTrees("receiving into "+s.path)); err != nil {
 		return nil, err
 	}
 	dir, name, err := s.place(want.Path)
@@ -269,7 +269,7 @@ func (s *Store) remember(dir *os.File, p string) {
 
 // Copy snapshots the snapshot, and gives the copy the same identity.
 func (s *Store) Copy(ctx context.Context, want store.Want) (err error) {
-	if err := ctx.Err(); err != nil {
+	if err := errors.Join(ctx.Err(), s.needsTrees("copying in "+s.path)); err != nil {
 		return err
 	}
 	original, err := s.lookup(want.Edge.To)

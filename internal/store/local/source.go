@@ -34,6 +34,9 @@ func (e *ends) Close() error {
 
 // ends opens both ends of an edge.
 func (s *Store) ends(e snapshot.Edge) (_ *ends, err error) {
+	if err := s.needsTrees("sending from " + s.path); err != nil {
+		return nil, err
+	}
 	var x ends
 	defer func() {
 		if err != nil {
@@ -254,6 +257,9 @@ func (s *Store) Prove(ctx context.Context, snap snapshot.Snapshot) (snapshot.Tru
 	}
 	if snap.Trust != snapshot.Doubtful {
 		return snap.Trust, nil
+	}
+	if err := s.needsTrees("examining " + snap.Path); err != nil {
+		return snap.Trust, err
 	}
 	f, err := s.openSnapshot(snap)
 	if err != nil {
