@@ -162,7 +162,7 @@ func (f *Fan) awaited(key fanKey, matters func(*FanRun) bool) bool {
 
 // changed has all that depends on what the runs are about looked at again.
 func (f *Fan) changed() {
-	kept := 0 // chunks
+	kept := 0                                  // chunks
 	for _, s := range slices.Clone(f.shared) { // those that are behind want the oldest first
 		s.changed.Broadcast()
 		if !s.idle() {

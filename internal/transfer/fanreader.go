@@ -99,7 +99,6 @@ func (r *fanReader) Read(p []byte) (int, error) {
 // wait waits for more of the stream, and returns what there is; nothing if
 // something has happened to the reader.
 func (r *fanReader) wait() []byte {
-	defer func() { r.waiting = false }()
 	for r.err == nil && r.next == nil {
 		if c, from := r.in.chunkAt(r.at); c != nil && int64(len(c.data)) > from {
 			return c.data[from:]
@@ -112,6 +111,7 @@ func (r *fanReader) wait() []byte {
 		r.in.assess()
 		r.in.changed.Wait()
 		r.waiting = false
+		r.in.assess()
 	}
 	return nil
 }

@@ -282,7 +282,7 @@ func (s *shared) chunkAt(at int64) (*chunk, int64) {
 
 // assess keeps account of how long somebody who is ahead waits for who is behind.
 func (s *shared) assess() {
-	starving := s.blocked && slices.ContainsFunc(s.readers, func(r *fanReader) bool { return r.waiting })
+	starving := s.blocked && slices.ContainsFunc(s.readers, func(r *fanReader) bool { return r.waiting && r.at == s.head })
 	now := time.Now()
 	switch {
 	case starving && s.since.IsZero():
