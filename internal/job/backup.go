@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/buttersink/buttersink/internal/plan"
@@ -107,7 +108,11 @@ type BackupError struct {
 }
 
 func (e *BackupError) Error() string {
-	return fmt.Sprintf("%d parts of the backup are not done", len(e.Failures))
+	var each []string
+	for _, err := range e.Failures {
+		each = append(each, err.Error())
+	}
+	return "the backup is not complete: " + strings.Join(each, "; ")
 }
 
 // Unwrap returns all failures.

@@ -1,9 +1,10 @@
 package job
 
 import (
-	"path"
+	"cmp"
+	"context"
+	"fmt"
 	"strings"
-	"time"
 
 	"github.com/buttersink/buttersink/internal/schedule"
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -31,27 +32,6 @@ func topmost(inv *snapshot.Inventory) map[string]snapshot.Snapshot {
 	return all
 }
 
-// dated is a snapshot of the series that a backup is about.
-type dated struct {
-	snapshot.Snapshot
-	when time.Time
-}
-
-// series returns the snapshots of an inventory that are of the run's series, by
-// name alone.
-func (b *backup) series(inv *snapshot.Inventory) []dated {
-	var all []dated
-	for _, snap := range inv.Inside() {
-		for _, c := range copies(snap) {
-			if when, ok := schedule.Parse(b.o.Prefix, c.Path, b.zone); ok && path.Base(c.Path) == c.Path {
-				all = append(all, dated{c, when})
-				break
-			}
-		}
-	}
-	return all
-}
-
 // rules are rules with the run's zone, unless they have one of their own.
 func (b *backup) rules(r schedule.Rules) schedule.Rules {
 	if r.Zone == nil {
@@ -60,39 +40,78 @@ func (b *backup) rules(r schedule.Rules) schedule.Rules {
 	return r
 }
 
+// ours returns what of an inventory retention is about: the run's series without
+// what is there by mistake. It is told what is needed for that, as Prune is.
+func (b *backup) ours(inv *snapshot.Inventory, o PruneOptions, noted *register) (all []place, aside int) {
+	o.Prefix, o.Rules.Zone = &b.o.Prefix, b.zone
+	ev := &evidence{now: b.engine.now(), inv: inv, register: noted, options: &o}
+	places := ev.places()
+	strangers := kin(inv, places, &o, noted.families).aside
+	for _, p := range places {
+		switch {
+		case !p.dated:
+		case strangers[p.spot()] != "" && (b.taken == nil || b.taken.ID != p.ID):
+			aside++
+		default:
+			all = append(all, p)
+		}
+	}
+	return all, aside
+}
+
+// made returns the snapshots of the source that the run is about.
+func (b *backup) made(holds *snapshot.Inventory) []place {
+	all, aside := b.ours(holds, PruneOptions{Origin: b.origin}, cmp.Or(b.known, &register{}))
+	if aside > 0 {
+		b.strangers.Do(func() {
+			b.engine.log().Warn(fmt.Sprintf("%s: %d snapshots have names of this series and are of something else; they are neither sent nor removed", b.src, aside))
+		})
+	}
+	return all
+}
+
 // due returns the snapshots of the source that a destination shall have: all that
 // its rules keep of what is here and there, so that nothing is sent that would go
 // at once.
-func (b *backup) due(holds, has *snapshot.Inventory, rules schedule.Rules) map[snapshot.ID]bool {
-	var items []schedule.Item
-	var ids []snapshot.ID
+func (b *backup) due(ctx context.Context, holds *snapshot.Inventory, d *end) map[snapshot.ID]bool {
+	all := b.made(holds)
 	here := map[snapshot.ID]bool{}
-	for _, s := range b.series(holds) {
-		here[s.ID] = true
-		ids = append(ids, s.ID)
-		items = append(items, schedule.Item{Name: s.Path, Time: s.when})
+	for _, p := range all {
+		here[p.ID] = true
 	}
-	for _, s := range b.series(has) {
-		if !here[s.ID] {
-			ids = append(ids, s.ID)
-			items = append(items, schedule.Item{Name: s.Path, Time: s.when})
+	noted, err := readRegister(ctx, d.store)
+	if err != nil {
+		noted = &register{} // nothing is removed there then, so it can do no harm
+	}
+	there, _ := b.ours(d.has, PruneOptions{For: []Counterpart{{ID: b.src.String(), Has: holds}}}, noted)
+	for _, p := range there {
+		if !here[p.ID] {
+			all = append(all, p)
 		}
 	}
+	items := make([]schedule.Item, len(all))
+	for i, p := range all {
+		items[i] = schedule.Item{Name: p.Path, Time: p.Time}
+	}
 	due := map[snapshot.ID]bool{}
-	for i, v := range schedule.Judge(b.engine.now(), items, b.rules(rules)) {
-		if v.Keep && here[ids[i]] {
-			due[ids[i]] = true
+	for i, v := range schedule.Judge(b.engine.now(), items, b.rules(d.Rules)) {
+		if v.Keep && here[all[i].ID] {
+			due[all[i].ID] = true
 		}
 	}
 	return due
 }
 
-// newestCommon returns the newest snapshot of the series that both inventories
-// have, as the first has it.
-func (b *backup) newestCommon(holds, has *snapshot.Inventory) (newest dated, ok bool) {
-	for _, s := range b.series(holds) {
-		if there, found := has.Find(s.ID); found && !there.Outside && (!ok || s.when.After(newest.when)) {
-			newest, ok = s, true
+// newestCommon returns the newest of the run's snapshots that another inventory
+// has too, as a whole and unchanged, so that an increment can start from it.
+func (b *backup) newestCommon(holds, has *snapshot.Inventory) (newest place, ok bool) {
+	here, there := usable(holds), usable(has)
+	best := snapshot.Touched
+	for _, p := range b.made(holds) {
+		switch trust := max(here(p.ID), there(p.ID)); {
+		case trust == snapshot.Touched, ok && trust > best:
+		case !ok, trust < best, p.Time.After(newest.Time):
+			newest, best, ok = p, trust, true
 		}
 	}
 	return newest, ok

@@ -119,7 +119,7 @@ func (d *end) recognise(holds, has *snapshot.Inventory) error {
 // send carries out what is due at the destination.
 func (d *end) send(ctx context.Context, holds, has *snapshot.Inventory) (*SyncReport, error) {
 	b := d.run
-	due := b.due(holds, has, d.Rules)
+	due := b.due(ctx, holds, d)
 	if len(due) == 0 {
 		r := &SyncReport{Outlook: &Outlook{
 			Plan: &plan.Plan{}, Source: b.src.String(), Destination: d.store.String(), SourceHolds: holds, DestinationHas: has,

@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
-	"github.com/buttersink/buttersink/internal/store"
 )
 
 // retain remembers what each destination needs, and removes what is not due any
@@ -30,14 +30,27 @@ func (b *backup) retain(ctx context.Context) {
 			b.failed = append(b.failed, fmt.Errorf("%s: %w", b.src, err))
 		}
 	}
+	var all sync.WaitGroup
 	for _, d := range b.ends {
-		if ctx.Err() != nil {
-			return
-		}
-		if d.Err == nil && d.has != nil && !d.Rules.None() {
-			d.Prune, d.Err = d.prune(ctx)
+		switch {
+		case d.has == nil, d.Rules.None():
+		case d.Err == nil:
+			all.Go(func() { d.Prune, d.Err = d.prune(ctx, false) })
+		case d.reachable():
+			all.Go(func() {
+				if _, err := d.prune(ctx, true); err != nil {
+					d.log.Debug("noting what would have been removed", "error", err)
+				}
+			})
 		}
 	}
+	all.Wait()
+}
+
+// reachable reports whether it was but some snapshots that failed.
+func (d *end) reachable() bool {
+	e, ok := errors.AsType[*IncompleteError](d.Err)
+	return ok && e.Interrupted == nil && (e.Conflicts || d.Sync != nil && d.Sync.Transferred > 0)
 }
 
 // claim notes at the source which snapshot the next increment to each
@@ -82,15 +95,34 @@ func (r *register) moved(destination, series, place string) {
 func (b *backup) pruneSource(ctx context.Context, holds *snapshot.Inventory) (*PruneReport, error) {
 	var needs []Counterpart
 	for _, d := range b.ends {
-		needs = append(needs, Counterpart{ID: d.ID, Has: d.has})
+		c := Counterpart{ID: d.ID, Has: d.has}
+		if d.has != nil && d.Err == nil {
+			c.Look = d.look
+		}
+		needs = append(needs, c)
 	}
 	return b.engine.prune(ctx, b.src, holds, b.pruning(b.src.String(), PruneOptions{
 		Rules: b.rules(b.o.Rules), Origin: b.origin, For: needs, Locked: b.owed.reasons(),
 	}))
 }
 
-// prune removes from a destination what its rules do not keep.
-func (d *end) prune(ctx context.Context) (*PruneReport, error) {
+// look lists the destination again: others may have been served for hours since
+// the last time. One that has gone since then needs what it needed.
+func (d *end) look(ctx context.Context) (*snapshot.Inventory, error) {
+	has, err := d.store.List(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return nil, context.Cause(ctx)
+	case err != nil:
+		d.log.Warn("It cannot be listed any more", "error", err)
+		return d.has, nil
+	}
+	return has, nil
+}
+
+// prune removes from a destination what its rules do not keep, or notes what that
+// is.
+func (d *end) prune(ctx context.Context, postpone bool) (*PruneReport, error) {
 	b, e := d.run, d.engine()
 	if !b.o.DryRun {
 		release, err := e.take(ctx, d.store, b.o.Who, b.o.Wait)
@@ -107,23 +139,13 @@ func (d *end) prune(ctx context.Context) (*PruneReport, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing: %w", err)
 	}
-	locked, err := e.lockedIn(ctx, d.store)
-	if err != nil {
-		return nil, err
+	o := b.pruning(d.Destination.Name, PruneOptions{
+		Rules: b.rules(d.Rules), For: []Counterpart{{ID: b.src.String(), Has: holds, Look: b.src.List}}, Postpone: postpone,
+	})
+	if postpone {
+		o.Judged = nil
 	}
-	return e.prune(ctx, d.store, has, b.pruning(d.Destination.Name, PruneOptions{
-		Rules: b.rules(d.Rules), For: []Counterpart{{ID: b.src.String(), Has: holds}}, Locked: locked,
-	}))
-}
-
-// lockedIn says of the snapshots of a store that others are made from, by name,
-// why they are locked.
-func (e *Engine) lockedIn(ctx context.Context, st store.Store) (map[string]string, error) {
-	w, err := readOwed(ctx, st, true)
-	if err != nil {
-		return nil, err
-	}
-	return w.reasons(), nil
+	return e.prune(ctx, d.store, has, o)
 }
 
 // pruning completes options with what is the same at every place.

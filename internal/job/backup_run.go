@@ -26,7 +26,8 @@ type backup struct {
 	known  *register // as it was when the run began; nil if it cannot be read
 	ends   []*end
 
-	telling sync.Mutex // held while a function of the options is called
+	telling   sync.Mutex // held while a function of the options is called
+	strangers sync.Once  // that there are some has been said
 
 	mu     sync.Mutex
 	places map[string]string // where destinations are, and which ones
