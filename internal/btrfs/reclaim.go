@@ -158,16 +158,24 @@ func awaitOne(ctx context.Context, dir *os.File, id uint64) error {
 			return
 		}
 	}()
-	select {
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	case err := <-ended:
-		switch {
-		case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EEXIST): // gone before, or not deleted at all
-			return nil
-		case errors.Is(err, unix.ENOTTY):
-			return unix.EPERM // there is only the search
+	for pause := firstLook; ; pause = min(2*pause, lastLook) {
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pause):
+			// The kernel knows of the subvolume until the transaction is committed in
+			// which the cleaner has come to its end.
+			if err := request(dir, iocSync, nil); err != nil {
+				return err
+			}
+		case err := <-ended:
+			switch {
+			case errors.Is(err, unix.ENOENT), errors.Is(err, unix.EEXIST): // gone before, or not deleted at all
+				return nil
+			case errors.Is(err, unix.ENOTTY):
+				return unix.EPERM // there is only the search
+			}
+			return err
 		}
-		return err
 	}
 }
