@@ -29,7 +29,7 @@ func originated(t *testing.T, family string) (*Store, *machine, *storetest.Memor
 }
 
 // wanting is a client that names an origin.
-func wanting(t *testing.T, m *machine, of string) *Store {
+func wanting(t testing.TB, m *machine, of string) *Store {
 	t.Helper()
 	o := m.options(Write)
 	o.Of = of

@@ -156,8 +156,20 @@ func TestContractOverWire(t *testing.T) {
 					memory(s).Add(family, uint64(100+i), p)
 				}
 			},
-			Digest: func(t testing.TB, s store.Store, x snapshot.Snapshot) string { return memory(s).Digest(x.ID) },
-			Leave:  func(t testing.TB, s store.Store, path string) { memory(s).AddPartial(path+snapshot.PartSuffix, true) },
+			Origin: func(t testing.TB, s store.Store) (store.Store, func()) {
+				mu.Lock()
+				far := machines[s.(*Store)]
+				mu.Unlock()
+				memory(s).SetOrigin("origin")
+				again := wanting(t, far, testOrigin)
+				mu.Lock()
+				defer mu.Unlock()
+				inner[again], machines[again] = inner[s.(*Store)], far
+				return again, func() {} // it changes by itself
+			},
+			Leftover: func(t testing.TB, s store.Store, path string) { memory(s).AddLeftover(path) },
+			Digest:   func(t testing.TB, s store.Store, x snapshot.Snapshot) string { return memory(s).Digest(x.ID) },
+			Leave:    func(t testing.TB, s store.Store, path string) { memory(s).AddPartial(path+snapshot.PartSuffix, true) },
 		}
 		t.Run(name, func(t *testing.T) { storetest.Run(t, h) })
 	}

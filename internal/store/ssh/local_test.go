@@ -43,7 +43,7 @@ func newFarDir(t testing.TB, mode Mode, every int64) *farDir {
 	}
 	far.machine = newMachine(t, mode, nil)
 	far.opt.Open = func(context.Context, Wishes) (store.Store, error) {
-		return local.Open(far.path, local.Options{Checkpoints: replay.Checkpoints{Bytes: every}})
+		return local.Open(far.path, local.Options{Checkpoints: replay.Checkpoints{Bytes: every}, Origin: far.opt.Of})
 	}
 	return far
 }
@@ -88,6 +88,34 @@ func localHarness(every int64) storetest.Harness {
 		},
 		Digest: func(t testing.TB, s store.Store, x snapshot.Snapshot) string {
 			return btrfstest.Digest(t, filepath.Join(of(s).path, x.Path))
+		},
+		Origin: func(t testing.TB, s store.Store) (store.Store, func()) {
+			far := of(s)
+			origin := far.fs.Subvolume("origin")
+			far.opt.Of = origin
+			n := 0
+			change := func() {
+				n++
+				if err := os.WriteFile(filepath.Join(origin, "changing"), fmt.Appendf(nil, "state %d", n), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			change()
+			again := wanting(t, far.machine, origin+"/")
+			mu.Lock()
+			defer mu.Unlock()
+			dirs[again] = far
+			return again, change
+		},
+		Leftover: func(t testing.TB, s store.Store, path string) {
+			full := filepath.Join(of(s).path, path)
+			if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			dir := of(s).fs.Subvolume(full)
+			if err := os.WriteFile(filepath.Join(dir, "half"), []byte("of a file"), 0o644); err != nil {
+				t.Fatal(err)
+			}
 		},
 		Leave: func(t testing.TB, s store.Store, path string) {
 			full := filepath.Join(of(s).path, path) + snapshot.PartSuffix

@@ -113,13 +113,13 @@ type Options struct {
 	Target dial.Target
 	// Dir is the absolute path of the directory there.
 	Dir string
-	// Writes allows Create, Remove and RemovePartial.
+	// Writes allows what changes something.
 	Writes bool
 	// Of is the absolute path of the subvolume there of which Snapshot makes
 	// snapshots; empty if none are to be made.
 	Of string
-	// MakeDir has the first command that changes something, or lists, make the
-	// directory if it is not there.
+	// MakeDir has the first call that finds the directory missing make it, if Writes
+	// is set.
 	MakeDir bool
 	// MakeWritable has snapshots made writable before they are removed, for users
 	// who may not remove read-only ones.
@@ -157,6 +157,11 @@ var (
 	_ store.Sink      = (*Store)(nil)
 	_ store.Inspector = (*Store)(nil)
 	_ store.Remover   = (*Store)(nil)
+
+	_ store.Snapshotter = (*Store)(nil)
+	_ store.Notebook    = (*Store)(nil)
+	_ store.Reclaimer   = (*Store)(nil)
+	_ store.Leftovers   = (*Store)(nil)
 )
 
 // Open prepares a store. It makes no connection: what is wrong with the other
@@ -185,6 +190,9 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 func open(o Options, where string, sudo bool, l link) (*Store, error) {
 	if !path.IsAbs(o.Dir) || strings.ContainsRune(o.Dir, 0) {
 		return nil, fmt.Errorf("opening %q on %s: not an absolute path", o.Dir, where)
+	}
+	if o.Of != "" && (!path.IsAbs(o.Of) || strings.ContainsRune(o.Of, 0)) {
+		return nil, fmt.Errorf("opening %s on %s: the subvolume %q is not an absolute path", o.Dir, where, o.Of)
 	}
 	if o.Protocol > 2 {
 		return nil, fmt.Errorf("opening %s on %s: btrfs send is not asked for protocol %d", o.Dir, where, o.Protocol)

@@ -53,6 +53,16 @@ func (s told) List(ctx context.Context) (*snapshot.Inventory, error) {
 	return inv, nil
 }
 
+func (s told) Snapshot(ctx context.Context, path string) (snapshot.Snapshot, error) {
+	snap, err := s.Store.Snapshot(ctx, path)
+	if err != nil {
+		return snap, err
+	}
+	info, err := infoOf(filepath.Join(s.dir, path))
+	snap.Transid = info.Ctransid
+	return snap, err
+}
+
 func infoOf(path string) (btrfs.Subvolume, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -101,6 +111,29 @@ func harness(link func() *hereLink) storetest.Harness {
 					t.Fatal(err)
 				}
 				fs.Snapshot(name, filepath.Join(s.dir, p), true)
+			}
+		},
+		Origin: func(t testing.TB, st store.Store) (store.Store, func()) {
+			s := st.(told)
+			origin := fsOf[s.dir].Subvolume("origin")
+			n := 0
+			change := func() {
+				n++
+				if err := os.WriteFile(filepath.Join(origin, "changing"), fmt.Appendf(nil, "state %d", n), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			change()
+			return told{besides(t, Options{Dir: s.dir, Of: origin}, link())}, change
+		},
+		Leftover: func(t testing.TB, st store.Store, path string) {
+			full := filepath.Join(st.(told).dir, path)
+			if err := os.MkdirAll(filepath.Dir(full), 0o755); err != nil {
+				t.Fatal(err)
+			}
+			dir := fsOf[st.(told).dir].Subvolume(full)
+			if err := os.WriteFile(filepath.Join(dir, "half"), []byte("of a file"), 0o644); err != nil {
+				t.Fatal(err)
 			}
 		},
 		Digest: func(t testing.TB, st store.Store, x snapshot.Snapshot) string {

@@ -44,7 +44,11 @@ func (s *Store) look(ctx context.Context, show bool, dirs ...string) (*view, err
 	var err error
 	for range 3 {
 		var v *view
-		if v, err = s.lookOnce(ctx, show, dirs); err == nil {
+		err = s.orMade(ctx, func() (err error) {
+			v, err = s.lookOnce(ctx, show, dirs)
+			return err
+		})
+		if err == nil {
 			return v, nil
 		}
 		if !errors.Is(err, errMoving) {

@@ -153,15 +153,8 @@ func (s *Store) where(v *view, sub *subvolume) string {
 // earlier receives for it.
 func (s *Store) prepare(ctx context.Context, v *view, p string) error {
 	dir, name := path.Dir(p), path.Base(p)
-	if !v.has(dir) {
-		if _, err := s.run(ctx, "mkdir", "-p", s.at(dir)); err != nil {
-			return err
-		}
-	}
-	if dir != "." {
-		if err := s.checkDirectory(ctx, v, dir); err != nil {
-			return err
-		}
+	if err := s.ready(ctx, v, dir); err != nil {
+		return err
 	}
 	var left []string
 	for i := range v.all {
@@ -176,6 +169,20 @@ func (s *Store) prepare(ctx context.Context, v *view, p string) error {
 		}
 	}
 	return nil
+}
+
+// ready makes a directory that is not there, and makes sure that nothing is mounted
+// there.
+func (s *Store) ready(ctx context.Context, v *view, dir string) error {
+	if !v.has(dir) {
+		if _, err := s.run(ctx, "mkdir", "-p", s.at(dir)); err != nil {
+			return err
+		}
+	}
+	if dir == "." {
+		return nil
+	}
+	return s.checkDirectory(ctx, v, dir)
 }
 
 // checkDirectory makes sure that a directory is in the subvolume in which it seems
@@ -436,8 +443,7 @@ func (w *writer) lost(ctx context.Context, err error) error {
 	return nil
 }
 
-// remember makes a new snapshot known as if it had been listed, so that it can be
-// sent on.
+// remember makes what has been received known.
 func (w *writer) remember(shown string) {
 	s := w.store
 	d, err := parseShow(shown, s.fromTop(w.want.Path))
@@ -445,11 +451,7 @@ func (w *writer) remember(shown string) {
 		s.opt.Log.Debug("what has just been made cannot be looked at", "snapshot", s.at(w.want.Path), "error", err)
 		return
 	}
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.shown[d.uuid] = d.transid
-	snap := s.values(&subvolume{id: d.id, cgen: d.cgen, uuid: d.uuid, parent: d.parent, received: d.received, readOnly: d.readOnly}, w.want.Path)
-	s.known[snap.ID] = &snap
+	s.remember(d, w.want.Path)
 }
 
 // How long is waited for btrfs receive to give up, and for what it has left to be
