@@ -124,7 +124,8 @@ func setName(field []byte, name string) error {
 }
 
 // CreateSubvolume makes an empty subvolume in dir. The error matches
-// fs.ErrExist if name is taken. On return it is on disk.
+// fs.ErrExist if name is taken. It is on disk with the next commit, on kernels of
+// some age on return.
 func CreateSubvolume(dir *os.File, name string) error {
 	op := fmt.Sprintf("making subvolume %q", name)
 	var args volArgs
