@@ -95,11 +95,12 @@ func (e *evidence) judge() *judgement {
 				items[i].Keep = e.stays(p)
 			case needed[p.ID] != "":
 				items[i].Keep = needed[p.ID]
-			case e.spared != nil && e.spared(p.spot()):
-				items[i].Keep = "it has come or changed while this run was at work"
 			}
 		}
 		for i, v := range schedule.Judge(e.now, items, e.options.Rules) {
+			if !v.Keep && e.spared != nil && e.spared(all[i].spot()) {
+				v.Keep, v.Reason = true, "something has changed while this run was at work"
+			}
 			all[i].Verdict.Verdict = v
 		}
 	}
