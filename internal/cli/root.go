@@ -74,8 +74,8 @@ After: see "buttersink sync --help" and "buttersink list --help".`,
 			if server.server {
 				return nil // which says for itself what is wrong with them
 			}
-			if server.mode != "" {
-				return usagef(cmd.CommandPath(), "--mode is only for --server")
+			if odd := server.given(); odd != "" {
+				return usagef(cmd.CommandPath(), "--%s is only for --server", odd)
 			}
 			switch len(args) {
 			case 0:

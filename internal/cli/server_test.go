@@ -39,7 +39,26 @@ func TestServerCommandLine(t *testing.T) {
 			t.Errorf("--mode %q %q: %v, want %q", tt.mode, tt.args, err, tt.wrong)
 		}
 	}
-	for _, args := range [][]string{{"--server"}, {"--mode", "r", "/a/"}, {"--server", "--mode", "r"}, {"--server", "--mode", "q", "/a/"}} {
+	for _, tt := range []struct {
+		flags serverFlags
+		wrong string
+	}{
+		{serverFlags{mode: "w", of: "/home", makeDir: true, makeWritable: true}, ""},
+		{serverFlags{mode: "r", of: "/home/"}, ""},
+		{serverFlags{mode: "a", of: "/", makeDir: true}, ""},
+		{serverFlags{mode: "r", makeDir: true}, "--make-dir goes with --mode a or w"},
+		{serverFlags{mode: "a", makeWritable: true}, "--convert-rw goes with --mode w"},
+		{serverFlags{mode: "a", of: "home"}, "full path of the subvolume"},
+		{serverFlags{mode: "a", of: "/home/../root"}, "as /root/, not as"},
+	} {
+		if _, err := tt.flags.check([]string{"/b/"}); (err == nil) != (tt.wrong == "") || err != nil && (!strings.Contains(err.Error(), tt.wrong) || judge(err).code != exitUsage) {
+			t.Errorf("%+v: %v, want %q", tt.flags, err, tt.wrong)
+		}
+	}
+	for _, args := range [][]string{
+		{"--server"}, {"--mode", "r", "/a/"}, {"--of", "/a", "/a/"}, {"--make-dir", "/a/", "/b/"}, {"--convert-rw", "/a/"},
+		{"--server", "--mode", "r"}, {"--server", "--mode", "q", "/a/"}, {"--server", "--mode", "r", "--make-dir", "/a/"},
+	} {
 		env, _, stderr := testEnv(t, "buttersink")
 		if code := Main(args, env); code != exitUsage {
 			t.Errorf("%q: exit code %d\n%s", args, code, stderr)

@@ -302,7 +302,8 @@ func TestWords(t *testing.T) {
 	for want, o := range map[string]Options{
 		"buttersink --server --mode r /mnt/b/":                                    {Mode: Read},
 		"buttersink --server --mode w --of /mnt/b/home /mnt/b/":                   {Mode: Write, Of: "/mnt/b/home"},
-		"buttersink --server --mode a --make-dir /mnt/b/":                         {Mode: Append, MakeDir: true},
+		"buttersink --server --mode a --make-dir /mnt/b/":                         {Mode: Append, MakeDir: true, MakeWritable: true},
+		"buttersink --server --mode r --of /home /mnt/b/":                         {Mode: Read, Of: "/home", MakeDir: true, MakeWritable: true},
 		"buttersink --server --mode w --of /home --make-dir --convert-rw /mnt/b/": {Mode: Write, Of: "/home", MakeDir: true, MakeWritable: true},
 	} {
 		o.RemoteProgram, o.Dir = "buttersink", "/mnt/b/"

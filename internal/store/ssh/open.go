@@ -37,10 +37,10 @@ type Options struct {
 	// Of is the full path of the subvolume there of which Snapshot makes snapshots;
 	// empty if none are to be made.
 	Of string
-	// MakeDir has the directory made if it is not there.
+	// MakeDir has the directory made if it is not there, and Mode is not Read.
 	MakeDir bool
-	// MakeWritable has snapshots made writable before they are removed, for servers
-	// that may not remove read-only ones (local.Options).
+	// MakeWritable lets the server make snapshots writable to remove them, as
+	// local.Options has it, if Mode is Write.
 	MakeWritable bool
 	// Wishes are what the server is asked for besides.
 	Wishes Wishes
@@ -320,10 +320,10 @@ func (o *Options) words() []string {
 	if o.Of != "" {
 		words = append(words, "--of", o.Of)
 	}
-	if o.MakeDir {
+	if o.MakeDir && o.Mode != Read {
 		words = append(words, "--make-dir")
 	}
-	if o.MakeWritable {
+	if o.MakeWritable && o.Mode == Write {
 		words = append(words, "--convert-rw")
 	}
 	return append(words, o.Dir)
