@@ -205,6 +205,7 @@ func (d *end) settle(ctx context.Context, holds, has *snapshot.Inventory) error 
 		switch {
 		case made && ok && snap.ID == mine.ID:
 			d.log.Info(fmt.Sprintf("%s is there whole, though a run was cut before it could say so", name))
+		case made && !ok: // nothing can be unfinished of what is there no more
 		case made:
 			conflict = true
 			d.log.Warn(fmt.Sprintf("%s stays locked: at the destination another snapshot has that name", name))
@@ -214,7 +215,7 @@ func (d *end) settle(ctx context.Context, holds, has *snapshot.Inventory) error 
 				if ctx.Err() != nil {
 					return context.Cause(ctx)
 				}
-				conflict = true
+				conflict = conflict || ok
 				d.log.Warn(fmt.Sprintf("%s stays locked: what an earlier transfer seems to have left there is in the way", name), "error", err)
 				continue
 			}

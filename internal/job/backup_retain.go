@@ -27,7 +27,7 @@ func (b *backup) retain(ctx context.Context) {
 	}
 	if !b.o.Rules.None() {
 		if b.source, err = b.pruneSource(ctx, holds); err != nil {
-			b.failed = append(b.failed, fmt.Errorf("%s: %w", b.src, err))
+			b.failed = append(b.failed, placed(b.src.String(), err))
 		}
 	}
 	var all sync.WaitGroup

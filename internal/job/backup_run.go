@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -55,6 +56,9 @@ func (e *Engine) newBackup(ctx context.Context, src store.Store, o BackupOptions
 		// It takes nothing but the removing.
 		b.known, b.failed = nil, append(b.failed, err)
 	}
+	if err := b.recognise(ctx); err != nil {
+		return nil, err
+	}
 	for _, d := range o.Destinations {
 		b.add(d)
 	}
@@ -85,6 +89,22 @@ func (b *backup) findOrigin(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// recognise does without the origin in a run that makes no snapshot, if nothing
+// in the series has to do with it: the directory is one that others send to.
+func (b *backup) recognise(ctx context.Context) error {
+	if b.origin.IsZero() || !b.o.NoSnapshot {
+		return nil
+	}
+	holds, err := b.src.List(ctx)
+	if err != nil {
+		return err
+	}
+	if all, _ := b.ours(holds, PruneOptions{Origin: b.origin}, cmp.Or(b.known, &register{})); len(all) == 0 {
+		b.origin = snapshot.ID{}
+	}
+	return nil
 }
 
 // add adds a destination, unless it is one of them already.
@@ -232,7 +252,7 @@ func (b *backup) err(ctx context.Context) error {
 	e := &BackupError{Failures: b.failed, Done: b.taken != nil}
 	for _, d := range b.ends {
 		if d.Err != nil {
-			e.Failures = append(e.Failures, fmt.Errorf("%s: %w", d.Destination.Name, d.Err))
+			e.Failures = append(e.Failures, placed(d.Destination.Name, d.Err))
 		} else if !b.o.DryRun {
 			e.Done = true
 		}
@@ -244,4 +264,12 @@ func (b *backup) err(ctx context.Context) error {
 		return nil
 	}
 	return e
+}
+
+// placed puts the name of a place before an error that does not begin with it.
+func placed(place string, err error) error {
+	if strings.HasPrefix(err.Error(), place+":") {
+		return err
+	}
+	return fmt.Errorf("%s: %w", place, err)
 }
