@@ -12,7 +12,7 @@
 // on, rescanned or changed. Nothing is written to a file system except by the
 // functions whose names say so: CreateSubvolume, CreateSnapshot,
 // DeleteSubvolume, DeleteSubvolumeByID, SetReadOnly, SetReceived, EncodedWrite,
-// Sync.
+// Sync, and AwaitCleaned, which commits transactions.
 //
 // A stream that [Send] gives ends in io.EOF only if the kernel said that it
 // was sent to its end.
@@ -22,8 +22,9 @@
 // Nearly everything here needs CAP_SYS_ADMIN, and opening subvolumes by number
 // needs CAP_DAC_READ_SEARCH. Where one of them is missing the error is a
 // [*PermissionError] that names it. Who has neither can use [Below], [Info],
-// [IsSubvolume], [FilesystemUUID] and [Sync] on what he may read, CreateSubvolume and CreateSnapshot
-// and SetReadOnly on what is his, and DeleteSubvolume as far as the mount allows.
+// [IsSubvolume], [FilesystemUUID] and [Sync] on what he may read; CreateSubvolume,
+// CreateSnapshot and SetReadOnly on what is his; and DeleteSubvolume as far as the
+// mount allows.
 //
 // # Memory
 //

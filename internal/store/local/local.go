@@ -14,8 +14,11 @@
 //
 // In the directory: subvolumes whose names end in ".part" (snapshot.PartSuffix),
 // what is being received and the checkpoint that it could be carried on from.
-// In /run/lock: one file per directory that says who holds its lock. Nothing
-// else is written unless a snapshot is being created, copied or removed.
+// At its top: the notes that package store names, and while one of them is being
+// written, a file of its name with ".next" behind it. In /run/lock: one file per
+// directory that says who holds its lock. Nothing else is written unless a
+// snapshot is being created, copied or removed, and directories are made only
+// where Options.Make asks for it, or a snapshot's path.
 //
 // # Memory
 //
