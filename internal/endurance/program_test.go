@@ -65,7 +65,13 @@ func start(t *testing.T, state string, args ...string) *run {
 // environment.
 func startWith(t *testing.T, state string, env []string, args ...string) *run {
 	t.Helper()
-	r := &run{t: t, cmd: exec.Command(program, args...)}
+	return startAs(t, program, state, env, args...)
+}
+
+// startAs runs the program by another name.
+func startAs(t *testing.T, name, state string, env []string, args ...string) *run {
+	t.Helper()
+	r := &run{t: t, cmd: exec.Command(name, args...)}
 	r.cmd.Env = append(append(os.Environ(), "BUTTERSINK_STATE="+state), env...)
 	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.err
 	// Whoever interrupts the test ends the test, not the run alone.
