@@ -158,13 +158,6 @@ func (d *end) send(ctx context.Context, holds, has *snapshot.Inventory) (*SyncRe
 	end := e.begin(d.store, b.o.Who)
 	r, err := e.sync(ctx, b.src, d.store, o)
 	end(ctx, err)
-	if r != nil && r.Transferred > 0 {
-		if now, err := d.store.List(ctx); err == nil {
-			d.has = now
-		} else if ctx.Err() == nil {
-			d.log.Warn("listing it again", "error", err)
-		}
-	}
 	return r, err
 }
 

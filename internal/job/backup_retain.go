@@ -16,6 +16,10 @@ func (b *backup) retain(ctx context.Context) {
 	if b.known == nil {
 		return
 	}
+	b.lookAgain(ctx)
+	if ctx.Err() != nil {
+		return
+	}
 	holds, err := b.src.List(ctx)
 	if err != nil {
 		b.failed = append(b.failed, fmt.Errorf("listing %s: %w", b.src, err))
@@ -43,6 +47,28 @@ func (b *backup) retain(ctx context.Context) {
 				}
 			})
 		}
+	}
+	all.Wait()
+}
+
+// lookAgain lists the destinations as they are now. What is claimed of the source,
+// and what may go there, follows from the same listing. One that cannot be listed
+// keeps all that it has, and so what it needed before the run is enough.
+func (b *backup) lookAgain(ctx context.Context) {
+	var all sync.WaitGroup
+	for _, d := range b.ends {
+		if d.has == nil {
+			continue
+		}
+		all.Go(func() {
+			has, err := d.store.List(ctx)
+			switch {
+			case err == nil:
+				d.has = has
+			case d.Err == nil:
+				d.Err = fmt.Errorf("listing it after the transfers: %w", err)
+			}
+		})
 	}
 	all.Wait()
 }
@@ -95,29 +121,11 @@ func (r *register) moved(destination, series, place string) {
 func (b *backup) pruneSource(ctx context.Context, holds *snapshot.Inventory) (*PruneReport, error) {
 	var needs []Counterpart
 	for _, d := range b.ends {
-		c := Counterpart{ID: d.ID, Has: d.has}
-		if d.has != nil && d.Err == nil {
-			c.Look = d.look
-		}
-		needs = append(needs, c)
+		needs = append(needs, Counterpart{ID: d.ID, Has: d.has})
 	}
 	return b.engine.prune(ctx, b.src, holds, b.pruning(b.src.String(), PruneOptions{
 		Rules: b.rules(b.o.Rules), Origin: b.origin, For: needs, Locked: b.owed.reasons(),
 	}))
-}
-
-// look lists the destination again: others may have been served for hours since
-// the last time. One that has gone since then needs what it needed.
-func (d *end) look(ctx context.Context) (*snapshot.Inventory, error) {
-	has, err := d.store.List(ctx)
-	switch {
-	case ctx.Err() != nil:
-		return nil, context.Cause(ctx)
-	case err != nil:
-		d.log.Warn("It cannot be listed any more", "error", err)
-		return d.has, nil
-	}
-	return has, nil
 }
 
 // prune removes from a destination what its rules do not keep, or notes what that
