@@ -138,13 +138,10 @@ func (e *Engine) prune(ctx context.Context, st store.Store, inv *snapshot.Invent
 	if o.DryRun || guarded != nil && !o.Postpone {
 		return report, guarded
 	}
+	if o.Postpone || len(j.going()) == 0 {
+		return report, e.note(ctx, st, j, tallies, o)
+	}
 	remover, able := st.(store.Remover)
-	if o.Postpone {
-		return report, e.note(ctx, st, j, tallies, o)
-	}
-	if len(j.going()) == 0 {
-		return report, e.note(ctx, st, j, tallies, o)
-	}
 	if !able {
 		return report, &UnableError{Store: st.String(), Verb: "remove snapshots"}
 	}
@@ -279,30 +276,27 @@ func (e *Engine) removePlaces(ctx context.Context, st store.Store, remover store
 		}
 	}
 	_, sweeps := remover.(store.Sweeper)
-	var all []snapshot.Snapshot
 	var stopped error
+	if sweeps {
+		var all []snapshot.Snapshot
+		for _, p := range going {
+			all = append(all, p.Snapshot)
+		}
+		stopped, going = removeAll(ctx, remover, all, removed), nil
+	}
 	for _, p := range going {
-		if stopped = ctx.Err(); stopped != nil {
-			stopped = context.Cause(ctx)
+		if ctx.Err() != nil {
 			break
 		}
-		if !sweeps {
-			r, err := readRegister(ctx, st)
-			if err != nil {
-				stopped = err
-				break
-			}
-			if h, is := r.hold(p.ID); is {
-				e.log().Info(fmt.Sprintf("%s is not removed after all: it is held by now: %s", p.Path, h.Why))
-				continue
-			}
-			removed(p.Snapshot, remover.Remove(ctx, p.Snapshot))
+		var r *register
+		if r, stopped = readRegister(ctx, st); stopped != nil {
+			break
+		}
+		if h, is := r.hold(p.ID); is {
+			e.log().Info(fmt.Sprintf("%s is not removed after all: it is held by now: %s", p.Path, h.Why))
 			continue
 		}
-		all = append(all, p.Snapshot)
-	}
-	if stopped == nil && sweeps {
-		stopped = removeAll(ctx, remover, all, removed)
+		removed(p.Snapshot, remover.Remove(ctx, p.Snapshot))
 	}
 	if ctx.Err() != nil {
 		return errors.Join(append([]error{context.Cause(ctx)}, failed.Failures...)...)

@@ -277,13 +277,18 @@ func take(raw json.RawMessage, fields []field) (unknown, error) {
 	if rest == nil {
 		return nil, errors.New("null in place of an object")
 	}
+	return rest, rest.take(fields)
+}
+
+// take moves known fields out of an object.
+func (rest unknown) take(fields []field) error {
 	for _, f := range fields {
 		if err := json.Unmarshal(orNull(rest[f.name]), f.value); err != nil {
-			return nil, fmt.Errorf("%s: %w", f.name, err)
+			return fmt.Errorf("%s: %w", f.name, err)
 		}
 		delete(rest, f.name)
 	}
-	return rest, nil
+	return nil
 }
 
 func orNull(raw json.RawMessage) json.RawMessage {
@@ -319,14 +324,13 @@ func parseRegister(text []byte) (*register, error) {
 	var series map[string]json.RawMessage
 	var err error
 	// The version decides whether the rest means what this program thinks.
-	if _, err = take(text, []field{{"version", &version}}); err != nil {
+	if r.rest, err = take(text, []field{{"version", &version}}); err != nil {
 		return nil, err
 	}
 	if version != registerVersion {
 		return nil, fmt.Errorf("it is of version %d, and this program knows version %d only: use a newer one", version, registerVersion)
 	}
-	r.rest, err = take(text, []field{
-		{"version", &version},
+	err = r.rest.take([]field{
 		{"holds", &holds},
 		{"claims", &claims},
 		{"waiting", &series},
