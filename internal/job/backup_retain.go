@@ -158,6 +158,7 @@ func (d *end) prune(ctx context.Context, postpone bool) (*PruneReport, error) {
 
 // pruning completes options with what is the same at every place.
 func (b *backup) pruning(place string, o PruneOptions) PruneOptions {
+	o.Zone = b.zone
 	o.Prefix, o.StaleAfter, o.Force, o.DryRun, o.Reclaim, o.Who = &b.o.Prefix, b.o.StaleAfter, b.o.Force, b.o.DryRun, b.o.Reclaim, b.o.Who
 	if b.o.Judged != nil {
 		o.Judged = func(all []Verdict) { b.tell(func() { b.o.Judged(place, all) }) }

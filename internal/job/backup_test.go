@@ -244,6 +244,17 @@ func TestBackupZone(t *testing.T) {
 	if err != nil || r.Taken.Path != "20261121-001455" {
 		t.Errorf("%+v, %v", r, err)
 	}
+	// Days may begin elsewhere than where names are read: nothing is in the future.
+	o.Rules = schedule.Rules{Last: 1, Zone: time.UTC}
+	for range 2 {
+		src.now = src.now.Add(time.Minute)
+		if _, err := src.Backup(t.Context(), src.Memory, o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff([]string{"20261121-001655"}, held(t, src.Memory)); diff != "" {
+		t.Error(diff)
+	}
 }
 
 func TestBackupDryRun(t *testing.T) {

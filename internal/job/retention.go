@@ -125,13 +125,13 @@ func (e *evidence) places() []place {
 			if o := e.options; o.Prefix != nil {
 				p.series = *o.Prefix
 				if !strings.Contains(c.Path, "/") {
-					p.Time, p.dated = schedule.Parse(*o.Prefix, c.Path, o.Rules.Zone)
+					p.Time, p.dated = schedule.Parse(*o.Prefix, c.Path, cmp.Or(o.Zone, o.Rules.Zone))
 				}
 				why = fmt.Sprintf("its name is not %sYYYYMMDD-HHMMSS", *o.Prefix)
 			} else {
 				dir, name := path.Split(c.Path)
 				var before string
-				before, p.Time, p.dated = schedule.Split(name, o.Rules.Zone)
+				before, p.Time, p.dated = schedule.Split(name, cmp.Or(o.Zone, o.Rules.Zone))
 				p.series = dir + before
 				why = "its name does not end in a date"
 			}
