@@ -400,6 +400,58 @@ func TestFanSlowOnes(t *testing.T) {
 	}
 }
 
+// Who has read along for long, and stands still, has more time than at first, but
+// not in proportion; and who joins late does not wait for longer because of what
+// was before.
+func TestFanStandsStill(t *testing.T) {
+	for name, c := range map[string]struct {
+		pause       time.Duration // of both, at each read
+		first       int           // the other stands still after so many
+		joins       time.Duration
+		least, most time.Duration // that the first loses
+	}{
+		"at the start":      {0, 0, 0, time.Second, 1100 * time.Millisecond},
+		"after 100 seconds": {time.Second, 100, 0, 6 * time.Second, 8 * time.Second},
+		"after 900 seconds": {time.Second, 900, 0, 10 * time.Second, 11 * time.Second},
+		"before it joins":   {0, 1, 10 * time.Hour, time.Second, 1100 * time.Millisecond},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, q := &tapes{size: 32_000}, request(1)
+				ctx, stop := context.WithCancel(t.Context())
+				smallFan(s).party(t, 2, []store.Request{q}, func(i int, r *FanRun) {
+					reads := c.first
+					if i == 0 {
+						time.Sleep(c.joins)
+						reads = 1000
+					}
+					in, err := r.Open(ctx, q)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer in.Close()
+					begun := time.Now()
+					for range reads {
+						time.Sleep(c.pause)
+						if _, err := io.ReadFull(in, make([]byte, 32)); err != nil {
+							t.Error(err)
+						}
+					}
+					if i == 1 {
+						<-ctx.Done()
+						return
+					}
+					if lost := time.Since(begun) - time.Duration(reads)*c.pause; lost < c.least || lost > c.most {
+						t.Errorf("it lost %v, want %v to %v", lost, c.least, c.most)
+					}
+					stop()
+				})
+			})
+		})
+	}
+}
+
 // A stream that is opened anew has to begin as the one before.
 func TestFanAnother(t *testing.T) {
 	errGone := errors.New("gone")
@@ -619,4 +671,55 @@ func TestFanKeys(t *testing.T) {
 	if keyOf(both) != keyOf(turned) || keyOf(both) == keyOf(plain) || keyOf(plain) == keyOf(request(2)) {
 		t.Error("requests are told apart wrongly")
 	}
+}
+
+// Who is cut loose while it compares has given nothing of that stream, and goes on
+// comparing with the next.
+func TestFanCutWhileComparing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, q := &tapes{size: 4000}, request(1)
+		got := make([]byte, 700)
+		smallFan(s).party(t, 2, []store.Request{q}, func(i int, run *FanRun) {
+			in, err := run.Open(t.Context(), q)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer in.Close()
+			for at := 0; at < len(got); at += 50 { // both, at the same time
+				time.Sleep(time.Millisecond)
+				if _, err := io.ReadFull(in, make([]byte, 50)); err != nil {
+					t.Error(err)
+				}
+			}
+			if i == 1 {
+				time.Sleep(time.Second)
+				return
+			}
+			r, f := in.(*fanReader), run.fan
+			next := func() {
+				f.mu.Lock()
+				defer f.mu.Unlock()
+				r.in.readers = slices.DeleteFunc(r.in.readers, func(x *fanReader) bool { return x == r })
+				r.cutLoose(f.share(t.Context(), q))
+			}
+			next()
+			f.mu.Lock()
+			rest := r.rest
+			r.rest = nil
+			r.follow()
+			old := r.in
+			data := r.wait()
+			r.use(len(data), func() { r.sum.Write(data) })
+			f.mu.Unlock()
+			next()
+			f.mu.Lock()
+			old.retire()
+			f.mu.Unlock()
+			more, err := io.ReadAll(in)
+			if want := s.bytesOf(q)[len(got):]; err != nil || !bytes.Equal(append(rest, more...), want) {
+				t.Errorf("%d and %d bytes, %v, want %d", len(rest), len(more), err, len(want))
+			}
+		})
+	})
 }

@@ -162,7 +162,6 @@ func (r *fanReader) cutLoose(heir *shared) {
 	}
 	r.next = heir
 	heir.due[r] = true
-	heir.had[r.run] = true
 }
 
 // follow begins with the stream that takes the place of the one before.

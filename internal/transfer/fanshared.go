@@ -49,8 +49,8 @@ type shared struct {
 	spare  *chunk
 	sum    hash.Hash // of that; belongs to pump, nil if nobody needs it any more
 
-	begun   time.Time
-	blocked bool // the window is full, and those that are ahead want more
+	begun   time.Time // it, or the last to join
+	blocked bool      // the window is full, and those that are ahead want more
 	since   time.Time
 	waited  time.Duration // before that
 	cuts    int
@@ -80,6 +80,10 @@ func (s *shared) join(r *fanReader) {
 	delete(s.due, r)
 	s.had[r.run] = true
 	s.readers = append(s.readers, r)
+	s.begun, s.waited = time.Now(), 0 // it owes nothing for what was before
+	if !s.since.IsZero() {
+		s.since = s.begun
+	}
 	if !s.started {
 		s.started = true
 		go s.pump()
