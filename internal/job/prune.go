@@ -23,6 +23,8 @@ type PruneOptions struct {
 	// Prefix, if it is set, is the only series that is meant, at the top of the
 	// store's directory.
 	Prefix *string
+	// Zone is where names tell the time; nil is that of the Rules.
+	Zone *time.Location
 	// Origin, if it is not zero, is the subvolume that the snapshots are of: others
 	// are set aside.
 	Origin snapshot.ID
