@@ -82,6 +82,9 @@ func isConflict(err error) bool {
 // expanded is a failure of one place, line by line: each begins with the place, as
 // the failure does.
 func expanded(err error) []error {
+	if e, ok := errors.AsType[*job.ForceError](err); ok {
+		return []error{e} // which names the place
+	}
 	inner, place := inside(err)
 	switch e := inner.(type) {
 	case *job.IncompleteError:

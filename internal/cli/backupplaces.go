@@ -71,8 +71,13 @@ func (o *backupOptions) prepare(ctx context.Context, env *Env, command, source s
 		if err != nil {
 			return nil, err
 		}
-		if slices.ContainsFunc(run.targets, func(other *target) bool { return other.id == t.id }) {
-			return nil, usagef(command, "the destination %s is there twice", t.name)
+		for _, other := range run.targets {
+			switch {
+			case other.id == t.id:
+				return nil, usagef(command, "the destination %s is there twice", t.name)
+			case other.name == t.name: // two commands that begin in the same way
+				t.name = redact(arg)
+			}
 		}
 		run.targets = append(run.targets, t)
 	}
@@ -119,13 +124,20 @@ func (r *backupRun) target(arg string) (*target, error) {
 	return &target{place: p, id: lockID(p), name: targetName(p)}, nil
 }
 
-// targetName is how people know a destination.
+// targetName is how people know a destination, at the beginning of each line about
+// it.
 func targetName(p place) string {
-	if p.here() {
+	switch {
+	case p.here():
 		return p.dir
+	case p.scheme == "shell":
+		return cut(redact(p.arg), commandColumns)
 	}
-	return redact(p.bare())
+	return redact(strings.TrimRight(p.bare(), "/"))
 }
+
+// commandColumns is how much of a command people are shown again and again.
+const commandColumns = 48
 
 // lockID is what a destination is called in the notes beside the snapshots. Those
 // of directories, machines and commands are btrfs-backup's, and all of them name

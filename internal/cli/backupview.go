@@ -3,7 +3,6 @@ package cli
 import (
 	"context"
 	"fmt"
-	"strings"
 	"sync"
 	"time"
 
@@ -24,7 +23,9 @@ type backupView struct {
 	release func()          // lets the machine sleep again
 
 	source   place
-	archives map[string]bool // names of destinations
+	folder   string            // of its snapshots, as the engine calls it
+	archives map[string]bool   // names of destinations
+	whole    map[string]string // what was typed, by names of destinations
 
 	mu     sync.Mutex // held while nothing is written
 	order  []*targetView
@@ -43,7 +44,7 @@ type targetView struct {
 }
 
 func newBackupView(env *Env, o *backupOptions) *backupView {
-	v := &backupView{env: env, o: o, out: newRecords(env.Stdout), archives: map[string]bool{}, going: map[string]string{}}
+	v := &backupView{env: env, o: o, out: newRecords(env.Stdout), archives: map[string]bool{}, whole: map[string]string{}, going: map[string]string{}}
 	v.draw()
 	return v
 }
@@ -60,7 +61,29 @@ func (v *backupView) places(r *backupRun) {
 	v.source = r.source
 	for _, t := range r.targets {
 		v.archives[t.name] = t.archive()
+		if t.scheme == "shell" {
+			v.whole[t.name] = validText(redact(t.arg))
+		}
 	}
+}
+
+// opened says what the engine calls the directory of the snapshots.
+func (v *backupView) opened(src *opened) { v.folder = src.String() }
+
+// named is a destination as programs are told of it.
+func (v *backupView) named(name string) string {
+	if whole, ok := v.whole[name]; ok {
+		return whole
+	}
+	return validText(name)
+}
+
+// where is how people know a place of which the engine speaks.
+func (v *backupView) where(place string) string {
+	if place == v.folder {
+		return "source"
+	}
+	return place
 }
 
 func (v *backupView) say(format string, args ...any) { v.env.Log.Info(fmt.Sprintf(format, args...)) }
@@ -77,7 +100,7 @@ func (v *backupView) at(name string) *targetView {
 			return t
 		}
 	}
-	p := &progress{env: v.env, json: v.o.json, out: v.out, quiet: v.env.quiet > 0, bars: v.bars, destination: name, prefix: name + ": "}
+	p := &progress{env: v.env, json: v.o.json, out: v.out, quiet: v.env.quiet > 0, bars: v.bars, destination: v.named(name), prefix: name + ": "}
 	t := &targetView{name: name, progress: p}
 	v.order = append(v.order, t)
 	return t
@@ -180,7 +203,7 @@ type (
 	// or could not be.
 	backupRemovedRecord struct {
 		Event string      `json:"event"` // "removed"
-		Place string      `json:"place"`
+		Place string      `json:"place"` // "source", or a destination
 		ID    snapshot.ID `json:"id"`
 		Path  string      `json:"path"`
 		Error string      `json:"error,omitempty"`
@@ -214,7 +237,7 @@ func (v *backupView) unlocked(name, destination string, parent bool) {
 		v.out.put(unlockedRecord{Event: "unlocked", Destination: validText(redact(destination)), Name: validText(name), Parent: parent})
 		return
 	}
-	v.say("%sForgets the unfinished transfer of %s to %s%s", v.would(), name, destination, map[bool]string{true: " (as its parent)"}[parent])
+	v.say("%sForgets the unfinished transfer of %s to %s%s", v.would(), name, redact(destination), map[bool]string{true: " (as its parent)"}[parent])
 }
 
 func (v *backupView) taken(s snapshot.Snapshot) {
@@ -244,7 +267,7 @@ func (v *backupView) planned(destination string, o *job.Outlook) {
 	t.progress.begin()
 	if v.o.json {
 		r := recordOfPlan(o, v.o.dryRun)
-		v.out.put(backupPlanRecord{r, validText(destination)})
+		v.out.put(backupPlanRecord{r, v.named(destination)})
 		return
 	}
 	for _, p := range o.Problems {
@@ -307,7 +330,7 @@ func (v *backupView) ended(destination string, r *job.SyncReport, err error) {
 		v.mu.Unlock()
 	}
 	if v.o.json {
-		record := endedRecord{Event: "ended", Destination: validText(destination), OK: err == nil, Error: errorText(err)}
+		record := endedRecord{Event: "ended", Destination: v.named(destination), OK: err == nil, Error: errorText(err)}
 		if r != nil {
 			record.Transferred, record.Kept, record.Bytes, record.Skipped = r.Transferred, r.Kept, r.Bytes, r.Skipped
 		}
@@ -324,18 +347,24 @@ func (v *backupView) ended(destination string, r *job.SyncReport, err error) {
 }
 
 // judged shows what becomes of the snapshots of a place.
-func (v *backupView) judged(where string, all []job.Verdict) {
+func (v *backupView) judged(place string, all []job.Verdict) {
+	where := v.where(place)
 	if v.o.json {
 		for _, j := range all {
-			v.out.put(recordOfVerdict(where, j))
+			v.out.put(recordOfVerdict(v.named(where), j))
 		}
 	}
-	var aside []string
+	aside := 0
 	for _, j := range all {
 		switch {
 		case j.Aside:
-			aside = append(aside, j.Snapshot.Path)
 			v.env.Log.Debug("Set aside", "place", where, "snapshot", j.Snapshot.Path, "because", j.Reason)
+			if j.Time.IsZero() || v.o.json {
+				break // it has the name of something else
+			}
+			if aside++; aside <= asideLines {
+				v.say("%s: %s is left alone: %s", where, j.Snapshot.Path, j.Reason)
+			}
 		case !j.Keep:
 			v.going[where+"\x00"+j.Snapshot.Path] = j.Reason
 			if v.o.dryRun && !v.o.json {
@@ -345,24 +374,24 @@ func (v *backupView) judged(where string, all []job.Verdict) {
 			v.say("%s: %s stays: %s", where, j.Snapshot.Path, j.Reason)
 		}
 	}
-	if len(aside) > 0 && !v.o.json {
-		names := strings.Join(aside[:min(len(aside), 3)], ", ")
-		if more := len(aside) - 3; more > 0 {
-			names += fmt.Sprintf(" and %d more", more)
-		}
-		v.say("%s: not part of this backup, and left alone: %s", where, names)
+	if more := aside - asideLines; more > 0 {
+		v.say("%s: so are %d more", where, more)
 	}
 }
+
+// asideLines is how many snapshots that are left alone are named.
+const asideLines = 3
 
 // removes is what is done to a snapshot that is not due any more.
 func (v *backupView) removes(where string) string {
 	return map[bool]string{true: "Trash", false: "Remove"}[v.archives[where]]
 }
 
-func (v *backupView) removed(where string, s snapshot.Snapshot, err error) {
+func (v *backupView) removed(place string, s snapshot.Snapshot, err error) {
+	where := v.where(place)
 	switch {
 	case v.o.json:
-		v.out.put(backupRemovedRecord{Event: "removed", Place: validText(where), ID: s.ID, Path: validText(s.Path), Error: errorText(err)})
+		v.out.put(backupRemovedRecord{Event: "removed", Place: v.named(where), ID: s.ID, Path: validText(s.Path), Error: errorText(err)})
 	case err == nil:
 		reason := ""
 		if why := v.going[where+"\x00"+s.Path]; why != "" {
@@ -386,7 +415,7 @@ func (v *backupView) result(r *job.BackupReport, err error) {
 			record.Removed = len(r.Source.Removed)
 		}
 		for _, d := range r.Destinations {
-			one := targetResultRecord{Destination: validText(d.Name), OK: d.Err == nil, Error: errorText(d.Err)}
+			one := targetResultRecord{Destination: v.named(d.Name), OK: d.Err == nil, Error: errorText(d.Err)}
 			if d.Sync != nil {
 				one.Transferred, one.Kept, one.Bytes = d.Sync.Transferred, d.Sync.Kept, d.Sync.Bytes
 			}

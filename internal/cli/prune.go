@@ -203,8 +203,8 @@ func explainPrune(err error) error {
 
 // verdictRecord is what becomes of a snapshot.
 type verdictRecord struct {
-	Event string      `json:"event"` // "verdict"
-	Place string      `json:"place,omitempty"`
+	Event string      `json:"event"`           // "verdict"
+	Place string      `json:"place,omitempty"` // of a backup: "source", or a destination
 	ID    snapshot.ID `json:"id"`
 	Path  string      `json:"path"`
 	// Verdict is "keep", "remove" or "aside": the rules are not about it.

@@ -20,9 +20,10 @@ import (
 func TestMain(m *testing.M) {
 	run := func() { os.Exit(Main(os.Args[1:], System())) }
 	testscript.Main(m, map[string]func(){
-		"buttersink":  run,
-		"btrfslist":   run,
-		"checksumdir": run,
+		"buttersink":   run,
+		"btrfslist":    run,
+		"checksumdir":  run,
+		"btrfs-backup": run,
 	})
 }
 
