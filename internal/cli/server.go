@@ -185,7 +185,7 @@ func explainServed(dir string, err error) error {
 	}
 	switch {
 	case errors.Is(err, local.ErrNotDirectory):
-		return fmt.Errorf("'%s' is not an existing directory there; is the file system mounted?", dir)
+		return fmt.Errorf("'%s' is %w there; is the file system mounted?", dir, ssh.ErrNoDirectory)
 	case errors.Is(err, btrfs.ErrNotBtrfs):
 		return fmt.Errorf("%w; is the file system mounted?", err)
 	}

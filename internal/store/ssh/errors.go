@@ -28,6 +28,7 @@ var kinds = []struct {
 }{
 	{"not_found", store.ErrNotFound},
 	{"another", store.ErrAnother},
+	{"no_directory", ErrNoDirectory},
 	{"no_origin", store.ErrNoOrigin},
 	{"note_changed", store.ErrNoteChanged},
 	{"cancelled", context.Canceled},

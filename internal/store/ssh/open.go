@@ -26,6 +26,10 @@ var ErrNoProgram = dial.ErrNoProgram
 // that was written in Python.
 var ErrOld = errOldPeer
 
+// ErrNoDirectory is wrapped by what Open returns where there is no such directory on
+// the other machine.
+var ErrNoDirectory = errors.New("not an existing directory")
+
 // Options say where a store is, and how it is reached.
 type Options struct {
 	// Target is the machine.
