@@ -167,6 +167,25 @@ func TestPruneOnePrefix(t *testing.T) {
 	}
 }
 
+// TestPruneZone: names are of one zone, and days may be of another.
+func TestPruneZone(t *testing.T) {
+	east := time.FixedZone("east", 14*3600)
+	m := storetest.NewMemory("m")
+	for g, name := range []string{"20260110-010000", "20260110-090000", "20260110-230000"} { // 9 January 11:00, 19:00, 10 January 9:00
+		m.Add("home", uint64(g+1), name)
+	}
+	r, err := pruner().Prune(t.Context(), m, PruneOptions{Rules: schedule.Rules{Daily: 9}, Zone: east})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"20260110-010000"}, removedPaths(r.Removed)); diff != "" {
+		t.Error(diff)
+	}
+	if at := r.Verdicts[0].Time.UTC(); !at.Equal(time.Date(2026, 1, 9, 11, 0, 0, 0, time.UTC)) {
+		t.Error(at)
+	}
+}
+
 // TestPruneOrigin: names do not make a snapshot one of ours.
 func TestPruneOrigin(t *testing.T) {
 	m := storetest.NewMemory("m")

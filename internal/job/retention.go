@@ -178,12 +178,11 @@ func (e *evidence) stays(p *place) string {
 
 // date tells a day to people.
 func (e *evidence) date(t time.Time) string {
-	zone := e.options.Rules.Zone
-	if zone == nil {
-		zone = time.UTC
-	}
-	return t.In(zone).Format(time.DateOnly)
+	return t.In(cmp.Or(e.options.zone(), time.UTC)).Format(time.DateOnly)
 }
+
+// zone is where names tell the time.
+func (o *PruneOptions) zone() *time.Location { return cmp.Or(o.Zone, o.Rules.Zone) }
 
 // needed returns which snapshots of a series a counterpart needs, and why.
 func (e *evidence) needed(j *judgement, series string, all []*place) map[snapshot.ID]string {
