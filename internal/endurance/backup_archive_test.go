@@ -247,3 +247,30 @@ func TestBackupToCommand(t *testing.T) {
 	}
 	s.complete()
 }
+
+// TestBackupNewestToCommand gives a command no more than the newest few, as -n has
+// it. What it has taken is its own business, and does not go.
+func TestBackupNewestToCommand(t *testing.T) {
+	t.Parallel()
+	s := newSeries(t)
+	store := t.TempDir()
+	first := time.Now().UTC().AddDate(0, 0, -10).Truncate(24 * time.Hour)
+	for i := range 8 {
+		s.day(first.AddDate(0, 0, i))
+		if i < 3 {
+			continue
+		}
+		r := startWith(t, s.state, []string{"TZ=UTC"}, "backup", "--json", "-S", "-f", s.from(), "-n", "2", s.live, "shell://cat > "+store+"/$BUTTERSINK_NAME").fine()
+		var want []string
+		for _, at := range s.days[2 : i+1] {
+			want = append(want, at.Format(stamp))
+		}
+		files, err := filepath.Glob(store + "/*")
+		for n := range files {
+			files[n] = filepath.Base(files[n])
+		}
+		if err != nil || !slices.Equal(files, want) {
+			t.Fatalf("the command has %q, %v, and not %q:\n%s", files, err, want, r.story())
+		}
+	}
+}

@@ -36,7 +36,7 @@ type oldBackup struct {
 	dies bool
 }
 
-// oldLock is an entry of the record, and its order that in the file.
+// oldLock is an entry of the record, in the order of the file.
 type oldLock struct {
 	Locks   []string `json:"locks,omitempty"`
 	Parents []string `json:"parent_locks,omitempty"`
