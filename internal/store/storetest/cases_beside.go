@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"sync"
 	"testing"
 
@@ -272,7 +271,7 @@ func originated(t testing.TB, h Harness) (s store.Snapshotter, change func()) {
 	st, change := h.Origin(t, h.New(t))
 	s, ok := st.(store.Snapshotter)
 	if !ok {
-		t.Fatal(fmt.Sprintf("%s was opened with an origin, and is no Snapshotter", st))
+		t.Fatalf("%s was opened with an origin, and is no Snapshotter", st)
 	}
 	return s, change
 }
