@@ -9,8 +9,8 @@ import (
 )
 
 // oracle says which items the rules keep, by their index, in the most simple way:
-// it writes the period of each item down, sorts the periods as text, and looks
-// for the newest item of each of the last N. Its items count, all of them, and
+// it writes the period of each item down, looks for the newest item of each, and
+// takes the last N of these. Its items count, all of them, and
 // differ in name.
 func oracle(now time.Time, items []schedule.Item, r schedule.Rules) map[int]bool {
 	z := r.Zone
@@ -34,7 +34,14 @@ func oracle(now time.Time, items []schedule.Item, r schedule.Rules) map[int]bool
 		for p := range newest {
 			periods = append(periods, p)
 		}
-		slices.Sort(periods)
+		// Not by the text: in a night in which clocks are put back from one minute past
+		// midnight, a day ends, goes on and ends again.
+		slices.SortFunc(periods, func(a, b string) int {
+			if newer(items[newest[a]], items[newest[b]]) {
+				return 1
+			}
+			return -1
+		})
 		if n >= 0 && n < len(periods) {
 			periods = periods[len(periods)-n:]
 		}

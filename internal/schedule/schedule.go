@@ -20,8 +20,8 @@
 //
 // A rule keeps the newest item of each of the newest N periods that have any:
 // periods in which nothing was made do not use it up, so a machine that was off
-// for a month has as many snapshots after it as before. An item stays if any rule
-// keeps it. Rules that count nothing and ask for no age keep everything.
+// for a month has as many snapshots after it as before. The newest periods are
+// those whose newest items are. An item stays if any rule keeps it. Rules that count nothing and ask for no age keep everything.
 //
 //   - last:N keeps the newest N items.
 //   - hourly:N goes by the hours of the absolute clock: 3600 seconds that begin
