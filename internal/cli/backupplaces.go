@@ -287,6 +287,7 @@ func (r *backupRun) openSource(ctx context.Context) (*opened, error) {
 	with := r.opening(p)
 	with.local.KernelSend, with.local.Plain, with.needsProgram = r.o.kernelSend, r.o.decompress, r.o.ofSource()
 	with.local.Origin, with.local.Make = r.source.dir, !r.o.dryRun
+	with.local.Rootless = true // making and removing snapshots may not take root; sending says that it does
 	with.mode = ssh.Write
 	if r.o.dryRun {
 		with.mode = ssh.Read

@@ -135,7 +135,9 @@ func (o *holdOptions) open(ctx context.Context, env *Env, command, dir string, m
 	if err := o.ssh.fit(command, p); err != nil {
 		return nil, err
 	}
-	return env.open(ctx, command, p, opening{s3: o.s3, ssh: o.ssh, mode: mode})
+	with := opening{s3: o.s3, ssh: o.ssh, mode: mode}
+	with.local.Rootless = true
+	return env.open(ctx, command, p, with)
 }
 
 // holdRecord is a snapshot that is held, or is not any more.

@@ -77,7 +77,9 @@ func (s *Store) readNote(name string) ([]byte, unix.Stat_t, error) {
 }
 
 // WriteNote implements store.Notebook: it writes a new file, makes that durable,
-// and renames it over the note, whose owner and permissions it takes over.
+// and renames it over the note, whose owner and permissions it takes over. A note
+// that is new belongs to whom the directory belongs: what root has begun there,
+// its owner can go on with.
 func (s *Store) WriteNote(ctx context.Context, name string, data, was []byte) error {
 	err := errors.Join(ctx.Err(), noteName(name))
 	if err == nil && len(data) > store.MaxNote {
@@ -125,11 +127,13 @@ func (s *Store) replaceNote(next *os.File, name string, data, was []byte) (err e
 	mode := os.FileMode(noteMode)
 	if st.Ino != 0 {
 		mode = os.FileMode(st.Mode).Perm()
-		if int(st.Uid) != os.Geteuid() || int(st.Gid) != os.Getegid() {
-			// Whoever may not give files away keeps this one.
-			if err := next.Chown(int(st.Uid), int(st.Gid)); err != nil && !errors.Is(err, fs.ErrPermission) {
-				return err
-			}
+	} else if err := unix.Fstat(dir, &st); err != nil {
+		return err
+	}
+	if int(st.Uid) != os.Geteuid() || int(st.Gid) != os.Getegid() {
+		// Whoever may not give files away keeps this one.
+		if err := next.Chown(int(st.Uid), int(st.Gid)); err != nil && !errors.Is(err, fs.ErrPermission) {
+			return err
 		}
 	}
 	if err := next.Chmod(mode); err != nil {

@@ -70,6 +70,18 @@ func TestNoteKeepsItsOwner(t *testing.T) {
 		}
 		mustNotBe(t, next)
 	}
+	put(t, s, "")
+	if err := os.Chown(filepath.Dir(note), nobody, 0); err != nil {
+		t.Fatal(err)
+	}
+	put(t, s, "new again")
+	info, err := os.Stat(note)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if st := info.Sys().(*syscall.Stat_t); int(st.Uid) != nobody || st.Gid != 0 || info.Mode().Perm() != 0o600 {
+		t.Errorf("in the directory of a user the note has mode %v and is of %d:%d", info.Mode(), st.Uid, st.Gid)
+	}
 }
 
 // What somebody has put in the place of a note, or of the next one, is not
