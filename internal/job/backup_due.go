@@ -72,7 +72,8 @@ func (b *backup) made(holds *snapshot.Inventory) []place {
 
 // due returns the snapshots of the source that a destination shall have: all that
 // its rules keep of what is here and there, so that nothing is sent that would go
-// at once.
+// at once; and what was just made, though a clock that was put back may have given
+// it a name before others.
 func (b *backup) due(ctx context.Context, holds *snapshot.Inventory, d *end) map[snapshot.ID]bool {
 	all := b.made(holds)
 	here := map[snapshot.ID]bool{}
@@ -94,6 +95,9 @@ func (b *backup) due(ctx context.Context, holds *snapshot.Inventory, d *end) map
 		items[i] = schedule.Item{Name: p.Path, Time: p.Time}
 	}
 	due := map[snapshot.ID]bool{}
+	if b.taken != nil {
+		due[b.taken.ID] = true
+	}
 	for i, v := range schedule.Judge(b.engine.now(), items, b.rules(d.Rules)) {
 		if v.Keep && here[all[i].ID] {
 			due[all[i].ID] = true

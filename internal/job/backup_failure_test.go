@@ -206,3 +206,32 @@ func TestBackupSamePlace(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 }
+
+// TestBackupHangs has a destination that never answers: the others have all they
+// shall have when somebody ends the run.
+func TestBackupHangs(t *testing.T) {
+	src := newNightly(t)
+	a, b, c := storetest.NewMemory("a"), storetest.NewFault(storetest.NewMemory("b")), storetest.NewMemory("c")
+	b.On(storetest.Create).Block()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	o := utc(to("a", a), to("b", b), to("c", c))
+	ended := 0
+	o.Ended = func(name string, _ *SyncReport, err error) {
+		if ended++; ended == 2 {
+			cancel()
+		}
+		if (err != nil) != (name == "b") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	_, err := src.Backup(ctx, src.Memory, o)
+	if e, ok := errors.AsType[*BackupError](err); !ok || !e.Done || !errors.Is(err, context.Canceled) {
+		t.Errorf("%v", err)
+	}
+	for _, m := range []*storetest.Memory{a, c} {
+		if diff := cmp.Diff(held(t, src.Memory), held(t, m)); diff != "" {
+			t.Error(diff)
+		}
+	}
+}

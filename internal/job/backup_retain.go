@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 
@@ -159,6 +160,13 @@ func (d *end) prune(ctx context.Context, postpone bool) (*PruneReport, error) {
 // pruning completes options with what is the same at every place.
 func (b *backup) pruning(place string, o PruneOptions) PruneOptions {
 	o.Zone = b.zone
+	if b.taken != nil && o.Locked[b.taken.Path] == "" {
+		o.Locked = maps.Clone(o.Locked)
+		if o.Locked == nil {
+			o.Locked = map[string]string{}
+		}
+		o.Locked[b.taken.Path] = "it was made in this run"
+	}
 	o.Prefix, o.StaleAfter, o.Force, o.DryRun, o.Reclaim, o.Who = &b.o.Prefix, b.o.StaleAfter, b.o.Force, b.o.DryRun, b.o.Reclaim, b.o.Who
 	if b.o.Judged != nil {
 		o.Judged = func(all []Verdict) { b.tell(func() { b.o.Judged(place, all) }) }

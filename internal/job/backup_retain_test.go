@@ -189,6 +189,24 @@ func TestBackupNoTransfer(t *testing.T) {
 	}
 }
 
+// TestBackupClockBack asserts that what a run has made is sent and stays, even
+// where the clock has been put back a little.
+func TestBackupClockBack(t *testing.T) {
+	src, dst := newNightly(t), storetest.NewMemory("dst")
+	o := utc(to("dst", dst))
+	o.Rules, o.Destinations[0].Rules = last(1), last(1)
+	for range 2 {
+		r, err := src.Backup(t.Context(), src.Memory, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if src.Digest(r.Taken.ID) == "" || dst.Digest(r.Taken.ID) == "" {
+			t.Errorf("%s is not there: %v, %v", r.Taken.Path, held(t, src.Memory), held(t, dst))
+		}
+		src.now = src.now.Add(-time.Minute)
+	}
+}
+
 // TestBackupStrangers has snapshots of something else under names of the series.
 func TestBackupStrangers(t *testing.T) {
 	src, dst := newNightly(t), storetest.NewMemory("dst")

@@ -160,7 +160,7 @@ func (b *backup) inSeries(name string) bool {
 }
 
 // seconds is how many names are tried for a snapshot, each a second later.
-const seconds = 5
+const seconds = 60
 
 // snapshot makes the snapshot, under the name of this second, or of the next that
 // is free.

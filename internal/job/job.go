@@ -11,7 +11,9 @@
 //
 //   - A dry run takes no lock, and writes nothing, neither to a store nor to the
 //     ledger.
-//   - Nothing is removed in a run in which anything has failed.
+//   - Sync removes nothing in a run in which anything has failed. Backup removes
+//     nothing at a destination at which anything has, and at the source nothing
+//     that a destination needs.
 //   - A verb returns nil only if all that was asked for is done.
 //
 // Memory is that of two inventories, of their plan with the sizes of the edges
