@@ -18,6 +18,7 @@ type link struct {
 	wg       sync.WaitGroup
 
 	up, down way
+	broken   atomic.Bool // no connection gets through any more
 
 	mu      sync.Mutex
 	conns   map[*net.TCPConn]bool
@@ -63,6 +64,10 @@ func (l *link) serve() {
 		near, err := l.listener.Accept()
 		if err != nil {
 			return
+		}
+		if l.broken.Load() {
+			near.Close()
+			continue
 		}
 		far, err := net.Dial("tcp", l.to)
 		if err != nil {
