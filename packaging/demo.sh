@@ -1,7 +1,7 @@
 #!/bin/sh
 # Shows the main job on two scratch file systems: a dozen snapshots, a plan with
 # sizes and reasons, a sync, an incremental sync, a killed run that is carried on,
-# equal trees; the same over ssh, to an sshd of its own and with a key that allows
+# equal trees; backups to two places at once, with retention; the same over ssh, to an sshd of its own and with a key that allows
 # only adding; then an archive of sealed files on a plain disk, and a restore from
 # it. Cleans up after itself. DEMO=local ends it before ssh.
 set -eu
@@ -129,6 +129,23 @@ fi
 equal=$(find "$here/sums.b" -name '*.sha256sum' | wc -l)
 [ "$equal" = 13 ] || { echo "$equal snapshots instead of 13" >&2; exit 1; }
 echo "$equal snapshots have equal digests"
+
+say "Backups: a snapshot, two places at once, and what is not due any more goes"
+mkdir "$here/bin" "$here/store"
+ln -s "$PWD/bin/buttersink" "$here/bin/btrfs-backup"
+PATH="$here/bin:$PATH"
+run buttersink init "dir://$here/store/"
+for day in 13 14 15; do
+	change "$day"
+	run btrfs-backup -N 2 -p live- "$a/live" "$b/bk" "dir://$here/store/"
+	sleep 1
+done
+run buttersink hold --why "before the upgrade" "$(echo "$b"/bk/live-* | cut -d ' ' -f 1)"
+run buttersink prune -n --keep last:2,weekly:5 "$b/bk/"
+change 16
+run btrfs-backup -N 2 -p live- --dest-keep last:2 "$a/live" "$b/bk" "dir://$here/store/"
+kept=$(find "$b/bk" -mindepth 1 -maxdepth 1 -name 'live-*' | wc -l)
+[ "$kept" = 3 ] || { echo "$kept snapshots instead of 3: two, and the one that is held" >&2; exit 1; }
 
 # Where there is nothing but btrfs-progs, this is all (packaging/kernels).
 [ "${DEMO:-}" != local ] || exit 0

@@ -83,7 +83,7 @@ func isConflict(err error) bool {
 // the failure does.
 func expanded(err error) []error {
 	if e, ok := errors.AsType[*job.ForceError](err); ok {
-		return []error{e} // which names the place
+		return []error{tooMuch(e)} // which names the place
 	}
 	inner, place := inside(err)
 	switch e := inner.(type) {

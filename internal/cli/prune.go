@@ -99,7 +99,7 @@ nothing is removed, and the exit code is 6. If some could not be removed it is 4
 	f.BoolVarP(&o.reclaim, "sync", "s", false, "wait until the space is free")
 	f.BoolVarP(&o.makeWritable, "convert-rw", "w", false, "make snapshots writable before removing them, for who may not remove read-only ones")
 	f.BoolVar(&o.wait, "wait", false, "wait while another run is at work, in place of ending with exit code 7")
-	f.BoolVar(&o.utc, "utc", false, "begin days in UTC; a zone: in the rules comes before it")
+	f.BoolVar(&o.utc, "utc", false, "dates in names are in UTC, and so are days, unless zone: in the rules says where these begin")
 	f.BoolVar(&o.json, "json", false, "print one JSON object a line on standard output")
 	s3FlagsOf(cmd, &o.s3)
 	sshFlagsOf(cmd, &o.ssh)
@@ -135,7 +135,7 @@ func runPrune(ctx context.Context, env *Env, command string, o *pruneOptions, ar
 	}
 	engine := &job.Engine{Log: env.Log, Now: env.Now}
 	with := opening{s3: o.s3, ssh: o.ssh, mode: ssh.Write}
-	with.local.MakeWritable = o.makeWritable
+	with.local.MakeWritable, with.local.Rootless = o.makeWritable, true
 	if o.dryRun {
 		with.mode = ssh.Read
 	} else {
@@ -155,6 +155,9 @@ func runPrune(ctx context.Context, env *Env, command string, o *pruneOptions, ar
 	}
 	if named {
 		options.Prefix = &o.prefix
+	}
+	if o.utc {
+		options.Zone = time.UTC
 	}
 	for _, q := range all[1:] {
 		if q, err = rooted(q); err != nil {
@@ -190,10 +193,20 @@ func (o *pruneOptions) fit(command string, all []place) error {
 // forceHint says what to do where the rules would remove a lot.
 const forceHint = "Nothing was removed there. 'buttersink prune -n' with the same rules says why each would go; if that is right, give --force once."
 
+// tooMuch says what the rules would do, some of which may have to wait all the
+// same.
+func tooMuch(e *job.ForceError) error {
+	series := ""
+	if e.Series != "" {
+		series = " " + e.Series + "…"
+	}
+	return fmt.Errorf("%s: the rules let go of %d of %d snapshots%s at once", e.Store, e.Going, e.Of, series)
+}
+
 // explainPrune gives the errors of retention their exit codes and hints.
 func explainPrune(err error) error {
 	if e, ok := errors.AsType[*job.ForceError](err); ok {
-		return &exitError{code: exitConflict, err: e, hint: forceHint}
+		return &exitError{code: exitConflict, err: tooMuch(e), hint: forceHint}
 	}
 	if e, ok := errors.AsType[*job.RemovalError](err); ok {
 		return &exitError{code: exitPartly, err: errors.Join(append([]error{errors.New(e.Error())}, e.Failures...)...)}
