@@ -47,6 +47,8 @@ type row struct {
 	// the work's that is written before it: its name below bench.dir and its text.
 	far    bool
 	config [2]string
+	// places are the destinations of a backup, if it is more than one.
+	places int
 	// note looks at what ours said.
 	note func(said []byte) (string, error)
 	// share takes the ratio from what ours said, where nothing else is run.
@@ -61,6 +63,7 @@ type bench struct {
 	program  string // to be timed
 	self     string // for parts of it
 	src, dst *disk
+	others   []*disk // destinations, beyond the first
 	made     map[*set]bool
 	states   int
 	server   *server
@@ -102,6 +105,7 @@ func (b *bench) stream(s *set, snapshot string) string {
 func (b *bench) measure(r row) (outcome, error) {
 	defer b.src.unmount()
 	defer b.dst.unmount()
+	defer b.leave()
 	if r.set != nil {
 		if err := b.use(r.set); err != nil {
 			return outcome{}, fmt.Errorf("making the data: %w", err)
@@ -240,7 +244,7 @@ func (b *bench) once(r row, w work, state string) (cost, error) {
 		if len(r.base) > 0 {
 			fresh = func() error { return b.dst.become(b.base(r)) }
 		}
-		if err := inTurn(fresh, b.mountBoth); err != nil {
+		if err := inTurn(fresh, b.mountBoth, func() error { return b.spread(r) }); err != nil {
 			return cost{}, err
 		}
 	}
@@ -260,7 +264,7 @@ func (b *bench) once(r row, w work, state string) (cost, error) {
 	}
 	syscall.Sync()
 	c, err := do(b.ctx, w, env)
-	return c, errors.Join(err, b.src.unmount(), b.dst.unmount())
+	return c, errors.Join(err, b.src.unmount(), b.dst.unmount(), b.leave())
 }
 
 // peakTarget is what the memory of a row may be at most, if the row says nothing.

@@ -83,6 +83,7 @@ func (b *bench) rows() []row {
 		rows = append(rows, r)
 	}
 
+	rows = append(rows, b.fanRows()...)
 	rows = append(rows, b.archiveRows()...)
 	rows = append(rows, b.farRows()...)
 
