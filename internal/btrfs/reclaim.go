@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"time"
 	"unsafe"
 
@@ -27,58 +26,37 @@ const (
 	lastLook  = time.Second
 )
 
-// AwaitCleaned returns when the space of deleted subvolumes is free: of those
-// with the given numbers, and of all others that are deleted by now as far as the
-// caller may search trees. How long that takes depends on what was in them, and
-// it does not end while somebody has a file of one open; so ctx can end it.
+// AwaitCleaned returns when the space of deleted subvolumes, of which these are
+// the numbers, is free. How long that takes depends on what was in them, and it
+// does not end while somebody has a file of one open; so ctx can end it.
 //
 // Who may not search trees needs Linux 6.13 for it.
 func (f *Filesystem) AwaitCleaned(ctx context.Context, ids []uint64) error {
 	const op = "waiting for the space of deleted subvolumes"
+	if len(ids) == 0 {
+		return ctx.Err()
+	}
 	// The commit wakes the cleaner.
 	if err := request(f.dir, iocSync, nil); err != nil {
 		return fmt.Errorf("%s: %w", op, err)
 	}
-	all, err := f.deletedSubvolumes()
-	switch {
-	case errors.Is(err, unix.EPERM):
+	err := f.watch(ctx, ids)
+	if errors.Is(err, unix.EPERM) {
+		err = nil
 		for _, id := range ids {
-			if err := awaitOne(ctx, f.dir, id); err != nil {
-				return refused(fmt.Sprintf("%s, %d", op, id), capSysAdmin, err)
+			if err = awaitOne(ctx, f.dir, id); err != nil {
+				break
 			}
-		}
-	case err != nil:
-		return err
-	default:
-		for _, id := range ids {
-			if !slices.Contains(all, id) {
-				all = append(all, id)
-			}
-		}
-		if err := f.watch(ctx, all); err != nil {
-			return fmt.Errorf("%s: %w", op, err)
 		}
 	}
-	// What the cleaner has let go is free after the next commit.
-	if err := request(f.dir, iocSync, nil); err != nil {
-		return fmt.Errorf("%s: %w", op, err)
+	if err == nil {
+		// What the cleaner has let go is free after the next commit.
+		err = request(f.dir, iocSync, nil)
+	}
+	if err != nil {
+		return refused(op, capSysAdmin, err)
 	}
 	return nil
-}
-
-// deletedSubvolumes returns the numbers of those that are not cleaned up yet.
-func (f *Filesystem) deletedSubvolumes() ([]uint64, error) {
-	l := listing{dir: f.dir, index: map[uint64]int{}}
-	if err := l.read(); err != nil {
-		return nil, err
-	}
-	var ids []uint64
-	for i := range l.all {
-		if l.all[i].Deleted {
-			ids = append(ids, l.all[i].ID)
-		}
-	}
-	return ids, nil
 }
 
 // watch looks at deleted subvolumes until their root items are gone, which is
@@ -89,7 +67,7 @@ func (f *Filesystem) watch(ctx context.Context, ids []uint64) error {
 		for _, id := range ids {
 			here, err := f.beingCleaned(id)
 			if err != nil {
-				return searching("the tree of roots", err)
+				return err
 			}
 			if here {
 				left = append(left, id)

@@ -47,11 +47,11 @@ func TestAwaitCleaned(t *testing.T) {
 	other := bench.Subvolume("other")
 	id, otherID := info(t, dir).ID, info(t, other).ID
 	must(t, DeleteSubvolumeByID(f.Dir(), id))
-	// The second one is deleted by somebody else; the third is not there at all,
+	// The second one is deleted by another program; the third is not there at all,
 	// and the fourth is not deleted.
 	bench.Delete("other")
 	kept := info(t, bench.Subvolume("kept")).ID
-	if err := f.AwaitCleaned(t.Context(), []uint64{id, 99_999, kept}); err != nil {
+	if err := f.AwaitCleaned(t.Context(), []uint64{id, otherID, 99_999, kept}); err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range []uint64{id, otherID} {

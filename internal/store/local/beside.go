@@ -7,28 +7,37 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/buttersink/buttersink/internal/btrfs"
 )
 
-// Reclaim implements store.Reclaimer. It waits for all that was deleted on the
-// file system, or, where that cannot be told, for what this Store has removed.
+// longReclaim is after what time people are told what is being waited for.
+const longReclaim = time.Minute
+
+// Reclaim implements store.Reclaimer. It waits for what this Store has removed,
+// and not for what others have: nobody knows who holds that open.
 func (s *Store) Reclaim(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	s.mu.Lock()
-	ids := s.removed
+	ids := slices.Clone(s.removed)
 	s.mu.Unlock()
 	s.opt.Log.Debug("waiting for the space of what was removed", "store", s.path, "removed", len(ids))
+	long := time.AfterFunc(longReclaim, func() {
+		s.opt.Log.Warn("the space of removed snapshots is not free yet: they are large, or a file of one is open", "store", s.path)
+	})
+	defer long.Stop()
 	if err := s.fs.AwaitCleaned(ctx, ids); err != nil {
 		return fmt.Errorf("reclaiming the space of %s: %w", s.path, err)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.removed = s.removed[len(ids):]
+	s.removed = slices.DeleteFunc(s.removed, func(id uint64) bool { return slices.Contains(ids, id) })
 	return nil
 }
 
