@@ -6,7 +6,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -21,7 +20,7 @@ import (
 type register struct {
 	holds    []noted
 	claims   []claim
-	waiting  map[string]waiting // by series
+	waiting  []waiting // of a series the latest last
 	families [][]snapshot.ID
 	rest     unknown
 }
@@ -53,10 +52,15 @@ type claim struct {
 // waiting are snapshots that rules have let go, and that have stayed for another
 // reason.
 type waiting struct {
-	rules string // schedule.Rules.String
-	ids   []snapshot.ID
-	rest  unknown
+	series string
+	rules  string // schedule.Rules.String
+	ids    []snapshot.ID
+	rest   unknown
 }
+
+// mostRules is of how many rules it is noted what waits of a series: those of the
+// backups, and what somebody tries by hand.
+const mostRules = 4
 
 // RegisterError says that a store.RetentionNote cannot be used. It has been left
 // as it is.
@@ -216,28 +220,39 @@ func (r *register) release(id snapshot.ID) bool {
 // before.
 func (r *register) waited(series, rules string) map[snapshot.ID]bool {
 	all := map[snapshot.ID]bool{}
-	if w := r.waiting[legible(series)]; w.rules == legible(rules) {
-		for _, id := range w.ids {
-			all[id] = true
+	for _, w := range r.waiting {
+		if w.series == legible(series) && w.rules == legible(rules) {
+			for _, id := range w.ids {
+				all[id] = true
+			}
 		}
 	}
 	return all
 }
 
-// setWaiting notes what waits in a series, in place of what was noted.
+// setWaiting notes what waits in a series under some rules, in place of what was
+// noted for them.
 func (r *register) setWaiting(series, rules string, ids []snapshot.ID) {
-	series = legible(series)
-	w, ok := r.waiting[series]
-	if len(ids) == 0 && len(w.rest) == 0 {
-		delete(r.waiting, series)
-		return
+	w := waiting{series: legible(series), rules: legible(rules), ids: slices.SortedFunc(slices.Values(ids), compareIDs)}
+	others := 0
+	for i := len(r.waiting) - 1; i >= 0; i-- {
+		switch old := r.waiting[i]; {
+		case old.series != w.series:
+			continue
+		case old.rules == w.rules:
+			if slices.Equal(old.ids, w.ids) {
+				return
+			}
+			w.rest = old.rest
+		case others < mostRules-1:
+			others++
+			continue
+		}
+		r.waiting = slices.Delete(r.waiting, i, i+1)
 	}
-	if !ok && r.waiting == nil {
-		r.waiting = map[string]waiting{}
+	if len(w.ids) > 0 || len(w.rest) > 0 {
+		r.waiting = append(r.waiting, w)
 	}
-	w.rules, w.ids = legible(rules), slices.Clone(ids)
-	slices.SortFunc(w.ids, compareIDs)
-	r.waiting[series] = w
 }
 
 func compareIDs(a, b snapshot.ID) int { return bytes.Compare(a[:], b[:]) }
@@ -266,7 +281,9 @@ func (c *claim) fields() []field {
 	}
 }
 
-func (w *waiting) fields() []field { return []field{{"rules", &w.rules}, {"ids", &w.ids}} }
+func (w *waiting) fields() []field {
+	return []field{{"series", &w.series}, {"rules", &w.rules}, {"ids", &w.ids}}
+}
 
 // take reads the known fields of an object, and returns the others.
 func take(raw json.RawMessage, fields []field) (unknown, error) {
@@ -320,8 +337,7 @@ func parseRegister(text []byte) (*register, error) {
 		return nil, fmt.Errorf("it is longer than %d bytes", store.MaxNote)
 	}
 	var version int
-	var holds, claims []json.RawMessage
-	var series map[string]json.RawMessage
+	var holds, claims, waits []json.RawMessage
 	var err error
 	// The version decides whether the rest means what this program thinks.
 	if r.rest, err = take(text, []field{{"version", &version}}); err != nil {
@@ -333,7 +349,7 @@ func parseRegister(text []byte) (*register, error) {
 	err = r.rest.take([]field{
 		{"holds", &holds},
 		{"claims", &claims},
-		{"waiting", &series},
+		{"waiting", &waits},
 		{"families", &r.families},
 	})
 	if err != nil {
@@ -356,15 +372,12 @@ func parseRegister(text []byte) (*register, error) {
 		}
 		r.claims = append(r.claims, c)
 	}
-	for _, name := range slices.Sorted(maps.Keys(series)) {
+	for i, raw := range waits {
 		var w waiting
-		if w.rest, err = take(series[name], w.fields()); err != nil {
-			return nil, fmt.Errorf("what waits of %q: %w", name, err)
+		if w.rest, err = take(raw, w.fields()); err != nil {
+			return nil, fmt.Errorf("what waits, %d: %w", i+1, err)
 		}
-		if r.waiting == nil {
-			r.waiting = map[string]waiting{}
-		}
-		r.waiting[name] = w
+		r.waiting = append(r.waiting, w)
 	}
 	return r, nil
 }
@@ -391,9 +404,9 @@ func (r *register) format() ([]byte, error) {
 		object["claims"] = all
 	}
 	if len(r.waiting) > 0 {
-		all := map[string]any{}
-		for name, w := range r.waiting {
-			all[name] = give(w.fields(), w.rest)
+		var all []any
+		for i := range r.waiting {
+			all = append(all, give(r.waiting[i].fields(), r.waiting[i].rest))
 		}
 		object["waiting"] = all
 	}

@@ -50,15 +50,16 @@ const fullNote = `{
   ],
   "locked-until": null,
   "version": 1,
-  "waiting": {
-    "home": {
+  "waiting": [
+    {
       "ids": [
         "01000000-0000-0000-0000-000000000000"
       ],
       "over": [],
-      "rules": "last:3"
+      "rules": "last:3",
+      "series": "home"
     }
-  }
+  ]
 }
 `
 
@@ -77,7 +78,8 @@ func TestRegisterKeepsWhatItDoesNotKnow(t *testing.T) {
 	}
 	r.setHold(Hold{ID: snapshot.ID{1}, Path: "elsewhere", Since: someDay})
 	r.setClaim(claim{destination: "ssh://me@host/bk", series: "home", id: snapshot.ID{3}, seen: someDay})
-	r.setWaiting("home", "last:4", nil)
+	r.setWaiting("home", "last:3", nil)
+	r.setWaiting("home", "last:4", []snapshot.ID{{4}})
 	r.setHold(Hold{ID: snapshot.ID{9}, Path: "another", Since: someDay})
 	text, err = r.format()
 	if err != nil {
@@ -103,13 +105,13 @@ func TestRegisterRefuses(t *testing.T) {
 		`{`:                                    "unexpected end",
 		`{"version":1} x`:                      "after top-level",
 		`{"version":1,"holds":[{"path":"a"}]}`: "hold 1",
-		`{"version":1,"holds":[{` + id + `},null]}`:        "hold 2",
-		`{"version":1,"holds":[{` + id + `,"since":3}]}`:   "since",
-		`{"version":1,"claims":[3]}`:                       "claim 1",
-		`{"version":1,"waiting":{"a b":{"ids":["home"]}}}`: `"a b"`,
-		`{"version":1,"families":[["x"]]}`:                 "families",
-		strings.Repeat(" ", store.MaxNote) + `{}`:          "longer",
-		strings.Repeat("[", 100_000):                       "depth",
+		`{"version":1,"holds":[{` + id + `},null]}`:      "hold 2",
+		`{"version":1,"holds":[{` + id + `,"since":3}]}`: "since",
+		`{"version":1,"claims":[3]}`:                     "claim 1",
+		`{"version":1,"waiting":[{},{"ids":["home"]}]}`:  "waits, 2",
+		`{"version":1,"families":[["x"]]}`:               "families",
+		strings.Repeat(" ", store.MaxNote) + `{}`:        "longer",
+		strings.Repeat("[", 100_000):                     "depth",
 	} {
 		_, err := parseRegister([]byte(text))
 		if err == nil || !strings.Contains(err.Error(), why) {
@@ -143,6 +145,25 @@ func TestRegisterOfAnotherVersionStops(t *testing.T) {
 	}
 	if diff := cmp.Diff(string(note), string(m.Note(store.RetentionNote))); diff != "" || len(held(t, m)) != 2 {
 		t.Errorf("left %q\n%s", held(t, m), diff)
+	}
+}
+
+// TestRegisterWaits: what is tried by hand does not make a backup forget.
+func TestRegisterWaits(t *testing.T) {
+	r := &register{}
+	r.setWaiting("a", "last:1", []snapshot.ID{{1}, {2}})
+	r.setWaiting("b", "last:1", []snapshot.ID{{3}})
+	for n := 2; n <= mostRules; n++ {
+		r.setWaiting("a", fmt.Sprintf("last:%d", n), []snapshot.ID{{4}})
+	}
+	r.setWaiting("a", "last:2", nil)
+	r.setWaiting("a", "last:2", []snapshot.ID{{5}})
+	if w := r.waited("a", "last:1"); len(w) != 2 || !w[snapshot.ID{1}] || !w[snapshot.ID{2}] {
+		t.Errorf("%v", w)
+	}
+	r.setWaiting("a", "daily:1", []snapshot.ID{{6}})
+	if w := r.waited("a", "last:1"); len(w) > 0 || len(r.waiting) != mostRules+1 || len(r.waited("b", "last:1")) != 1 || !r.waited("a", "last:2")[snapshot.ID{5}] {
+		t.Errorf("%v, %+v", w, r.waiting)
 	}
 }
 
@@ -238,7 +259,7 @@ func TestRegisterTextsComeBack(t *testing.T) {
 
 func FuzzRegister(f *testing.F) {
 	f.Add([]byte(fullNote))
-	f.Add([]byte(`{"version":1,"claims":[{"destination":"/bk","seen":null}],"x":{"y":[1e400]},"waiting":{"":{}}}`))
+	f.Add([]byte(`{"version":1,"claims":[{"destination":"/bk","seen":null}],"x":{"y":[1e400]},"waiting":[{}]}`))
 	f.Add([]byte(`{"version":2}`))
 	f.Add([]byte(`{"version":1,"holds":[{"id":"01000000-0000-0000-0000-000000000000","since":"2026-11-20T08:00:00+24:00"}]}`))
 	f.Fuzz(func(t *testing.T, text []byte) {
