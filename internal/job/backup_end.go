@@ -106,11 +106,11 @@ func (d *end) recognise(holds, has *snapshot.Inventory) error {
 		return nil
 	}
 	if _, shared := d.run.newestCommon(holds, has); shared {
-		d.log.Info(fmt.Sprintf("It is at another place than the last time (%s, not %s), and has some of these snapshots", d.place, last))
+		d.log.Info(fmt.Sprintf("%s is at another place than the last time (%s, not %s), and has some of these snapshots", d.Destination.Name, d.place, last))
 		return nil
 	}
 	if d.run.o.Force {
-		d.log.Warn(fmt.Sprintf("It is at another place than the last time: %s, not %s", d.place, last))
+		d.log.Warn(fmt.Sprintf("%s is at another place than the last time: %s, not %s", d.Destination.Name, d.place, last))
 		return nil
 	}
 	return &PlaceError{Destination: d.Destination.Name, Place: d.place, Last: last}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"slices"
 	"sync"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -113,9 +112,7 @@ func (r *register) moved(destination, series, place string) {
 		old.destination = at(old.place)
 		r.setClaim(old)
 	}
-	r.claims = slices.DeleteFunc(r.claims, func(c claim) bool {
-		return c.destination == legible(at(place)) && c.series == legible(series)
-	})
+	r.dropClaim(at(place), series)
 }
 
 // pruneSource removes from the source what its rules do not keep.
