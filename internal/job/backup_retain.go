@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"sync"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -112,7 +113,9 @@ func (r *register) moved(destination, series, place string) {
 		old.destination = at(old.place)
 		r.setClaim(old)
 	}
-	r.dropClaim(at(place), series)
+	r.claims = slices.DeleteFunc(r.claims, func(c claim) bool {
+		return c.destination == legible(at(place)) && c.series == legible(series)
+	})
 }
 
 // pruneSource removes from the source what its rules do not keep.
