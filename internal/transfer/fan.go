@@ -17,6 +17,10 @@ const (
 	fanChunk  = 256 << 10
 	fanWindow = 128 // chunks: 32 MiB
 	fanAhead  = 4   // chunks that are read before anybody asks for them
+	// fanWindows is how many full windows there are in all, and fanLeast how many
+	// chunks a stream may have even when those are used up.
+	fanWindows = 2
+	fanLeast   = 8
 
 	// fanGather is how long the first that asks for a stream waits for others.
 	fanGather = 2 * time.Second
@@ -41,9 +45,10 @@ const (
 // What the source has to say, errors too, reaches all; what a run does reaches no
 // other.
 //
-// The memory in use is a window of 32 MiB for each stream that is shared, and the
-// same once for short streams that have ended and that somebody is yet to ask for.
-// There are no goroutines but those of streams that somebody reads.
+// The memory in use is a window of 32 MiB for a stream that is shared, and 64 MiB
+// for all of them, with 2 MiB for each that comes when that is used up. Short
+// streams that have ended and that somebody is yet to ask for have half of it at
+// most. There are no goroutines but those of streams that somebody reads.
 //
 //	fan := transfer.NewFan(src)
 //	run := fan.Run() // one for each destination, before any of them opens a stream
@@ -57,6 +62,7 @@ type Fan struct {
 	mu     sync.Mutex // of everything beneath, too
 	runs   []*FanRun
 	shared []*shared // those that can be joined, the oldest first
+	used   int       // chunks of all streams
 }
 
 // NewFan returns a Fan that reads from a source.

@@ -155,8 +155,8 @@ func (s slowly) Read(p []byte) (int, error) {
 func (f *Fan) nothingLeft(t tester) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if len(f.runs) > 0 || len(f.shared) > 0 {
-		t.Errorf("the fan still has %d runs and %d streams", len(f.runs), len(f.shared))
+	if len(f.runs) > 0 || len(f.shared) > 0 || f.used != 0 {
+		t.Errorf("the fan still has %d runs, %d streams and %d chunks", len(f.runs), len(f.shared), f.used)
 	}
 	if s, ok := f.from.(*tapes); ok {
 		s.mu.Lock()
@@ -655,6 +655,64 @@ func TestFanClosing(t *testing.T) {
 		})
 		if s.asked > 10_000 {
 			t.Errorf("%d bytes were read, of which 3000 were wanted", s.asked)
+		}
+	})
+}
+
+// However many streams are on their way, and however far some are behind, the
+// windows are bounded; and what stands still when they are used up still holds up
+// nobody for long.
+func TestFanMemory(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const streams = 20
+		s := &tapes{size: 100_000}
+		var all []store.Request
+		for n := range uint64(streams) {
+			all = append(all, request(n+1))
+		}
+		f := NewFan(s)
+		f.chunk, f.window, f.ahead = 64, 40, 2
+		ctx, stop := context.WithCancel(t.Context())
+		most := 0
+		f.party(t, 2, all, func(i int, r *FanRun) {
+			var side sync.WaitGroup
+			for n, q := range all {
+				side.Go(func() {
+					in, err := r.Open(ctx, q)
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					defer in.Close()
+					if i == 1 {
+						<-ctx.Done()
+						return
+					}
+					time.Sleep(time.Duration(n) * 10 * time.Millisecond)
+					for part := make([]byte, 50); err == nil; {
+						time.Sleep(time.Millisecond)
+						_, err = in.Read(part)
+						f.mu.Lock()
+						most = max(most, f.used)
+						f.mu.Unlock()
+					}
+					if err != io.EOF {
+						t.Error(err)
+					}
+				})
+			}
+			if i == 0 {
+				begun := time.Now()
+				side.Wait()
+				if d := time.Since(begun); d > 8*time.Second {
+					t.Errorf("it took %v", d)
+				}
+				stop()
+			}
+			side.Wait()
+		})
+		if limit := fanWindows*f.window + streams*fanLeast; most > limit || most < fanWindows*f.window {
+			t.Errorf("%d chunks were in use, want %d at most", most, limit)
 		}
 	})
 }

@@ -121,6 +121,9 @@ func (s *shared) unlist() {
 // retire ends the stream.
 func (s *shared) retire() {
 	s.unlist()
+	if !s.retired {
+		s.fan.used -= len(s.chunks)
+	}
 	s.retired = true
 	s.stop()
 	s.changed.Broadcast()
@@ -200,7 +203,8 @@ func (s *shared) room() ([]byte, hash.Hash) {
 			}
 			last := s.chunks[len(s.chunks)-1].data
 			return last[len(last):cap(last)], s.sum
-		case near && len(s.chunks) < s.fan.window:
+		case near && !s.full():
+			s.fan.used++
 			s.chunks = append(s.chunks, s.empty())
 		case near && s.hindmost() >= (s.base+1)*size:
 			s.drop()
@@ -211,6 +215,12 @@ func (s *shared) room() ([]byte, hash.Hash) {
 		}
 	}
 	return nil, nil
+}
+
+// full reports whether the window can have no more chunks.
+func (s *shared) full() bool {
+	n := len(s.chunks)
+	return n >= s.fan.window || n >= fanLeast && s.fan.used >= fanWindows*s.fan.window
 }
 
 // filled notes what has been read.
@@ -266,6 +276,7 @@ func (s *shared) empty() *chunk {
 func (s *shared) drop() {
 	c := s.chunks[0]
 	s.chunks = slices.Delete(s.chunks, 0, 1)
+	s.fan.used--
 	s.base++
 	s.unlist()
 	if !c.kept {
@@ -327,7 +338,7 @@ func (s *shared) cut() {
 	s.unlist()
 	heir := s.fan.share(s.ctx, s.request)
 	heir.heir = true
-	behind := s.head - int64(s.fan.window)*int64(s.fan.chunk)/2
+	behind := s.head - int64(len(s.chunks))*int64(s.fan.chunk)/2
 	s.readers = slices.DeleteFunc(s.readers, func(r *fanReader) bool {
 		if r.at >= behind {
 			return false
