@@ -375,3 +375,34 @@ exec ` + btrfsHere + ` "$@"
 		})
 	}
 }
+
+// TestLostNote loses the connection while a note is written: when it is there, and
+// before anything of it is.
+func TestLostNote(t *testing.T) {
+	link := &hereLink{shellWords: shells["dash"]}
+	s := openHere(t, btrfstest.New(t).Dir, link)
+	was := ""
+	for _, note := range []string{"one", "two", ""} {
+		link.cut = func(p process) process {
+			link.cut = nil
+			return lostProcess{p}
+		}
+		if err := s.WriteNote(t.Context(), store.LocksNote, []byte(note), []byte(was)); err != nil {
+			t.Errorf("%q was written: %v", note, err)
+		}
+		was = note
+	}
+	link.broken = func() error {
+		link.broken = nil
+		return dial.ErrUnreachable
+	}
+	if err := s.WriteNote(t.Context(), store.LocksNote, []byte("three"), nil); err != nil {
+		t.Error(err)
+	}
+	if note, err := s.ReadNote(t.Context(), store.LocksNote); err != nil || string(note) != "three" {
+		t.Errorf("the note is %q, %v", note, err)
+	}
+	if got := entriesOf(t, s.dir); len(got) != 1 {
+		t.Errorf("there is %q", got)
+	}
+}

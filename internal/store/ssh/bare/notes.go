@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 
@@ -34,10 +33,7 @@ func (s *Store) ReadNote(ctx context.Context, name string) (note []byte, err err
 	}
 	if err == nil {
 		err = s.orMade(ctx, func() (err error) {
-			c := s.script()
-			s.seek(c, file)
-			c.must("note", c.words("cat", file))
-			note, _, err = s.found(ctx, c)
+			note, err = s.readNote(ctx, file)
 			return err
 		})
 	}
@@ -47,51 +43,60 @@ func (s *Store) ReadNote(ctx context.Context, name string) (note []byte, err err
 	return note, nil
 }
 
-// seek adds to a script what ends it unless there is a note.
-func (s *Store) seek(c *script, file string) {
-	c.must("directory", c.words("ls", "-di", s.dir+"/."))
-	c.must("kind", "kind=$("+c.words("ls", "-ld", file)+`) && printf '%s\n' "$kind"`)
-	c.line(`case $kind in -*) ;; *) return 0;; esac`)
-}
+// gone is what programs say of a file that is not there.
+const gone = "No such file or directory"
 
-// found runs a script that seek has begun, and returns its section "note". There is
-// false where there is no such file.
-func (s *Store) found(ctx context.Context, c *script) (note []byte, there bool, err error) {
-	sections, said, err := s.execute(ctx, c)
-	if err != nil {
-		return nil, false, err
-	}
-	const gone = "No such file or directory"
+// kindOf says whether there is a note, as the sections "directory" and "kind" of a
+// script tell.
+func kindOf(sections map[string]section, said string) (there bool, err error) {
 	kind, ran := sections["kind"]
 	switch dir := sections["directory"]; {
 	case dir.status != 0 && strings.Contains(said, gone):
-		return nil, false, fmt.Errorf("%w: make it there first: %w", ErrNotDirectory, &commandError{"ls", dir, said})
+		return false, fmt.Errorf("%w: make it there first: %w", ErrNotDirectory, &commandError{"ls", dir, said})
 	case dir.status != 0:
-		return nil, false, &commandError{"ls", dir, said}
+		return false, &commandError{"ls", dir, said}
 	case !ran:
-		return nil, false, errCut
-	case kind.status != 0 && strings.Contains(said, gone):
-		return nil, false, nil
+		return false, errCut
+	case kind.status != 0 && strings.Contains(kind.out, gone):
+		return false, nil
 	case kind.status != 0:
-		return nil, false, &commandError{"ls", kind, said}
+		return false, &commandError{"ls", kind, kind.out}
 	case !strings.HasPrefix(kind.out, "-"):
-		return nil, false, errors.New("it is not a file, and so not a note")
+		return false, errors.New("it is not a file, and so not a note")
 	}
-	for _, step := range []struct{ name, command string }{{"copy", "cp"}, {"keep", "cp"}, {"note", "cat"}} {
-		if got, ran := sections[step.name]; ran && got.status != 0 {
-			return nil, true, &commandError{step.command, got, said}
-		}
+	return true, nil
+}
+
+func (s *Store) readNote(ctx context.Context, file string) ([]byte, error) {
+	c := s.script()
+	c.must("directory", c.words("ls", "-di", s.dir+"/."))
+	c.must("kind", c.kind(file))
+	c.line(`case $kind in -*) ;; *) return 0;; esac`)
+	c.section("note", c.words("cat", file))
+	sections, said, err := s.execute(ctx, c)
+	if err != nil {
+		return nil, err
+	}
+	if there, err := kindOf(sections, said); err != nil || !there {
+		return nil, err
 	}
 	got, ran := sections["note"]
 	switch {
 	case !ran:
-		return nil, true, errCut
+		return nil, errCut
+	case got.status != 0:
+		return nil, &commandError{"cat", got, said}
 	case len(got.out) > store.MaxNote:
-		return nil, true, fmt.Errorf("it has more than %d bytes", store.MaxNote)
+		return nil, fmt.Errorf("it has more than %d bytes", store.MaxNote)
 	case got.out == "":
-		return nil, true, nil
+		return nil, nil
 	}
-	return []byte(got.out), true, nil
+	return []byte(got.out), nil
+}
+
+// kind is a command that prints what ls says of a file, and leaves it in $kind.
+func (c *script) kind(file string) string {
+	return "kind=$(" + c.words("ls", "-ld", file) + ` 2>&1); status=$?; printf '%s\n' "$kind"; (exit $status)`
 }
 
 // WriteNote writes a note.
@@ -107,7 +112,7 @@ func (s *Store) WriteNote(ctx context.Context, name string, data, was []byte) er
 		err = fmt.Errorf("it would have %d bytes, and may have %d", len(data), store.MaxNote)
 	}
 	if err == nil {
-		err = s.orMade(ctx, func() error { return s.writeNote(ctx, file, data, was) })
+		err = s.orMade(ctx, func() error { return s.writeNoteTwice(ctx, file, data, was) })
 	}
 	if err != nil {
 		return fmt.Errorf("writing %s: %w", s.at(name), err)
@@ -115,118 +120,103 @@ func (s *Store) WriteNote(ctx context.Context, name string, data, was []byte) er
 	return nil
 }
 
-func (s *Store) writeNote(ctx context.Context, file string, data, was []byte) (err error) {
-	next, old := partName(file), partName(file)
-	defer func() {
-		if err != nil && !errors.Is(err, ErrNotDirectory) {
-			s.discard(ctx, next, old)
-		}
-	}()
-	c := s.script()
-	s.seek(c, file)
-	c.must("copy", c.words("cp", "-p", file, next))
-	c.must("keep", c.words("cp", "-p", file, old))
-	c.must("note", c.words("cat", old))
-	now, there, err := s.found(ctx, c)
-	switch {
-	case err != nil:
-		return err
-	case !bytes.Equal(now, was):
-		return store.ErrNoteChanged
-	case !there && len(data) == 0:
-		return nil
-	case !there:
-		if err := s.begin(ctx, next); err != nil {
-			return err
-		}
-	}
-	if len(data) > 0 {
-		if err := s.feed(ctx, data, "tee", next); err != nil {
-			return err
-		}
-	}
-	return s.replace(ctx, file, next, old, there, len(data) > 0)
-}
-
-// begin makes an empty file that nobody else may read.
-func (s *Store) begin(ctx context.Context, file string) error {
-	c := s.script()
-	c.line("umask 077")
-	c.section("copy", c.words("cp", "/dev/null", file))
-	sections, said, err := s.execute(ctx, c)
-	if err != nil {
+// writeNoteTwice writes a note, and again where the connection has been lost, since
+// nobody knows what has become of it then.
+func (s *Store) writeNoteTwice(ctx context.Context, file string, data, was []byte) error {
+	err := s.writeNote(ctx, file, data, was)
+	if !store.Temporary(err) || ctx.Err() != nil {
 		return err
 	}
-	if got := sections["copy"]; got.status != 0 {
-		return &commandError{"cp", got, said}
+	now, again := s.readNote(ctx, file)
+	if again != nil {
+		return err
 	}
-	return nil
+	if bytes.Equal(now, data) {
+		was = data
+	}
+	return s.writeNote(ctx, file, data, was)
 }
 
-// feed gives a command its input, and waits for its end.
-func (s *Store) feed(ctx context.Context, data []byte, words ...string) error {
-	p, err := s.link.start(ctx, words...)
-	if err != nil {
-		return failed(ctx, err, nil)
-	}
-	fed := make(chan error, 1)
-	go func() {
-		_, err := p.Input().Write(data)
-		fed <- errors.Join(err, p.Input().Close())
-	}()
-	n, err := io.Copy(io.Discard, io.LimitReader(p.Output(), longestOutput))
-	if err == nil && n != int64(len(data)) {
-		err = fmt.Errorf("%s has taken %d of %d bytes", words[0], n, len(data))
-	}
-	err = errors.Join(p.Wait(), err)
-	err = errors.Join(err, p.Close())
-	if wrote := <-fed; err == nil {
-		err = wrote
-	}
-	return failed(ctx, err, p)
-}
-
-// replace puts a new note where the old one is, or removes that.
-func (s *Store) replace(ctx context.Context, file, next, old string, there, filled bool) error {
+// writeNote does it all in one script, so that a connection that breaks leaves the old
+// note or the new one.
+func (s *Store) writeNote(ctx context.Context, file string, data, was []byte) error {
+	next := partName(file)
 	c := s.script()
-	c.must("sync", c.words("btrfs", "filesystem", "sync", s.root()))
+	c.must("directory", c.words("ls", "-di", s.dir+"/."))
 	c.line("if command -v flock >/dev/null 2>&1 && (exec 9</) 2>/dev/null; then exec 9</; tries=0")
 	c.line(`until flock -n 9 || [ $tries = 100 ]; do tries=$((tries + 1)); sleep 0.1 2>/dev/null || sleep 1; done; fi`)
-	if there {
-		c.must("same", c.words("cmp", "-s", file, old))
-	} else {
-		c.must("same", "if "+c.words("ls", "-d", file)+" >/dev/null 2>&1; then (exit 1); fi")
+	c.section("kind", c.kind(file))
+	c.line(`case $status$kind in`)
+	c.line(`0-*)`)
+	c.must("same", printing(was)+" | "+c.words("cmp", "-s", file, "-"))
+	c.must("copy", c.words("cp", "-p", file, next))
+	c.line(`;;`)
+	c.line(`[!0]*"` + gone + `"*)`)
+	if len(was) > 0 {
+		c.section("same", "(exit 1)")
+		c.line("return 0")
 	}
-	if filled {
+	c.line("umask 077")
+	c.must("copy", c.words("cp", "/dev/null", next))
+	c.line(`;;`)
+	c.line(`*) return 0;;`)
+	c.line(`esac`)
+	if len(data) > 0 {
+		c.must("write", printing(data)+" | "+c.words("tee", next)+" >/dev/null")
+		c.must("sync", c.words("btrfs", "filesystem", "sync", s.root()))
 		c.must("move", c.words("mv", "-f", next, file))
 	} else {
 		c.must("remove", c.words("rm", "-f", file, next))
 	}
 	c.line("exec 9<&-")
-	c.must("sync again", c.words("btrfs", "filesystem", "sync", s.root()))
-	if there {
-		c.section("clean", c.words("rm", "-f", old))
-	}
+	c.section("done", c.words("btrfs", "filesystem", "sync", s.root()))
+
 	sections, said, err := s.execute(ctx, c)
 	if err != nil {
 		return err
 	}
+	if _, err := kindOf(sections, said); err != nil {
+		return err
+	}
 	for _, step := range []struct{ name, command string }{
-		{"sync", "btrfs filesystem sync"}, {"same", "cmp"}, {"move", "mv"}, {"remove", "rm"}, {"sync again", "btrfs filesystem sync"},
+		{"same", "cmp"}, {"copy", "cp"}, {"write", "tee"}, {"sync", "btrfs filesystem sync"}, {"move", "mv"}, {"remove", "rm"}, {"done", "btrfs filesystem sync"},
 	} {
 		got, ran := sections[step.name]
 		failed := &commandError{step.command, got, said}
 		switch {
-		case !ran && step.name != "move" && step.name != "remove":
+		case !ran && step.name == "done":
 			return errCut
 		case !ran || got.status == 0:
 			continue
-		case step.name == "same" && !failed.noProgram() && !failed.refused():
+		case step.name == "same" && got.status <= 2 && !failed.noProgram() && !failed.refused():
 			return store.ErrNoteChanged
 		}
+		s.discard(ctx, next)
 		return failed
 	}
 	return nil
+}
+
+// printing is a command of the shell's own that prints any bytes.
+func printing(data []byte) string {
+	const most = 1000 // bytes to a word
+	var b strings.Builder
+	b.WriteString("{ :")
+	for len(data) > 0 {
+		b.WriteString("\nprintf '")
+		piece := data[:min(most, len(data))]
+		data = data[len(piece):]
+		for _, c := range piece {
+			if c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || strings.IndexByte(` ":,{}[]/._`, c) >= 0 {
+				b.WriteByte(c)
+			} else {
+				fmt.Fprintf(&b, `\%03o`, c)
+			}
+		}
+		b.WriteString("'")
+	}
+	b.WriteString("\n}")
+	return b.String()
 }
 
 // discard removes what a note that was not written has left, if that can be done.
