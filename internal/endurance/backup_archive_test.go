@@ -103,6 +103,9 @@ func TestBackupToArchive(t *testing.T) {
 	everywhere(t, func(t *testing.T, d *depot) {
 		const days, longest = 60, 6
 		d.env = append(d.env, "TZ=UTC")
+		if d.prefix == "" {
+			d.sealed(newAgeKey(t))
+		}
 		s := newSeries(t)
 		first := time.Now().UTC().AddDate(0, 0, -days-1).Truncate(24 * time.Hour).Add(12 * time.Hour)
 		backup := func(more ...string) *run {
