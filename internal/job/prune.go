@@ -132,6 +132,9 @@ func (e *Engine) prune(ctx context.Context, st store.Store, inv *snapshot.Invent
 	if o.Judged != nil {
 		o.Judged(slices.Clone(report.Verdicts))
 	}
+	if o.Rules.None() {
+		return report, nil
+	}
 	for _, at := range slices.SortedFunc(maps.Keys(j.lapsed), func(a, b spot) int { return strings.Compare(a.path, b.path) }) {
 		e.log().Warn(j.lapsed[at])
 	}

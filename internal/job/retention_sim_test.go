@@ -270,3 +270,38 @@ func (s *simulation) check(t *rapid.T) {
 		}
 	}
 }
+
+// TestChainsLeaveTogether: in an archive what is due waits for the rest of its
+// chain, and going all at once then is no surprise.
+func TestChainsLeaveTogether(t *testing.T) {
+	const maxChain = 7
+	src, dst := storetest.NewMemory("home"), newVault()
+	src.SetOrigin("home")
+	e := pruner()
+	now := e.Now()
+	e.Now = func() time.Time { return now }
+	most, gone := 0, []int{}
+	for range 40 {
+		now = now.Add(24 * time.Hour)
+		taken, err := src.Snapshot(t.Context(), schedule.Format("", now))
+		if err != nil {
+			t.Fatal(err)
+		}
+		holds, has := inventory(t, src), inventory(t, dst)
+		for _, s := range plan.Sync(holds, has, plan.Wish{Want: []snapshot.ID{taken.ID}, Linear: true, MaxChain: maxChain}, nil).Steps {
+			dst.edges = append(dst.edges, s.Edge)
+			dst.paths[s.Snapshot.ID] = s.Path
+		}
+		r, err := e.Prune(t.Context(), dst, PruneOptions{Rules: last(2), For: []Counterpart{{ID: "home", Has: holds}}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(r.Removed) > 0 {
+			gone = append(gone, len(r.Removed))
+		}
+		most = max(most, len(dst.paths))
+	}
+	if want := slices.Repeat([]int{maxChain}, 5); !slices.Equal(gone, want) || most > 2*maxChain {
+		t.Errorf("%v left together, want %v; there were up to %d", gone, want, most)
+	}
+}
