@@ -136,7 +136,7 @@ func (d *end) send(ctx context.Context, holds, has *snapshot.Inventory) (*SyncRe
 		DryRun: b.o.DryRun, Estimate: b.o.Estimate, Who: b.o.Who,
 		MaxChain: d.MaxChain, MaxRestore: d.MaxRestore, MaxFull: d.MaxFull, Parallel: d.Parallel,
 		Planned: d.planned,
-		results: func(all []transfer.Result) { d.ended(ctx, all) },
+		results: func(all []transfer.Result) { d.ended(ctx, all) }, noting: &b.noting,
 	}
 	if d.streams != nil {
 		o.Streams = d.streams
@@ -251,9 +251,9 @@ func (d *end) removeLeftover(ctx context.Context, name, what string) error {
 	return nil
 }
 
-// noting is how long a note about something that is done may take when the run
+// noteWithin is how long a note about something that is done may take when the run
 // has been told to end.
-const noting = 20 * time.Second
+const noteWithin = 20 * time.Second
 
 // note keeps the record of unfinished transfers: a snapshot is in it from before
 // the destination is asked for anything, until it is there. An error means that
@@ -311,7 +311,7 @@ func (d *end) lock(ctx context.Context, step plan.Step) error {
 func (d *end) unlock(ctx context.Context, step plan.Step) {
 	name, parent := nameOf(step.Snapshot), nameOf(step.Parent)
 	delete(d.starts[parent], name)
-	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), noting)
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), noteWithin)
 	defer stop()
 	err := d.run.owed.change(ctx, func(t *outstanding.Transfers) bool {
 		any := t.Drop(name, outstanding.Sent, d.ID)

@@ -28,6 +28,7 @@ type backup struct {
 	ends   []*end
 
 	telling   sync.Mutex // held while a function of the options is called
+	noting    sync.Mutex // held while sizes are noted at the source
 	strangers sync.Once  // that there are some has been said
 
 	mu     sync.Mutex

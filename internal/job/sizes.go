@@ -359,6 +359,10 @@ func (z *sizes) note(ctx context.Context, src store.Store, holds *snapshot.Inven
 	if !ok || z.measurer == nil || z.o.DryRun {
 		return
 	}
+	if z.o.noting != nil {
+		z.o.noting.Lock()
+		defer z.o.noting.Unlock()
+	}
 	measured := map[string]map[snapshot.Edge]int64{}
 	for e, size := range z.edges {
 		if !size.Exact || e.IsFull() || z.kept[e] == size.Bytes {

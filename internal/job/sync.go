@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"maps"
 	"slices"
+	"sync"
 	"syscall"
 
 	"github.com/buttersink/buttersink/internal/ledger"
@@ -69,6 +70,9 @@ type SyncOptions struct {
 
 	// results is told what became of the steps of each plan.
 	results func([]transfer.Result)
+	// noting is held while sizes are noted beside the snapshots of the source, if
+	// several runs do so at the same time.
+	noting *sync.Mutex
 }
 
 // Outlook is a plan with what it was made from.
