@@ -165,13 +165,6 @@ func (r *register) setClaim(c claim) {
 	r.claims = append(r.claims, c)
 }
 
-// dropClaim forgets what a destination needs of a series.
-func (r *register) dropClaim(destination, series string) {
-	r.claims = slices.DeleteFunc(r.claims, func(c claim) bool {
-		return c.destination == legible(destination) && c.series == legible(series)
-	})
-}
-
 // placeOf returns where a destination was when it was last seen, empty if that is
 // not known.
 func (r *register) placeOf(destination string) string {
