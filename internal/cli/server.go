@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
@@ -180,7 +181,7 @@ func runServer(ctx context.Context, env *Env, o *serverFlags, odd string, args [
 // explainServed says what to do about a directory that cannot be served: hints
 // do not cross the wire.
 func explainServed(dir string, err error) error {
-	if _, ok := errors.AsType[*btrfs.PermissionError](err); ok {
+	if _, ok := errors.AsType[*btrfs.PermissionError](err); ok || errors.Is(err, fs.ErrPermission) {
 		return fmt.Errorf("%w; log in as root, or allow the user to run 'sudo buttersink --server' and give --ssh-sudo", err)
 	}
 	switch {
