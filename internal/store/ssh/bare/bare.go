@@ -37,9 +37,30 @@
 //	btrfs filesystem sync DIR or PATH             push: these two, when all has been received
 //	mv PATH PATH                                  from NAME_XXXXXXXX.part to NAME
 //	btrfs subvolume delete PATH                   removing, and a push that has failed
+//	btrfs property set [-f] -ts PATH ro false     Options.MakeWritable; then the deletion
+//	btrfs property set -ts PATH ro true           again, and this if that fails, too
+//	btrfs subvolume sync DIR                      waiting for space, behind a filesystem sync
+//
+// And these for backups, OF being the subvolume that they are of, and NOTE one of
+// the two files of store.Notebook in DIR:
+//
+//	ls -di OF/.                                   which one it is: these three
+//	btrfs inspect-internal rootid OF
+//	btrfs subvolume show OF
+//	btrfs subvolume snapshot -r OF PATH           a snapshot, then filesystem sync and show
+//	ls -ld NOTE                                   a note: these, cat to read it, then
+//	cat NOTE                                      the others to write it
+//	cmp -s NOTE -
+//	cp -p NOTE or /dev/null NOTE_XXXXXXXX.part
+//	tee NOTE_XXXXXXXX.part
+//	mv -f NOTE_XXXXXXXX.part NOTE
+//	rm -f NOTE NOTE_XXXXXXXX.part
+//	ls -d PATH/.                                  Options.MakeDir: what of DIR is there,
+//	btrfs inspect-internal rootid PATH            whether that is on btrfs
+//	mkdir -p DIR
 //
 // Of other programs only those of POSIX run, without sudo: sh, grep, sed, sort
-// and head. A listing is one connection, a pull one, a push three: a look at what
+// and head, and flock where it is there. A listing is one connection, a pull one, a push three: a look at what
 // is there now, btrfs receive, and what follows it.
 //
 // # What may be relied on
@@ -53,8 +74,10 @@
 //   - What stands at the end of the pipe is never a whole command until END is sent,
 //     so that a receiver which takes an end of input for the end of the stream does
 //     not finish one that was cut.
-//   - Nothing is overwritten: mv cannot move a read-only subvolume into a directory
+//   - No snapshot is overwritten: mv cannot move a read-only subvolume into a directory
 //     that has come to be at its place.
+//   - A note is replaced as a whole, by mv, and only while it is what was read.
+//     btrfs-backup's keeps its owner and its mode.
 //   - Names may have any bytes. A name with a newline in it could pass for a line of
 //     the listing; where there is one, all paths are asked for one by one, which
 //     costs a second connection.

@@ -241,6 +241,20 @@ func (v *view) holds(rel string) bool {
 	return false
 }
 
+// ready makes a directory that is not there, and makes sure that nothing is mounted
+// there.
+func (s *Store) ready(ctx context.Context, v *view, dir string) error {
+	if !v.has(dir) {
+		if _, err := s.run(ctx, "mkdir", "-p", s.at(dir)); err != nil {
+			return err
+		}
+	}
+	if dir == "." {
+		return nil
+	}
+	return s.checkDirectory(ctx, v, dir)
+}
+
 // orMade does something in the store's directory. Where that is not there, and is
 // to be made, it makes it first.
 func (s *Store) orMade(ctx context.Context, do func() error) error {

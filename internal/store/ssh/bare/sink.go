@@ -171,20 +171,6 @@ func (s *Store) prepare(ctx context.Context, v *view, p string) error {
 	return nil
 }
 
-// ready makes a directory that is not there, and makes sure that nothing is mounted
-// there.
-func (s *Store) ready(ctx context.Context, v *view, dir string) error {
-	if !v.has(dir) {
-		if _, err := s.run(ctx, "mkdir", "-p", s.at(dir)); err != nil {
-			return err
-		}
-	}
-	if dir == "." {
-		return nil
-	}
-	return s.checkDirectory(ctx, v, dir)
-}
-
 // checkDirectory makes sure that a directory is in the subvolume in which it seems
 // to be: nothing is received into what is mounted there. The number of the subvolume
 // does not tell one file system from another, but its UUID does, or that of others.
