@@ -63,9 +63,9 @@ func TestArguments(t *testing.T) {
 			want:  []string{"--opt=a", "b", "--opt", "a=b"},
 		},
 		"blanks before an option do not make it an argument": {
-			files: map[string]string{"f": "\t-S\n \t \n\u00a0-T\u3000\n"},
+			files: map[string]string{"f": "\t-S\n \t \n\u00a0-T\u3000\n\x1f-p\x1f x\n"},
 			args:  []string{"@f"},
-			want:  []string{"-S", "-T"},
+			want:  []string{"-S", "-T", "-p", "x"},
 		},
 		"a value may name a file, beside the one that it is in": {
 			files: map[string]string{"d/f": "-p @g\n", "d/g": "one\ntwo\n"},

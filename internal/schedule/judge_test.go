@@ -172,7 +172,10 @@ func TestNegativeNumbersKeepAll(t *testing.T) {
 // TestDaysOfTheZone: where days, weeks, months and years begin.
 func TestDaysOfTheZone(t *testing.T) {
 	for place, c := range map[string]map[string][2]string{
-		"UTC":           {"daily": {"2026-11-19T23:59:59Z", "2026-11-20T00:00:00Z"}},
+		"UTC": {
+			"hourly": {"1969-12-31T22:59:59Z", "1969-12-31T23:00:00Z"},
+			"daily":  {"2026-11-19T23:59:59Z", "2026-11-20T00:00:00Z"},
+		},
 		"Europe/Berlin": {"daily": {"2026-11-20T22:59:59Z", "2026-11-20T23:00:00Z"}},
 		"America/New_York": {
 			"weekly":  {"2026-11-16T04:59:59Z", "2026-11-16T05:00:00Z"}, // a Monday
@@ -203,6 +206,18 @@ func TestDaysOfTheZone(t *testing.T) {
 			items[0].Time, items[1].Time = items[1].Time, items[1].Time.Add(time.Second)
 			if v := schedule.Judge(now, items, rules(t, rule+":2,zone:"+place)); v[0].Keep || !v[1].Keep {
 				t.Errorf("%s in %s: the second after %s is another", rule, place, times[1])
+			}
+		}
+	}
+}
+
+// TestTheSameInAnotherYear: a month of one year is none of another.
+func TestTheSameInAnotherYear(t *testing.T) {
+	items := series(t, time.UTC, "20250112-120000", "20260112-120000", "20270112-120000")
+	for _, rule := range []string{"hourly:3", "daily:3", "weekly:3", "monthly:3", "yearly:3"} {
+		for i, v := range schedule.Judge(items[2].Time, items, rules(t, rule)) {
+			if !v.Keep {
+				t.Errorf("%s: %s: %+v", rule, items[i].Name, v)
 			}
 		}
 	}

@@ -2,6 +2,7 @@ package schedule_test
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -30,23 +31,19 @@ func oracle(now time.Time, items []schedule.Item, r schedule.Rules) map[int]bool
 				newest[p] = i
 			}
 		}
-		var periods []string
-		for p := range newest {
-			periods = append(periods, p)
-		}
-		// Not by the text: in a night in which clocks are put back from one minute past
-		// midnight, a day ends, goes on and ends again.
-		slices.SortFunc(periods, func(a, b string) int {
-			if newer(items[newest[a]], items[newest[b]]) {
+		// Not by the text of the period: in a night in which clocks are put back from
+		// one minute past midnight, a day ends, goes on and ends again.
+		these := slices.SortedFunc(maps.Values(newest), func(a, b int) int {
+			if newer(items[a], items[b]) {
 				return 1
 			}
 			return -1
 		})
-		if n >= 0 && n < len(periods) {
-			periods = periods[len(periods)-n:]
+		if n >= 0 && n < len(these) {
+			these = these[len(these)-n:]
 		}
-		for _, p := range periods {
-			kept[newest[p]] = true
+		for _, i := range these {
+			kept[i] = true
 		}
 	}
 	byTime := func(layout string, z *time.Location) func(int) string {

@@ -78,7 +78,8 @@ func (s *simulation) check(now time.Time) {
 func sorted(names map[string]bool) []string { return slices.Sorted(maps.Keys(names)) }
 
 // run makes snapshots for some years, and removes what is due every few times. It
-// does so each time, and checks, when clocks were changed a day ago or will be.
+// does so each time, and checks every few times, when clocks were changed a day
+// ago or will be.
 func (s *simulation) run(years int, every time.Duration, pruned int, checked time.Duration) {
 	start := time.Date(2022, 12, 28, 5, 0, 0, 0, time.UTC)
 	next := start
@@ -86,7 +87,7 @@ func (s *simulation) run(years int, every time.Duration, pruned int, checked tim
 		s.make(now)
 		from, to := now.In(s.zone).ZoneBounds()
 		change := !from.IsZero() && now.Sub(from) < 26*time.Hour || !to.IsZero() && to.Sub(now) < 26*time.Hour
-		check := !now.Before(next) || change && len(s.ever) < 8000
+		check := !now.Before(next) || change && len(s.ever) < 8000 && (pruned == 1 || len(s.ever)%5 == 0)
 		if check || change || len(s.ever)%pruned == 0 {
 			s.prune(now)
 		}
