@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/buttersink/buttersink/internal/schedule"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/store/storetest"
@@ -136,5 +137,31 @@ func TestBackupNotes(t *testing.T) {
 	n := len(held(t, dst))
 	if _, err := src.Backup(t.Context(), f, utc(to("dst", dst))); err == nil || len(held(t, dst)) != n {
 		t.Errorf("%v, %v", held(t, dst), err)
+	}
+}
+
+// TestBackupRegisterDamaged has a note on what is held that nobody can read:
+// transfers go on, and nothing is removed.
+func TestBackupRegisterDamaged(t *testing.T) {
+	src, dst := newNightly(t), storetest.NewMemory("dst")
+	for i := 1; i <= 3; i++ {
+		src.add(uint64(i), 9-i)
+	}
+	src.SetNote(store.RetentionNote, []byte(`{"version": 99}`))
+	o := utc(to("dst", dst))
+	o.Rules, o.Force = schedule.Rules{Last: 1}, true
+	r, err := src.Backup(t.Context(), src.Memory, o)
+	e, ok := errors.AsType[*BackupError](err)
+	if !ok || !e.Done || len(e.Failures) != 1 {
+		t.Fatalf("%v", err)
+	}
+	if _, ok := errors.AsType[*RegisterError](err); !ok || r.Destinations[0].Err != nil {
+		t.Errorf("%v, %+v", err, r)
+	}
+	if len(held(t, src.Memory)) != 4 || len(held(t, dst)) != 4 {
+		t.Errorf("%v, %v", held(t, src.Memory), held(t, dst))
+	}
+	if got := string(src.Note(store.RetentionNote)); got != `{"version": 99}` {
+		t.Errorf("the note is now %s", got)
 	}
 }

@@ -77,6 +77,7 @@ func lockedNames(t testing.TB, m *storetest.Memory) []string {
 
 func TestBackup(t *testing.T) {
 	src := newNightly(t)
+	src.Ledger = mustLedger(t)
 	a, b := storetest.NewMemory("a"), storetest.NewMemory("b")
 	var taken []string
 	var during []string
@@ -109,6 +110,9 @@ func TestBackup(t *testing.T) {
 	for _, m := range []*storetest.Memory{a, b} {
 		if diff := cmp.Diff(want, held(t, m)); diff != "" {
 			t.Error(diff)
+		}
+		if owed, err := src.Ledger.Unfinished(m.String()); err != nil || len(owed) != 0 {
+			t.Errorf("owed: %v, %v", owed, err)
 		}
 		inv, err := src.Memory.List(t.Context())
 		if err != nil {
