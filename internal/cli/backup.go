@@ -274,5 +274,5 @@ func runBackup(ctx context.Context, env *Env, command string, o *backupOptions, 
 		Unlocked: show.unlocked, Taken: show.taken, Measuring: show.measuring, Planned: show.planned, Event: show.event,
 		Ended: show.ended, Judged: show.judged, Removed: show.removed,
 	})
-	return explainBackup(err, o, report)
+	return explainBackup(err, o)
 }

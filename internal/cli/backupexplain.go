@@ -11,15 +11,19 @@ import (
 )
 
 // explainBackup gives the errors of a backup their exit code and hints.
-func explainBackup(err error, o *backupOptions, report *job.BackupReport) error {
+func explainBackup(err error, o *backupOptions) error {
 	e, ok := errors.AsType[*job.BackupError](err)
 	if !ok {
 		return explainPrune(err)
 	}
 	x := &exitError{code: exitFailed}
-	lines := []error{fmt.Errorf("the backup is not complete")}
+	lines := []error{errors.New("the backup is not complete")}
 	if o.dryRun {
-		lines[0] = fmt.Errorf("the backup would not be complete")
+		lines[0] = errors.New("the backup would not be complete")
+	}
+	cut, interrupted := errors.AsType[*interruptedError](err)
+	if interrupted {
+		lines[0] = fmt.Errorf("%w; %w", cut, lines[0])
 	}
 	conflicts, pending := 0, 0
 	for _, f := range e.Failures {
@@ -35,6 +39,8 @@ func explainBackup(err error, o *backupOptions, report *job.BackupReport) error 
 		}
 	}
 	switch {
+	case interrupted:
+		x.code, x.hint = exitInterrupted, "Nothing half-made looks whole; the next run carries on."
 	case conflicts == len(e.Failures):
 		x.code = exitConflict
 	case pending == len(e.Failures):
@@ -73,6 +79,9 @@ func isConflict(err error) bool {
 		return true
 	}
 	if _, ok := errors.AsType[*job.FullError](err); ok {
+		return true
+	}
+	if _, ok := errors.AsType[*job.PlaceError](err); ok {
 		return true
 	}
 	_, ok := errors.AsType[*store.ExistsError](err)
@@ -129,6 +138,9 @@ func hintOf(err error) string {
 	}
 	if _, ok := errors.AsType[*job.FullError](err); ok {
 		return "If that is right, run it from a terminal, or raise --max-full. If not, make a parent available: 'buttersink explain' says what speaks against each."
+	}
+	if _, ok := errors.AsType[*job.PlaceError](err); ok {
+		return "Nothing was sent there. Mount what belongs there and run it again; if it is meant to begin anew there, give --force once."
 	}
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return "A destination is full: make room there, and the next run carries on.  'buttersink list -d' gives back what interrupted transfers hold, which begin again then."
