@@ -33,7 +33,8 @@ import (
 //
 // In memory are the last listing (about 1 KiB for each snapshot), and for each
 // open stream the buffers of the store and at most 1 MiB; a client cannot have
-// more than wire.Options.MaxCalls of them.
+// more than wire.Options.MaxCalls of them. One note at a time takes up to three times
+// store.MaxNote.
 
 // ServeOptions say what a server serves, and to whom.
 type ServeOptions struct {
@@ -83,6 +84,7 @@ func Serve(ctx context.Context, in io.Reader, out io.Writer, o ServeOptions) err
 	s := &server{
 		st: accepted.store, mode: accepted.mode, log: o.Log,
 		running: map[*wire.Call]*running{}, made: map[string]snapshot.ID{}, fresh: map[snapshot.ID]bool{}, chosen: map[snapshot.ID]string{}, warned: map[string]bool{},
+		noting: make(chan struct{}, 1),
 	}
 	conn := wire.NewServer(accepted.in, out, wire.Options{
 		Log: o.Log, Heartbeat: o.Heartbeat, Silence: o.Silence, Compress: accepted.compress,
@@ -103,7 +105,8 @@ type server struct {
 	work  sync.WaitGroup
 	ended <-chan struct{} // closed when the client is gone
 
-	listing sync.Mutex // held while the store is listed: what it knows is what is noted here
+	noting  chan struct{} // has room for who has a note in memory
+	listing sync.Mutex    // held while the store is listed: what it knows is what is noted here
 
 	mu      sync.Mutex
 	running map[*wire.Call]*running

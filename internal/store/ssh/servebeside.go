@@ -53,20 +53,30 @@ func (s *server) snapshot(ctx context.Context, _ *wire.Call, q *request) (answer
 	return answer{Snapshot: &told}, nil
 }
 
-// notebook returns the store's, if the note is one that it may have.
-func (s *server) notebook(q *request) (store.Notebook, error) {
-	b, err := able[store.Notebook](s, q)
+// notebook returns the store's, if the note is one that it may have, when no other
+// call has one. Leave has to be called after that.
+func (s *server) notebook(ctx context.Context, q *request) (b store.Notebook, leave func(), err error) {
+	b, err = able[store.Notebook](s, q)
 	if err == nil && q.Name != store.LocksNote && q.Name != store.RetentionNote {
 		err = fmt.Errorf("%q is no note that is kept", shortened(q.Name))
 	}
-	return b, err
+	if err != nil {
+		return nil, nil, err
+	}
+	select {
+	case s.noting <- struct{}{}:
+		return b, func() { <-s.noting }, nil
+	case <-ctx.Done():
+		return nil, nil, ctx.Err()
+	}
 }
 
 func (s *server) readNote(ctx context.Context, call *wire.Call, q *request) (answer, error) {
-	b, err := s.notebook(q)
+	b, leave, err := s.notebook(ctx, q)
 	if err != nil {
 		return answer{}, err
 	}
+	defer leave()
 	note, err := b.ReadNote(ctx, q.Name)
 	if err != nil || len(note) == 0 {
 		return answer{}, err
@@ -80,10 +90,11 @@ func (s *server) readNote(ctx context.Context, call *wire.Call, q *request) (ans
 // writeNote takes a note in. That it is still what the client has read is seen to
 // here, by its digest, and by the store, between this look and the change.
 func (s *server) writeNote(ctx context.Context, call *wire.Call, q *request) (answer, error) {
-	b, err := s.notebook(q)
+	b, leave, err := s.notebook(ctx, q)
 	if err != nil {
 		return answer{}, err
 	}
+	defer leave()
 	note, err := io.ReadAll(io.LimitReader(&incoming{ctx: ctx, call: call}, store.MaxNote+1))
 	if err != nil {
 		return answer{}, fmt.Errorf("receiving %s: %w", q.Name, err)
