@@ -48,21 +48,9 @@ const (
 	maxArguments = 100_000
 )
 
-// LoopError says that an argument file stands in itself.
-type LoopError struct {
-	// Files are the names of those that stand in each other, the outermost first.
-	// The last one is the first one again, if under another name.
-	Files []string
-}
-
-func (e *LoopError) Error() string {
-	return "reading argument files: they stand in each other in a loop: " + strings.Join(e.Files, " -> ") +
-		"; remove the line that leads back"
-}
-
 // Arguments replaces every argument that begins with "@" by those in the file
-// that it names. It fails with *LoopError where files stand in each other, and
-// names the file that it cannot read.
+// that it names. An error names the file that cannot be read, or those that stand
+// in each other.
 func Arguments(args []string) ([]string, error) {
 	r := &reader{}
 	if err := r.take(args); err != nil {
@@ -131,13 +119,14 @@ func (r *reader) from() string {
 	return ", which " + r.chain[len(r.chain)-1].name + " names"
 }
 
+// loop names the files that stand in each other, the outermost first; the last one
+// is the first one again, if under another name.
 func (r *reader) loop(start int, name string) error {
-	e := &LoopError{}
+	var files strings.Builder
 	for _, o := range r.chain[start:] {
-		e.Files = append(e.Files, o.name)
+		files.WriteString(o.name + " -> ")
 	}
-	e.Files = append(e.Files, name)
-	return e
+	return fmt.Errorf("reading argument files: they stand in each other in a loop: %s%s; remove the line that leads back", &files, name)
 }
 
 // read returns a whole file, which may be a pipe.

@@ -1,7 +1,6 @@
 package config_test
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -167,16 +166,8 @@ func TestLoops(t *testing.T) {
 		"@through": {"through", "link"},
 	} {
 		_, err := config.Arguments([]string{"x", arg})
-		loop, ok := errors.AsType[*config.LoopError](err)
-		if !ok {
-			t.Errorf("%s: %v, and no LoopError", arg, err)
-			continue
-		}
-		if diff := cmp.Diff(want, loop.Files); diff != "" {
-			t.Errorf("%s: %s", arg, diff)
-		}
-		if !strings.Contains(err.Error(), strings.Join(want, " -> ")) {
-			t.Errorf("%s: the message does not name the files: %v", arg, err)
+		if err == nil || !strings.Contains(err.Error(), " in a loop: "+strings.Join(want, " -> ")+"; ") {
+			t.Errorf("%s: got %v, want %q", arg, err, want)
 		}
 	}
 }

@@ -17,13 +17,32 @@ func Format(prefix string, t time.Time) string { return prefix + t.Format("20060
 //
 // A time that occurs twice in the zone, when clocks are put back, is the first of
 // the two. One that never occurs, when they are put forward, is as long after the
-// change as it claims to be. Who does not want that keeps names in UTC.
+// change as it claims to be. Who does not want that keeps names in UTC; who knows
+// when the file system made the snapshot asks Nearest.
 func Parse(prefix, name string, zone *time.Location) (time.Time, bool) {
 	rest, ok := strings.CutPrefix(name, prefix)
 	if !ok || len(rest) != len("YYYYMMDD-HHMMSS") || rest[8] != '-' {
 		return time.Time{}, false
 	}
 	return wall{rest[0:4], rest[4:6], rest[6:8], rest[9:11], rest[11:13], rest[13:15]}.in(zone)
+}
+
+// Nearest tells the two times apart that a clock shows when it is put back: it
+// returns the second one, if t is the first, as Parse and Split return it, and the
+// snapshot was made within Slack of the second. Otherwise it returns t, above all
+// where made is zero, or the time at which a copy was received.
+func Nearest(t, made time.Time) time.Time {
+	_, end := t.ZoneBounds()
+	if end.IsZero() {
+		return t
+	}
+	_, before := t.Zone()
+	_, after := end.In(t.Location()).Zone()
+	second := t.Add(time.Duration(before-after) * time.Second)
+	if second.Before(end) || second.Equal(t) || made.Sub(second).Abs() > Slack {
+		return t
+	}
+	return second
 }
 
 // dated are the forms of dates that programs put at the end of names. The prefix

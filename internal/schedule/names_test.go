@@ -184,6 +184,48 @@ func TestNamesAreReadAsWritten(t *testing.T) {
 	})
 }
 
+// TestNearest: with what the file system knows, the two hours are told apart, and
+// nothing else is changed by it.
+func TestNearest(t *testing.T) {
+	berlin := zone(t, "Europe/Berlin")
+	for name, c := range map[string][2]string{ // when it was made, when that was
+		"20261025-023000": {"2026-10-25T01:30:02Z", "2026-10-25T01:30:00Z"},
+		"20261025-020000": {"2026-10-25T01:04:59Z", "2026-10-25T01:00:00Z"},
+		"20261025-020001": {"2026-10-25T01:05:02Z", "2026-10-25T00:00:01Z"}, // received
+		"20261025-023001": {"2026-10-25T00:30:02Z", "2026-10-25T00:30:01Z"},
+		"20261025-025959": {"2026-10-25T01:59:59Z", "2026-10-25T01:59:59Z"},
+		"20261025-015959": {"2026-10-25T00:59:59Z", "2026-10-24T23:59:59Z"}, // there was one
+		"20261025-030000": {"2026-10-25T01:00:00Z", "2026-10-25T02:00:00Z"},
+		"20260329-013000": {"2026-03-29T01:30:00Z", "2026-03-29T00:30:00Z"},
+		"20261120-120000": {"2026-11-20T11:00:00Z", "2026-11-20T11:00:00Z"},
+	} {
+		at, ok := schedule.Parse("", name, berlin)
+		made, err := time.Parse(time.RFC3339, c[0])
+		if !ok || err != nil {
+			t.Fatal(name, err)
+		}
+		got := schedule.Nearest(at, made)
+		if got.UTC().Format(time.RFC3339) != c[1] {
+			t.Errorf("%s, made at %s: got %v, want %s", name, c[0], got, c[1])
+		}
+		if zero := schedule.Nearest(at, time.Time{}); !zero.Equal(at) {
+			t.Errorf("%s: got %v", name, zero)
+		}
+	}
+	rapid.Check(t, func(t *rapid.T) {
+		z, err := time.LoadLocation(rapid.SampledFrom(zones).Draw(t, "zone"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		at := moment(t, z, "time")
+		parsed, ok := schedule.Parse("", schedule.Format("", at), z)
+		made := at.Add(time.Duration(rapid.IntRange(0, 60).Draw(t, "seconds")) * time.Second)
+		if got := schedule.Nearest(parsed, made); !ok || !got.Equal(at) {
+			t.Fatalf("%v is found to be %v", at, got)
+		}
+	})
+}
+
 // TestTimesThatNeverWere: each second of a whole day is read as a time close by,
 // in every zone, and the later one is the later one but for those left out.
 func TestTimesThatNeverWere(t *testing.T) {
