@@ -85,7 +85,7 @@ func (d *end) bring(ctx context.Context) error {
 	if d.Sync, err = d.send(ctx, holds, has); err != nil {
 		return err
 	}
-	return ctx.Err()
+	return context.Cause(ctx)
 }
 
 // engine is the engine with a log in which the destination is named.
