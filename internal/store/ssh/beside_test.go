@@ -98,9 +98,9 @@ func TestNoOrigin(t *testing.T) {
 		s    *Store
 		says string
 	}{
-		"the server has none":                     {named, "--of"},
-		"neither has":                             {unnamed, ""},
-		"the client has none, and the server has": {careless, ""},
+		"the server has none": {named, "--of"},
+		"neither has":         {unnamed, ""},
+		"only the server has": {careless, ""},
 	} {
 		_, err := c.s.Origin(t.Context())
 		_, failed := c.s.Snapshot(t.Context(), "x")

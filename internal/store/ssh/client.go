@@ -137,6 +137,9 @@ func (s *Store) explain(next *session, banner []byte, err error) error {
 	}
 	// How the command ended says more.
 	if why := next.reason(); why != nil {
+		if strings.Contains(why.Error(), "unknown flag: --") {
+			why = fmt.Errorf("%w: the buttersink there is older than this one: install this one there, too", why)
+		}
 		if text := said(banner); len(banner) > 0 {
 			return fmt.Errorf("%w: %s", temporarily(why), text)
 		}

@@ -191,6 +191,8 @@ func TestOpenOverSSH(t *testing.T) {
 	o.Mode, o.Target.Port = Read, 1
 	fails(o, dial.ErrUnreachable, "refused")
 	o.Target.Port = server.Port
+	server.Script("buttersink", "#!/bin/sh\necho 'ERROR: unknown flag: --of.' >&2\nexit 2\n")
+	fails(o, nil, "unknown flag", "install this one there")
 	server.Script("buttersink", "#!/bin/sh\nread x; echo '{\"error\": \"Unknown command\", \"errorType\": \"Exception\", \"command\": \"x\", \"server\": true, \"traceback\": \"\"}'; read x\n")
 	fails(o, ErrOld, "install")
 }
