@@ -230,6 +230,9 @@ func (d *end) settle(ctx context.Context, holds, has *snapshot.Inventory) error 
 	if err != nil {
 		return fmt.Errorf("settling earlier transfers: %w", err)
 	}
+	for _, name := range b.owed.names(d.ID, outstanding.Parent) {
+		d.started(name, "") // it is not this run's to unlock
+	}
 	return nil
 }
 
@@ -289,13 +292,7 @@ func (d *end) ended(ctx context.Context, all []transfer.Result) {
 func (d *end) lock(ctx context.Context, step plan.Step) error {
 	name, parent := nameOf(step.Snapshot), nameOf(step.Parent)
 	if parent != "" {
-		if d.starts == nil {
-			d.starts = map[string]map[string]bool{}
-		}
-		if d.starts[parent] == nil {
-			d.starts[parent] = map[string]bool{}
-		}
-		d.starts[parent][name] = true
+		d.started(parent, name)
 	}
 	err := d.run.owed.change(ctx, func(t *outstanding.Transfers) bool {
 		any := t.Add(name, outstanding.Sent, d.ID)
@@ -305,6 +302,17 @@ func (d *end) lock(ctx context.Context, step plan.Step) error {
 		return fmt.Errorf("%s is not begun: %w", step.Path, err)
 	}
 	return nil
+}
+
+// started notes what starts from a snapshot that is locked for it.
+func (d *end) started(parent, name string) {
+	if d.starts == nil {
+		d.starts = map[string]map[string]bool{}
+	}
+	if d.starts[parent] == nil {
+		d.starts[parent] = map[string]bool{}
+	}
+	d.starts[parent][name] = true
 }
 
 // unlock notes that there is nothing unfinished of a step.

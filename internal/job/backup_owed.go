@@ -63,13 +63,18 @@ func (w *owed) change(ctx context.Context, do func(*outstanding.Transfers) bool)
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for try := 1; ; try++ {
-		if !do(w.all) || w.book == nil {
+		all := w.all.Clone() // what could not be written down is not so
+		if !do(all) {
 			return nil
 		}
-		text := w.all.Format()
+		if w.book == nil {
+			w.all = all
+			return nil
+		}
+		text := all.Format()
 		err := w.book.WriteNote(ctx, store.LocksNote, text, w.was)
 		if err == nil {
-			w.was = text
+			w.was, w.all = text, all
 			return nil
 		}
 		if !errors.Is(err, store.ErrNoteChanged) || try == registerTries {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/buttersink/buttersink/internal/outstanding"
 	"github.com/buttersink/buttersink/internal/schedule"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
@@ -45,7 +46,7 @@ func TestBackupSettles(t *testing.T) {
 		}
 	}
 	want := []string{
-		whole.Path + " [/mnt/elsewhere] []",
+		whole.Path + " [/mnt/elsewhere] [/mnt/dst]", // what cannot be settled may start from it
 		other.Path + " [/mnt/dst] []",
 		"other-20261120-231455 [/mnt/dst] []",
 	}
@@ -163,5 +164,56 @@ func TestBackupRegisterDamaged(t *testing.T) {
 	}
 	if got := string(src.Note(store.RetentionNote)); got != `{"version": 99}` {
 		t.Errorf("the note is now %s", got)
+	}
+}
+
+// TestOwedFails asserts that what could not be written down is not taken for
+// written.
+func TestOwedFails(t *testing.T) {
+	m := storetest.NewMemory("home")
+	f := storetest.NewFault(m)
+	f.On(storetest.WriteNote).Times(1).Return(errors.New("read-only file system"))
+	w, err := readOwed(t.Context(), f, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	add := func(all *outstanding.Transfers) bool { return all.Add("a", outstanding.Sent, "/mnt/dst") }
+	if err := w.change(t.Context(), add); err == nil {
+		t.Fatal("it was written")
+	}
+	if got := w.names("/mnt/dst", outstanding.Sent); len(got) > 0 {
+		t.Errorf("it counts: %q", got)
+	}
+	if err := w.change(t.Context(), add); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"a [/mnt/dst] []"}, lockedNames(t, m)); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestBackupKeepsLocksOfOthers has a snapshot of another series be the parent of
+// an unfinished transfer, and of one of this run.
+func TestBackupKeepsLocksOfOthers(t *testing.T) {
+	src, dst := newNightly(t), storetest.NewMemory("dst")
+	other := src.Add("home", 1, "www-20261119-231455")
+	dst.AddReceived("home", 1, other.Path)
+	src.SetNote(store.LocksNote, []byte(`{"www-20261119-231455": {"parent_locks": ["/mnt/dst"]}}`))
+	var from []string
+	o := utc(to("dst", dst))
+	o.Prefix = "home-"
+	o.Planned = func(_ string, p *Outlook) {
+		for _, s := range p.Steps {
+			from = append(from, s.Parent.Path)
+		}
+	}
+	if _, err := src.Backup(t.Context(), src.Memory, o); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{other.Path}, from); diff != "" {
+		t.Fatal(diff)
+	}
+	if diff := cmp.Diff([]string{other.Path + " [] [/mnt/dst]"}, lockedNames(t, src.Memory)); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -236,6 +236,28 @@ func TestBackupNameTaken(t *testing.T) {
 	}
 }
 
+// TestBackupNameAgain has several runs in one second, of which none takes a name
+// that another one has had.
+func TestBackupNameAgain(t *testing.T) {
+	src, dst := newNightly(t), storetest.NewMemory("dst")
+	names := map[string]bool{}
+	for range 8 {
+		o := utc(to("dst", dst))
+		o.Rules, o.Force = last(2), true
+		r, err := src.Backup(t.Context(), src.Memory, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if names[r.Taken.Path] {
+			t.Fatalf("%s again", r.Taken.Path)
+		}
+		names[r.Taken.Path] = true
+	}
+	if got := held(t, dst); len(got) != 8 {
+		t.Errorf("%v", got)
+	}
+}
+
 func TestBackupZone(t *testing.T) {
 	zone, err := time.LoadLocation("Europe/Berlin")
 	if err != nil {

@@ -135,6 +135,7 @@ func (e *evidence) places() []place {
 				p.series = dir + before
 				why = "its name does not end in a date"
 			}
+			p.Time = schedule.Nearest(p.Time, c.Created)
 			if !p.dated {
 				p.series, p.Time = "", time.Time{}
 				p.Verdict.Verdict = schedule.Verdict{Keep: true, Aside: true, Reason: why}
