@@ -56,8 +56,14 @@ func TestServerCommandLine(t *testing.T) {
 		}
 	}
 	for _, args := range [][]string{
-		{"--server"}, {"--mode", "r", "/a/"}, {"--of", "/a", "/a/"}, {"--make-dir", "/a/", "/b/"}, {"--convert-rw", "/a/"},
-		{"--server", "--mode", "r"}, {"--server", "--mode", "q", "/a/"}, {"--server", "--mode", "r", "--make-dir", "/a/"},
+		{"--server"},
+		{"--mode", "r", "/a/"},
+		{"--of", "/a", "/a/"},
+		{"--make-dir", "/a/", "/b/"},
+		{"--convert-rw", "/a/"},
+		{"--server", "--mode", "r"},
+		{"--server", "--mode", "q", "/a/"},
+		{"--server", "--mode", "r", "--make-dir", "/a/"},
 	} {
 		env, _, stderr := testEnv(t, "buttersink")
 		if code := Main(args, env); code != exitUsage {
