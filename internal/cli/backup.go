@@ -60,25 +60,27 @@ func newBackup(env *Env, name string) *cobra.Command {
 		Use:   name + " [flags] SOURCE [DEST...]",
 		Short: "Make a snapshot, send it to many places, keep what is due",
 		Long: `backup makes a read-only snapshot of the subvolume SOURCE, brings every DEST what
-it does not have yet, and then removes what is not due any more, here and there. It
-is btrfs-backup's front door: called by that name, it is this command; its command
-lines, its files with arguments, its directories of snapshots and its record of
-unfinished transfers are carried on.
+it does not have yet, and then removes what is not due any more, here and there.
+It is btrfs-backup's front door: called by that name, it is this command; its
+command lines, its files with arguments, its directories of snapshots and its
+record of unfinished transfers are carried on.
 
-SOURCE is a subvolume of this machine, or ssh://[user@]host[:port]/path. Snapshots of
-it are kept in its directory "snapshot", or where -f says, and are called PREFIX and
-the local time, 20261120-231455. Each DEST is a directory or any other place that
-"buttersink help urls" has: a path, ssh://, dir://, s3://, or 'shell://COMMAND',
-which is given each snapshot once. Without any, a snapshot is made, and -N obeyed.
+SOURCE is a subvolume of this machine, or ssh://[user@]host[:port]/path. Snapshots
+of it are kept in its directory "snapshot", or where -f says, and are called
+PREFIX and the local time, 20261120-231455. Each DEST is a directory or any other
+place that "buttersink help urls" has: a path, ssh://, dir://, s3://, or
+'shell://COMMAND', which is given each snapshot once. Without any, a snapshot is
+made, and -N obeyed.
 
-All destinations are served side by side, and the source is read once for those that
-need the same stream. One that cannot be reached, or fails, never keeps the others
-from what they get. What a run has begun and not finished is noted beside the
-snapshots (.outstanding_transfers), and is settled by the next one.
+All destinations are served side by side, and the source is read once for those
+that need the same stream. One that cannot be reached, or fails, never keeps the
+others from what they get. What a run has begun and not finished is noted beside
+the snapshots (.outstanding_transfers), and is settled by the next one.
 
-An argument @FILE stands for what is in the file, one option with its value, or one
-other argument, a line: no quotes, no comments but whole lines that begin with #. A
-subvolume whose name begins with @ is written ./@home, or with its whole path.
+An argument @FILE stands for what is in the file, one option with its value, or
+one other argument, a line: no quotes, no comments but whole lines that begin with
+#. A subvolume whose name begins with @ is written ./@home, or with its whole
+path.
 
 Retention: -N N and -n N keep the newest N at the source and at each destination.
 --source-keep and --dest-keep have rules in their place:
@@ -87,32 +89,34 @@ Retention: -N N and -n N keep the newest N at the source and at each destination
 
 Each keeps the newest snapshot of each of the newest N periods that have any; what
 any rule keeps stays. What a destination would not keep is not sent there. Nothing
-goes until all destinations have ended, and at a destination nothing where anything
-failed. Never removed, whatever the rules say: the newest snapshot that a destination
-has too, since the next increment starts from it; what is held ("buttersink hold") or
-locked by an unfinished transfer; what a snapshot that stays needs in an archive; what
-was not made from SOURCE, has no time in its name, or one in the future. A destination
-that was not seen for --stale-after loses its claim, and that is said. More than half
-of a series at once takes --force, unless it has been due for longer.
+goes until all destinations have ended, and at a destination nothing where
+anything failed. Never removed, whatever the rules say: the newest snapshot that a
+destination has too, since the next increment starts from it; what is held
+("buttersink hold") or locked by an unfinished transfer; what a snapshot that
+stays needs in an archive; what was not made from SOURCE, has no time in its name,
+or one in the future. A destination that was not seen for --stale-after loses its
+claim, and that is said. More than half of a series at once takes --force, unless
+it has been due for longer.
 
 Before: SOURCE is a subvolume on a mounted btrfs. Directories of btrfs are made if
 they are missing, never on another file system; a dir:// archive has been made by
 "buttersink init". It runs as root, or as somebody who owns SOURCE, may send and
 receive, and, to remove, has a file system mounted with user_subvol_rm_allowed and
-gives -w. On other machines it runs as the login, or with --ssh-sudo by sudo; where
-there is no buttersink, btrfs and a shell do.
+gives -w. On other machines it runs as the login, or with --ssh-sudo by sudo;
+where there is no buttersink, btrfs and a shell do.
 
-After: the snapshot is there, and every DEST that is reported as complete has what is
-due there, whole and on the disk. The exit code is 0 only if nothing has failed; 4 if
-something is done and something is not; 6 if the only trouble is what is in the way,
-or a rule that would remove too much; 7 if another run is at work here (see --wait).`,
+After: the snapshot is there, and every DEST that is reported as complete has what
+is due there, whole and on the disk. The exit code is 0 only if nothing has
+failed; 4 if something is done and something is not; 6 if the only trouble is what
+is in the way, or a rule that would remove too much; 7 if another run is at work
+here (see --wait).`,
 		Example: fmt.Sprintf(`  %[1]s /home /mnt/bk/home
-  %[1]s -N 5 -n 30 -p home- /home /mnt/bk ssh://keeper@host/mnt/bk
-  %[1]s --source-keep last:5 --dest-keep daily:7,weekly:5,monthly:12 /home /mnt/bk/home
-  %[1]s --compress zstd --encrypt age:backup.pub /home s3://bucket/home/ /mnt/bk/home
+  %[1]s -N 5 -n 30 -p home- /home /mnt/bk ssh://host/mnt/bk
+  %[1]s -N 5 --dest-keep daily:7,monthly:12 /home /mnt/bk/home
+  %[1]s --encrypt age:backup.pub /home s3://bucket/home/
   %[1]s --dry-run @/etc/backup/home.conf      show what would be done
   %[1]s -q --wait @/etc/backup/home.conf      in a timer
-  %[1]s -S --locked-dests /home               finish what was interrupted`, map[bool]string{true: name, false: "buttersink backup"}[name == backupProgram]),
+  %[1]s -S --locked-dests /home     finish what was cut`, map[bool]string{true: name, false: "buttersink backup"}[name == backupProgram]),
 		Args: func(cmd *cobra.Command, args []string) error {
 			if err := o.ssh.spaced(cmd.CommandPath(), args...); err != nil {
 				return err

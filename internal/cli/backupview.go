@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"fmt"
+	"strings"
 	"sync"
 	"time"
 
@@ -153,6 +154,9 @@ func (v *backupView) rows(width int) []string {
 func targetRow(name string, m *meter, now time.Time, width int) string {
 	f := m.flows[0]
 	head := cutLeft(printable(name), max(width/4, 10)) + " "
+	if strings.HasPrefix(name, "shell://") { // of which the beginning tells more
+		head = cut(printable(name), max(width/4, 10)) + " "
+	}
 	if more := len(m.flows) - 1; more > 0 {
 		return withBar(head+fmt.Sprintf("%d of %d, %d at a time: %s", len(m.ended), m.steps, more+1, m.all(now)), m.done, m.whole, width)
 	}

@@ -37,21 +37,21 @@ func newHold(env *Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "hold [flags] STORE/SNAPSHOT",
 		Short: "Keep a snapshot from being removed by retention",
-		Long: `hold keeps a snapshot from every "buttersink backup" and "buttersink prune", whatever
-the rules say, until "buttersink release". With a slash at the end it lists what is
-held: when it was held, the snapshot, and why.
+		Long: `hold keeps a snapshot from every "buttersink backup" and "buttersink prune",
+whatever the rules say, until "buttersink release". With a slash at the end it
+lists what is held: when it was held, the snapshot, and why.
 
 STORE is a directory of snapshots, here or with ssh://, or an archive ("buttersink
 help urls"). If the snapshot lies deeper below it, a dot marks where it ends:
 STORE/./DEEPER/SNAPSHOT.
 
-Before: the snapshot is there, and you may write to STORE. A hold is for one place:
-the copy that another one has is held by itself.
+Before: the snapshot is there, and you may write to STORE. A hold is for one
+place: the copy that another one has is held by itself.
 
 After: the hold is noted beside the snapshots, in .buttersink-retention, by the
-identity of the snapshot, so that renaming it changes nothing. Holding it again only
-changes why. It keeps nobody from removing it in other ways: "sync --delete", or
-"btrfs subvolume delete".`,
+identity of the snapshot, so that renaming it changes nothing. Holding it again
+only changes why. It keeps nobody from removing it in other ways: "sync --delete",
+or "btrfs subvolume delete".`,
 		Example: `  buttersink hold --why 'before the upgrade' /home/snapshot/20261120-231455
   buttersink hold s3://bucket/home/20261120-231455
   buttersink hold /home/snapshot/              list what is held there`,
@@ -77,11 +77,11 @@ func newRelease(env *Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "release [flags] STORE/SNAPSHOT",
 		Short: "Let retention have a snapshot again that was held",
-		Long: `release ends what "buttersink hold" began: from then on the snapshot is kept only as
-long as the rules keep it.
+		Long: `release ends what "buttersink hold" began: from then on the snapshot is kept only
+as long as the rules keep it.
 
-Before: the snapshot is held in STORE ("buttersink hold STORE/" lists them), and you
-may write there.
+Before: the snapshot is held in STORE ("buttersink hold STORE/" lists them), and
+you may write there.
 
 After: the note of it is gone, and nothing else has changed: the next run of
 "buttersink backup" or "buttersink prune" decides.`,

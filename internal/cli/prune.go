@@ -42,32 +42,34 @@ func newPrune(env *Env) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "prune [flags] STORE",
 		Short: "Remove the snapshots that are not due any more",
-		Long: `prune removes from STORE what its rules do not keep, and says of every snapshot what
-becomes of it and why. It is what "buttersink backup" does at the end of a run, for a
-place of its own: a btrfs directory, here or with ssh://, or an archive ("buttersink
-help urls"). -n only says it.
+		Long: `prune removes from STORE what its rules do not keep, and says of every snapshot
+what becomes of it and why. It is what "buttersink backup" does at the end of a
+run, for a place of its own: a btrfs directory, here or with ssh://, or an archive
+("buttersink help urls"). -n only says it.
 
 Rules are those of backup: each keeps the newest snapshot of each of the newest N
-hours, days, weeks (from Monday), months or years that have any; what any rule keeps
-stays. --keep has all of them at once:
+hours, days, weeks (from Monday), months or years that have any; what any rule
+keeps stays. --keep has all of them at once:
 
-  last:3,hourly:24,daily:7,weekly:5,monthly:12,yearly:all,min-age:2d,zone:Europe/Berlin
+  last:3,hourly:24,daily:7,weekly:5,yearly:all,min-age:2d,zone:Europe/Berlin
 
 A series is the snapshots of one directory whose names are the same up to a date:
 home-20261120-231455, home.20261120T2314, home-2026-11-20 and the like. Each is
-judged by itself; --prefix names one and leaves the others alone. Without rules all
-is kept. Never removed, whatever the rules say: the newest of a series; what has no
-date in its name, or one in the future; what is held ("buttersink hold"); what a
-backup has begun to send and not finished; what a destination of a backup needs for
-its next increment, until it has not been seen for --stale-after; what a place given
-with --for shares with STORE last; in an archive, what a snapshot that stays needs.
+judged by itself; --prefix names one and leaves the others alone. Without rules
+all is kept. Never removed, whatever the rules say: the newest of a series; what
+has no date in its name, or one in the future; what is held ("buttersink hold");
+what a backup has begun to send and not finished; what a destination of a backup
+needs for its next increment, until it has not been seen for --stale-after; what a
+place given with --for shares with STORE last; in an archive, what a snapshot that
+stays needs.
 
 Before: STORE is there, on a mounted file system; it runs as root where btrfs is
 concerned, or, with -w, as somebody who may remove subvolumes there.
 
-After: what is said to be removed is gone; from an archive it has gone to the trash
-("buttersink trash"). More than half of a series at once takes --force; without it
-nothing is removed, and the exit code is 6. If some could not be removed it is 4.`,
+After: what is said to be removed is gone; from an archive it has gone to the
+trash ("buttersink trash"). More than half of a series at once takes --force;
+without it nothing is removed, and the exit code is 6. If some could not be
+removed it is 4.`,
 		Example: `  buttersink prune -n --keep-daily 7 --keep-weekly 5 /mnt/bk/home/
   buttersink prune --keep last:3,daily:7,monthly:12 /mnt/bk/home/
   buttersink prune --keep-last 5 --for ssh://host/mnt/bk/ /home/snapshot/
