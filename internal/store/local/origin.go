@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/buttersink/buttersink/internal/btrfs"
+	"github.com/buttersink/buttersink/internal/replay"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 )
@@ -60,7 +61,8 @@ func (s *Store) originInfo() (btrfs.Subvolume, error) {
 
 // Snapshot implements store.Snapshotter. The kernel writes out the data of the
 // origin first, and has committed the snapshot when it answers. A snapshot of a
-// received one that is read-only would have the same identity, so there is none.
+// received one that is read-only would have the same identity, so there is none;
+// one of a received one that is writable is made anew (snapshotAnew).
 func (s *Store) Snapshot(ctx context.Context, p string) (snapshot.Snapshot, error) {
 	fail := func(err error) (snapshot.Snapshot, error) {
 		return snapshot.Snapshot{}, fmt.Errorf("making snapshot %s: %w", filepath.Join(s.path, p), err)
@@ -80,7 +82,12 @@ func (s *Store) Snapshot(ctx context.Context, p string) (snapshot.Snapshot, erro
 		return snapshot.Snapshot{}, err
 	}
 	defer dir.Close()
-	if err := btrfs.CreateSnapshot(dir, name, s.origin, true); err != nil {
+	if origin.ReceivedUUID.IsZero() {
+		err = btrfs.CreateSnapshot(dir, name, s.origin, true)
+	} else {
+		err = s.snapshotAnew(dir, name)
+	}
+	if err != nil {
 		if errors.Is(err, fs.ErrExist) {
 			return snapshot.Snapshot{}, &store.ExistsError{Path: filepath.Join(s.path, p), What: "something that has just been made"}
 		}
@@ -100,4 +107,43 @@ func (s *Store) Snapshot(ctx context.Context, p string) (snapshot.Snapshot, erro
 	defer s.mu.Unlock()
 	s.known[snap.ID] = &known
 	return snap, nil
+}
+
+// snapshotAnew makes a snapshot of a subvolume that was received and made writable
+// since, as older btrfs-progs let people do. Its snapshots inherit the received
+// UUID if they are read-only from the start, and so would all be one.
+func (s *Store) snapshotAnew(dir *os.File, name string) (err error) {
+	part := name + snapshot.PartSuffix
+	if _, err := replay.RemoveRemainder(dir, part); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing what an earlier run has left: %w", err)
+	}
+	if err := btrfs.CreateSnapshot(dir, part, s.origin, false); err != nil {
+		return err
+	}
+	f, err := openIn(dir, part)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			writable := btrfs.SetReadOnly(f, false) // or it is nobody's remainder
+			_, removing := replay.RemoveRemainder(dir, part)
+			err = errors.Join(err, writable, removing)
+		}
+		err = errors.Join(err, f.Close())
+	}()
+	info, err := btrfs.Info(f)
+	if err == nil && !info.ReceivedUUID.IsZero() {
+		err = fmt.Errorf("%s has a received UUID, which its snapshots inherit; 'btrfs property set -f -ts' with ro true and then ro false clears it", s.opt.Origin)
+	}
+	if err != nil {
+		return err
+	}
+	if err := btrfs.SetReadOnly(f, true); err != nil {
+		return err
+	}
+	if err := unix.Renameat2(int(dir.Fd()), part, int(dir.Fd()), name, unix.RENAME_NOREPLACE); err != nil {
+		return err
+	}
+	return btrfs.Sync(f)
 }

@@ -210,3 +210,57 @@ func TestLeftoverInUse(t *testing.T) {
 		}
 	}
 }
+
+// TestOriginWasReceived makes snapshots of a subvolume that was received and made
+// writable by a program that kept its received UUID.
+func TestOriginWasReceived(t *testing.T) {
+	from, fs := btrfstest.New(t), btrfstest.New(t)
+	live := from.Subvolume("live")
+	mustWrite(t, filepath.Join(live, "file"), "text")
+	stream := from.Send(from.Snapshot(live, "a", true))
+	home := fs.MustReceive(fs.Dir, "a", stream)
+	f, err := os.Open(home)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := btrfs.SetReadOnly(f, false); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := btrfs.Info(f); err != nil || info.ReceivedUUID.IsZero() {
+		t.Fatalf("%+v, %v: this does not test anything", info, err)
+	}
+	s := mustOpen(t, mustMkdir(t, fs.Path("store")), Options{Origin: home})
+	seen := map[snapshot.ID]bool{}
+	for _, name := range []string{"1", "2"} {
+		mustWrite(t, filepath.Join(home, "file"), "text "+name)
+		made, err := s.Snapshot(t.Context(), name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if made.Received || seen[made.ID] || made.Trust != snapshot.Intact {
+			t.Errorf("%+v", made)
+		}
+		seen[made.ID] = true
+		if show := fs.Show("store/" + name); show["Flags"] != "readonly" || show["Received UUID"] != "" {
+			t.Errorf("%v", show)
+		}
+		if diff := btrfstest.Diff(t, home, fs.Path("store/"+name), btrfstest.WithoutRootTime()); diff != "" {
+			t.Error(diff)
+		}
+	}
+	if _, err := s.Snapshot(t.Context(), "2"); err == nil {
+		t.Error("it was overwritten")
+	}
+	inv := mustList(t, s)
+	if diff := cmp.Diff([]string{"1", "2"}, paths(inv)); diff != "" || len(inv.Partials) > 0 {
+		t.Errorf("%s, and %v", diff, inv.Partials)
+	}
+	// An increment between them is what btrfs receive takes, too.
+	other := btrfstest.New(t)
+	other.MustReceive(other.Dir, "1", fs.Send(fs.Path("store/1")))
+	other.MustReceive(other.Dir, "2", fs.Send(fs.Path("store/2"), "-p", fs.Path("store/1")))
+	if diff := btrfstest.Diff(t, fs.Path("store/2"), other.Path("2")); diff != "" {
+		t.Error(diff)
+	}
+}
