@@ -94,7 +94,7 @@ func expanded(err error) []error {
 	if e, ok := errors.AsType[*job.ForceError](err); ok {
 		return []error{tooMuch(e)} // which names the place
 	}
-	inner, place := inside(err)
+	place, inner := inside(err)
 	switch e := inner.(type) {
 	case *job.IncompleteError:
 		lines := []error{err}
@@ -119,16 +119,16 @@ func expanded(err error) []error {
 }
 
 // inside returns the error of a verb in a failure, and what stands before it.
-func inside(err error) (inner error, before string) {
+func inside(err error) (before string, inner error) {
 	text := err.Error()
 	for inner = err; inner != nil; inner = errors.Unwrap(inner) {
 		switch inner.(type) {
 		case *job.IncompleteError, *job.RemovalError, *job.FullError:
 			before, _ = strings.CutSuffix(text, inner.Error())
-			return inner, before
+			return before, inner
 		}
 	}
-	return err, ""
+	return "", err
 }
 
 // hintOf is what to do about a failure of one place.

@@ -28,11 +28,10 @@ type backupView struct {
 	archives map[string]bool   // names of destinations
 	whole    map[string]string // what was typed, by names of destinations
 
-	mu     sync.Mutex // held while nothing is written
-	order  []*targetView
-	bars   *bars             // nil unless drawn
-	going  map[string]string // why a snapshot is removed, by its place and path
-	closed bool
+	mu    sync.Mutex // held while nothing is written
+	order []*targetView
+	bars  *bars             // nil unless drawn
+	going map[string]string // why a snapshot is removed, by its place and path
 }
 
 // targetView is what is shown of one destination.

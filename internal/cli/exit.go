@@ -40,8 +40,8 @@ var exitCodes = []struct {
 	{exitConfig, "config", "the configuration is wrong; nothing was begun"},
 	{exitPartly, "partly done", "some steps are done, others failed"},
 	{exitPending, "pending", "nothing failed, but something has to be waited for: run it again later"},
-	{exitConflict, "conflict", "what is at the destination contradicts what should be put there, or a full stream is longer than --max-full"},
-	{exitLocked, "locked", "another run is at work on the same destination"},
+	{exitConflict, "conflict", "what is at the destination contradicts what should be put there, a full stream is longer than --max-full, or rules would remove too much at once"},
+	{exitLocked, "locked", "another run is at work on the same source or destination"},
 	{exitInterrupted, "interrupted", "a signal ended the run; the next run carries on"},
 }
 
