@@ -143,7 +143,7 @@ here (see --wait).`,
 	f.BoolVar(&o.removeLocks, "remove-locks", false, "forget the unfinished transfers to the given destinations")
 	f.BoolVar(&o.skipChecks, "skip-fs-checks", false, "has no effect: btrfs is recognised by the directory itself")
 	f.BoolVar(&o.latestOnly, "latest-only", false, "the same as -N 1")
-	f.BoolVar(&o.lockedDests, "locked-dests", false, "add every destination to which a transfer is unfinished")
+	f.BoolVar(&o.lockedDests, "locked-dests", false, "add every destination to which a transfer is unfinished, but no commands")
 	f.VarP(&o.verbosity, "verbosity", "v", "say what is of this `LEVEL` or worse: debug, info, warning, error (default info)")
 	f.BoolVarP(&o.debug, "btrfs-debug", "d", false, "say every detail; -v debug is the same")
 	f.BoolVarP(&o.noProgress, "no-progress", "P", false, "draw nothing; say only what begins and ends")

@@ -56,6 +56,27 @@ func TestLockID(t *testing.T) {
 	}
 }
 
+// TestLockedCommands: whoever may write the notes beside the snapshots, as a machine
+// that is backed up from here may, gets no command run.
+func TestLockedCommands(t *testing.T) {
+	env, _, _ := testEnv(t, "buttersink")
+	o := &backupOptions{lockedDests: true}
+	o.partSize = 100
+	run, err := o.prepare(t.Context(), env, "buttersink backup", "ssh://host/home", []string{"shell://cat >/dev/null"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	locked := run.locked()
+	for _, id := range []string{"shell://touch /tmp/x", "shell://cat >/dev/null", "shell://", "ssh://-oProxyCommand=x/bk", "ssh://-lx@host/bk"} {
+		if d, err := locked(id); err == nil {
+			t.Errorf("%s is opened as %s", id, d.Name)
+		}
+	}
+	if d, err := locked("/mnt/bk"); err != nil || d.ID != "/mnt/bk" {
+		t.Errorf("%+v, %v", d, err)
+	}
+}
+
 // TestDestinationRules: rules are those of the destination, whichever way it is
 // written, and -n is one for all of them.
 func TestDestinationRules(t *testing.T) {

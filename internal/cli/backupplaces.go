@@ -331,7 +331,8 @@ func (r *backupRun) destination(t *target) job.Destination {
 }
 
 // locked makes destinations of the ids of unfinished transfers; nil if they are
-// not wanted.
+// not wanted. Who may write beside the snapshots may be on another machine, and is
+// not to run programs on this one.
 func (r *backupRun) locked() func(id string) (job.Destination, error) {
 	if !r.o.lockedDests {
 		return nil
@@ -340,6 +341,12 @@ func (r *backupRun) locked() func(id string) (job.Destination, error) {
 		t, err := r.target(id)
 		if err != nil {
 			return job.Destination{}, err
+		}
+		if t.scheme == "shell" {
+			return job.Destination{}, &exitError{
+				code: exitFailed, err: errors.New("a command is not run because a note says so"),
+				hint: "Name it as a destination, and it is given what it was to get; with --remove-locks that is forgotten.",
+			}
 		}
 		t.id = id // as it is written
 		return r.destination(t), nil
