@@ -163,14 +163,40 @@ func (b *backup) inSeries(name string) bool {
 // seconds is how many names are tried for a snapshot, each a second later.
 const seconds = 60
 
-// snapshot makes the snapshot, under the name of this second, or of the next that
-// is free.
+// nextTime returns the time that the next snapshot is named by: that of the clock,
+// or a second after the newest name if that is not earlier. Names of one series
+// are in the order in which they were given, also when runs follow each other in
+// less than a second, and when the clock is put back; else a name that has become
+// free here could be given again, and be that of another snapshot elsewhere. What
+// is far ahead of the clock does not count.
+func (b *backup) nextTime(ctx context.Context) (time.Time, error) {
+	holds, err := b.src.List(ctx)
+	if err != nil {
+		return time.Time{}, fmt.Errorf("listing %s before a snapshot is made: %w", b.src, err)
+	}
+	now := b.engine.now().In(b.zone)
+	var next time.Time
+	for name := range topmost(holds) {
+		t, ok := schedule.Parse(b.o.Prefix, name, b.zone)
+		if t = t.Add(time.Second); ok && t.After(next) && !t.After(now.Add(schedule.Slack)) {
+			next = t
+		}
+	}
+	// As it will be read: an hour that comes twice is taken for the first one.
+	if t, ok := schedule.Parse(b.o.Prefix, schedule.Format(b.o.Prefix, now), b.zone); ok && t.Before(next) {
+		return next.In(b.zone), nil
+	}
+	return now, nil
+}
+
+// snapshot makes the snapshot, under the name of the next time, or of the next
+// second that is free.
 func (b *backup) snapshot(ctx context.Context) error {
 	if b.o.NoSnapshot || b.o.DryRun {
 		return nil
 	}
 	maker := b.src.(store.Snapshotter) // findOrigin has seen to that
-	now, err := b.free(ctx)
+	now, err := b.nextTime(ctx)
 	if err != nil {
 		return err
 	}

@@ -258,6 +258,37 @@ func TestBackupNameAgain(t *testing.T) {
 	}
 }
 
+// TestBackupNamesAreNew has runs within one second, and a source that keeps less
+// than the destination: no name is given twice.
+func TestBackupNamesAreNew(t *testing.T) {
+	zone, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	twice := time.Date(2026, 10, 25, 1, 10, 0, 0, time.UTC) // 02:10, for the second time
+	for _, begin := range []time.Time{night, twice} {
+		src, dst := newNightly(t), storetest.NewMemory("dst")
+		src.now = begin.Add(-40 * time.Minute)
+		o := utc(to("dst", dst))
+		o.Zone, o.Rules, o.Force = zone, last(2), true
+		last := ""
+		for i := range 8 {
+			r, err := src.Backup(t.Context(), src.Memory, o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if r.Taken.Path <= last {
+				t.Errorf("%s after %s", r.Taken.Path, last)
+			}
+			last = r.Taken.Path
+			src.now = begin.Add(-time.Duration(i%3) * time.Second)
+		}
+		if n := len(held(t, dst)); n != 8 {
+			t.Errorf("%d snapshots", n)
+		}
+	}
+}
+
 func TestBackupZone(t *testing.T) {
 	zone, err := time.LoadLocation("Europe/Berlin")
 	if err != nil {
