@@ -135,14 +135,14 @@ mkdir "$here/bin" "$here/store"
 ln -s "$PWD/bin/buttersink" "$here/bin/btrfs-backup"
 PATH="$here/bin:$PATH"
 run buttersink init "dir://$here/store/"
-for day in 13 14 15; do
-	change "$day"
+for letter in one two three; do
+	head -c 300000 /dev/urandom >"$a/live/letter $letter"
 	run btrfs-backup -N 2 -p live- "$a/live" "$b/bk" "dir://$here/store/"
 	sleep 1
 done
 run buttersink hold --why "before the upgrade" "$(echo "$b"/bk/live-* | cut -d ' ' -f 1)"
 run buttersink prune -n --keep last:2,weekly:5 "$b/bk/"
-change 16
+rm "$a/live/letter one"
 run btrfs-backup -N 2 -p live- --dest-keep last:2 "$a/live" "$b/bk" "dir://$here/store/"
 kept=$(find "$b/bk" -mindepth 1 -maxdepth 1 -name 'live-*' | wc -l)
 [ "$kept" = 3 ] || { echo "$kept snapshots instead of 3: two, and the one that is held" >&2; exit 1; }
