@@ -15,6 +15,7 @@ import (
 
 	"github.com/buttersink/buttersink/internal/archive"
 	"github.com/buttersink/buttersink/internal/archive/seal"
+	"github.com/buttersink/buttersink/internal/btrfs"
 	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/ledger"
 	"github.com/buttersink/buttersink/internal/pace"
@@ -295,7 +296,11 @@ func (r *backupRun) openSource(ctx context.Context) (*opened, error) {
 	if r.plain(ctx) {
 		with.local.Protocol = 1
 	}
-	return r.env.open(ctx, r.command, p, with)
+	src, err := r.env.open(ctx, r.command, p, with)
+	if x, ok := errors.AsType[*exitError](err); ok && errors.Is(err, btrfs.ErrNotBtrfs) {
+		x.hint = "Is the file system mounted?  Snapshots are made of a subvolume of a mounted btrfs, and are kept on it."
+	}
+	return src, err
 }
 
 // opening is what all places of the run have in common.
