@@ -139,7 +139,12 @@ func Open(path string, o Options) (*Store, error) {
 	return s, nil
 }
 
-func (s *Store) open() error {
+func (s *Store) open() (err error) {
+	if s.opt.Origin != "" {
+		if s.origin, err = openOrigin(s.opt.Origin); err != nil {
+			return err
+		}
+	}
 	if s.opt.Make {
 		if err := makeDirectory(s.path); err != nil {
 			return err
@@ -172,10 +177,8 @@ func (s *Store) open() error {
 		}
 		return err
 	}
-	if s.opt.Origin != "" {
-		if s.origin, err = openOrigin(s.opt.Origin, s.fs.UUID()); err != nil {
-			return err
-		}
+	if err := s.originHere(); err != nil {
+		return err
 	}
 	err = s.locate()
 	if denied, ok := errors.AsType[*btrfs.PermissionError](err); ok && s.opt.Rootless {

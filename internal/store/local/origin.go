@@ -16,31 +16,47 @@ import (
 	"github.com/buttersink/buttersink/internal/store"
 )
 
-// openOrigin opens a subvolume of the file system with a UUID.
-func openOrigin(path string, on btrfs.UUID) (*os.File, error) {
+// openOrigin opens a subvolume. That comes before the directory of the snapshots
+// is made: it may lie in the subvolume, and would be made in what is none.
+func openOrigin(path string) (*os.File, error) {
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening the subvolume of which snapshots are made: %w", err)
 	}
-	if err := checkOrigin(f, on); err != nil {
-		return nil, errors.Join(fmt.Errorf("%s: no snapshots can be made of it: %w", path, err), f.Close())
+	if err := checkOrigin(f); err != nil {
+		return nil, errors.Join(noOrigin(path, err), f.Close())
 	}
 	return f, nil
 }
 
-func checkOrigin(f *os.File, on btrfs.UUID) error {
-	id, err := btrfs.FilesystemUUID(f)
-	if err != nil {
+func noOrigin(path string, err error) error {
+	return fmt.Errorf("%s: no snapshots can be made of it: %w", path, err)
+}
+
+func checkOrigin(f *os.File) error {
+	if _, err := btrfs.FilesystemUUID(f); err != nil {
 		return err
-	}
-	if id != on {
-		return errors.New("it is on another file system than the directory of the snapshots")
 	}
 	subvolume, err := btrfs.IsSubvolume(f)
 	if err == nil && !subvolume {
 		err = errors.New("it is not a subvolume, but a directory in one")
 	}
 	return err
+}
+
+// originHere fails where the origin is on another file system than the directory.
+func (s *Store) originHere() error {
+	if s.origin == nil {
+		return nil
+	}
+	id, err := btrfs.FilesystemUUID(s.origin)
+	if err == nil && id != s.fs.UUID() {
+		err = errors.New("it is on another file system than the directory of the snapshots")
+	}
+	if err != nil {
+		return noOrigin(s.opt.Origin, err)
+	}
+	return nil
 }
 
 // Origin implements store.Snapshotter.

@@ -36,6 +36,22 @@ func TestOriginIsNone(t *testing.T) {
 	}
 }
 
+// Nothing is made in the place of a subvolume that is not there, or not mounted.
+func TestOriginIsNoneAndNothingIsMade(t *testing.T) {
+	fs := btrfstest.New(t)
+	mustMkdir(t, fs.Path("directory"))
+	for _, origin := range []string{fs.Path("nothing"), fs.Path("directory")} {
+		made := filepath.Join(origin, "snapshot")
+		s, err := Open(made, Options{Origin: origin, Make: true})
+		if err == nil {
+			t.Errorf("%s was taken: %v", origin, s.Close())
+		}
+		if _, err := os.Lstat(made); err == nil {
+			t.Errorf("%s was made", made)
+		}
+	}
+}
+
 // The origin may be named by any path, be moved, and be what the directory lies
 // in.
 func TestOriginAnywhere(t *testing.T) {
