@@ -217,25 +217,6 @@ func (b *backup) snapshot(ctx context.Context) error {
 	}
 }
 
-// free returns the time that the name of the next snapshot tells: now, or a second
-// after the newest there is if that is just ahead, as after several runs in a
-// second. A name that was there before it and has become free since may be another
-// snapshot's at a destination.
-func (b *backup) free(ctx context.Context) (time.Time, error) {
-	now := b.engine.now().In(b.zone).Truncate(time.Second)
-	holds, err := b.src.List(ctx)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("listing %s: %w", b.src, err)
-	}
-	at := now
-	for _, p := range b.made(holds) {
-		if ahead := p.Time.Sub(now); !p.Time.Before(at) && ahead < seconds*time.Second {
-			at = p.Time.In(b.zone).Add(time.Second)
-		}
-	}
-	return at, nil
-}
-
 // transfer serves all destinations, and returns when all have ended.
 func (b *backup) transfer(ctx context.Context) {
 	if from, ok := b.src.(store.Source); ok && len(b.ends) > 1 {
