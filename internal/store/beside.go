@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
 )
@@ -36,6 +37,13 @@ const (
 	// job).
 	RetentionNote = ".buttersink-retention"
 )
+
+// IsNotePlace reports whether a path in a directory, which has notes as files, is
+// theirs: at its top, what is called like one, with or without something behind it,
+// and what lies in that. A snapshot there would be in the way of the notes.
+func IsNotePlace(path string) bool {
+	return strings.HasPrefix(path, LocksNote) || strings.HasPrefix(path, RetentionNote)
+}
 
 // MaxNote is how long a note may be, in bytes.
 const MaxNote = 4 << 20

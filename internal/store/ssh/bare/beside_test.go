@@ -3,11 +3,13 @@ package bare
 import (
 	"bytes"
 	"errors"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"testing/iotest"
 
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
@@ -143,6 +145,20 @@ func doesBesides(t *testing.T, fs *btrfstest.FS, s *Store) {
 	}
 	if got := entriesOf(t, filepath.Join(s.dir, "sub")); !slices.Equal(got, []string{"day 1"}) {
 		t.Errorf("there is %q", got)
+	}
+}
+
+// TestNotesHaveTheirPlace makes no snapshot where a note is going to be.
+func TestNotesHaveTheirPlace(t *testing.T) {
+	fs := btrfstest.New(t)
+	s := besides(t, Options{Dir: fs.Subvolume("snapshots"), Of: fs.Subvolume("live")}, &hereLink{shellWords: shells["dash"]})
+	for _, p := range []string{store.LocksNote, store.RetentionNote + "/x", store.RetentionNote + ".next"} {
+		if _, err := s.Snapshot(t.Context(), p); err == nil {
+			t.Errorf("a snapshot was made at %s", p)
+		}
+		if ways, err := s.Inspect(t.Context(), p); err != nil || !strings.HasPrefix(ways[p], snapshot.NoPlace) {
+			t.Errorf("%s: %q, %v", p, ways[p], err)
+		}
 	}
 }
 
@@ -404,5 +420,52 @@ func TestLostNote(t *testing.T) {
 	}
 	if got := entriesOf(t, s.dir); len(got) != 1 {
 		t.Errorf("there is %q", got)
+	}
+}
+
+// deafProcess is one of which nobody reads what it prints, from a certain word on.
+type deafProcess struct {
+	*hereProcess
+	from string
+}
+
+func (p deafProcess) Output() io.Reader {
+	in, before := p.output.(io.ReadCloser), new(bytes.Buffer)
+	for !strings.HasSuffix(before.String(), p.from) {
+		if _, err := io.CopyN(before, in, 1); err != nil {
+			break
+		}
+	}
+	return io.MultiReader(before, iotest.ErrReader(errors.Join(io.ErrUnexpectedEOF, in.Close())))
+}
+
+func (p deafProcess) Wait() error {
+	return errors.Join(p.hereProcess.Wait(), dial.ErrUnreachable)
+}
+
+// TestDeafNote loses the connection while a script is at work: it writes the note all
+// the same, and leaves nothing beside it.
+func TestDeafNote(t *testing.T) {
+	fs := btrfstest.New(t)
+	for name, words := range shells {
+		t.Run(name, func(t *testing.T) {
+			link := &hereLink{shellWords: words}
+			s := openHere(t, fs.Subvolume(name), link)
+			for _, notes := range [][2]string{{"", "one"}, {"one", "two"}, {"two", ""}, {"", "three"}} {
+				link.cut = func(p process) process {
+					link.cut = nil
+					return deafProcess{p.(*hereProcess), "+ copy"}
+				}
+				if err := s.WriteNote(t.Context(), store.LocksNote, []byte(notes[1]), []byte(notes[0])); err != nil {
+					t.Errorf("%q was written: %v", notes[1], err)
+				}
+			}
+			if note, err := s.ReadNote(t.Context(), store.LocksNote); err != nil || string(note) != "three" {
+				t.Errorf("the note is %q, %v", note, err)
+			}
+			if got := entriesOf(t, s.dir); !slices.Equal(got, []string{store.LocksNote}) {
+				t.Errorf("there is %q", got)
+			}
+		})
 	}
 }

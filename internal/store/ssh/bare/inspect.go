@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
 )
 
 // Inspect looks at the directories in which paths would be, all at once.
@@ -53,7 +54,7 @@ func ancestors(paths []string) []string {
 // usable reports whether a path can be that of a snapshot in a store.
 func usable(p string) bool {
 	return p != "" && path.Clean(p) == p && p != "." && p != ".." && !strings.HasPrefix(p, "/") && !strings.HasPrefix(p, "../") &&
-		!strings.ContainsRune(p, 0) && !inPart(p)
+		!strings.ContainsRune(p, 0) && !inPart(p) && !store.IsNotePlace(p)
 }
 
 // The longest names: of a file, and of what partName puts behind one.

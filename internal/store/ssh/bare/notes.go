@@ -137,11 +137,13 @@ func (s *Store) writeNoteTwice(ctx context.Context, file string, data, was []byt
 	return s.writeNote(ctx, file, data, was)
 }
 
-// writeNote does it all in one script, so that a connection that breaks leaves the old
-// note or the new one.
+// writeNote does it all in one script, which goes on to its end when nobody reads what
+// it prints any more: a connection that breaks leaves the old note or the new one, and
+// nothing beside it.
 func (s *Store) writeNote(ctx context.Context, file string, data, was []byte) error {
 	next := partName(file)
 	c := s.script()
+	c.line("trap '' HUP PIPE")
 	c.must("directory", c.words("ls", "-di", s.dir+"/."))
 	c.line("if command -v flock >/dev/null 2>&1 && (exec 9</) 2>/dev/null; then exec 9</; tries=0")
 	c.line(`until flock -n 9 || [ $tries = 100 ]; do tries=$((tries + 1)); sleep 0.1 2>/dev/null || sleep 1; done; fi`)
@@ -197,7 +199,8 @@ func (s *Store) writeNote(ctx context.Context, file string, data, was []byte) er
 	return nil
 }
 
-// printing is a command of the shell's own that prints any bytes.
+// printing is a command of the shell's own that prints any bytes. What reads them says
+// for itself why it does not go on.
 func printing(data []byte) string {
 	const most = 1000 // bytes to a word
 	var b strings.Builder
@@ -215,7 +218,7 @@ func printing(data []byte) string {
 		}
 		b.WriteString("'")
 	}
-	b.WriteString("\n}")
+	b.WriteString("\n} 2>/dev/null")
 	return b.String()
 }
 
