@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/buttersink/buttersink/internal/btrfstest"
+	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 )
 
@@ -45,6 +46,34 @@ func mustNotBe(t *testing.T, path string) {
 	t.Helper()
 	if _, err := os.Lstat(path); !errors.Is(err, os.ErrNotExist) {
 		t.Errorf("%s: %v, want that it is not there", path, err)
+	}
+}
+
+// A snapshot where a note is going to be would keep it from being written.
+func TestNotesHaveTheirPlace(t *testing.T) {
+	fs := btrfstest.New(t)
+	fs.Subvolume("origin")
+	dir := mustMkdir(t, fs.Path("store"))
+	s, err := Open(dir, Options{Origin: fs.Path("origin")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for _, p := range []string{store.LocksNote, store.LocksNote + nextSuffix, store.RetentionNote, store.RetentionNote + nextSuffix, store.RetentionNote + "/x"} {
+		if _, err := s.Snapshot(t.Context(), p); err == nil {
+			t.Errorf("a snapshot was made at %s", p)
+		}
+		if ways, err := s.Inspect(t.Context(), p); err != nil || !strings.HasPrefix(ways[p], snapshot.NoPlace) {
+			t.Errorf("%s: %q, %v", p, ways[p], err)
+		}
+	}
+	if _, err := s.Snapshot(t.Context(), "deeper/"+store.LocksNote); err != nil {
+		t.Error(err)
+	}
+	for _, name := range []string{store.LocksNote, store.RetentionNote} {
+		if err := s.WriteNote(t.Context(), name, []byte("{}"), nil); err != nil {
+			t.Error(err)
+		}
 	}
 }
 

@@ -78,7 +78,7 @@ func (s *Store) place(p string) (*os.File, string, error) {
 
 // usable reports whether a path can be that of a snapshot in a store.
 func usable(p string) bool {
-	return filepath.IsLocal(p) && path.Clean(p) == p && p != "." && !snapshot.IsPart(p)
+	return filepath.IsLocal(p) && path.Clean(p) == p && p != "." && !snapshot.IsPart(p) && !store.IsNotePlace(p)
 }
 
 // Inspect looks at paths without making anything.

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/store/ssh/wire"
 
 	slashed "path"
@@ -123,7 +124,7 @@ func parseRequest(raw []byte) (*request, error) {
 // directory.
 func checkPath(p path) error {
 	text := string(p)
-	if !isBelow(text) || snapshot.IsPart(text) {
+	if !isBelow(text) || snapshot.IsPart(text) || store.IsNotePlace(text) {
 		return fmt.Errorf("%q is not a usable path for a snapshot", shortened(text))
 	}
 	return nil

@@ -227,17 +227,18 @@ func TestLessThanTheServersMode(t *testing.T) {
 // TestPaths has requests name what is no path below the directory.
 func TestPaths(t *testing.T) {
 	bad := []path{"", ".", "..", "../x", "/x", "x/../y", "./x", "x/", "x//y", "x.part", "x\x00y", path(strings.Repeat("x", maxPath+1)), "a/../../b"}
+	notes := []path{store.LocksNote, store.RetentionNote + "/x", store.RetentionNote + ".next"} // would be in their way
 	s := newScene(t)
 	p := dialled(t, s.m, Write)
 	before := s.state(t)
-	for _, at := range bad {
+	for _, at := range append(bad, notes...) {
 		w := s.want
 		w.Path = string(at)
 		copied := request{Call: callCopy, Want: &want{Edge: edge{To: s.a.ID}, Path: at}}
 		sizes := request{Call: callKeepSizes, Path: at, Sizes: []noted{{edge{To: s.a.ID}, 1}}}
 		part := request{Call: callRemovePartial, Partial: &partial{Path: at, Ours: true}}
 		gone := request{Call: callRemove, Snapshot: &listed{ID: s.a.ID, UUID: s.a.UUID, Path: at}}
-		for _, a := range []answer{p.puts(w, s.stream), p.ask(copied), p.ask(sizes), p.ask(part), p.ask(gone), p.ask(request{Call: callChoose, ID: s.a.ID, Path: at})} {
+		for _, a := range []answer{p.puts(w, s.stream), p.ask(copied), p.ask(sizes), p.ask(part), p.ask(gone), p.ask(request{Call: callChoose, ID: s.a.ID, Path: at}), p.ask(request{Call: callSnapshot, Path: at})} {
 			if a.Error == nil {
 				t.Errorf("%.20q was taken", at)
 			}
