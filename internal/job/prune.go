@@ -7,6 +7,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/buttersink/buttersink/internal/outstanding"
@@ -163,10 +164,39 @@ func (e *Engine) prune(ctx context.Context, st store.Store, inv *snapshot.Invent
 	j = ev.judge()
 	report.Verdicts = j.verdicts()
 	e.tellSpared(j, going)
-	if err := e.note(ctx, st, j, tallies, o); err != nil {
+	err := e.note(ctx, st, j, tallies, o)
+	if err != nil && !full(err) {
 		return report, err
 	}
-	return report, e.removePlaces(ctx, st, remover, j.going(), report, o)
+	unnoted := err
+	err = e.removePlaces(ctx, st, remover, j.going(), report, o)
+	if unnoted != nil && ctx.Err() == nil {
+		// What is noted lets later runs remove more, never less: removing comes first
+		// where there is no space left for it.
+		if unnoted = e.note(ctx, st, j, tallies, o); unnoted != nil {
+			e.log().Warn("What the next run should know cannot be noted; it may ask again whether it is meant that much goes", "error", unnoted)
+		}
+	}
+	return report, err
+}
+
+// full reports whether an error says that there is no space left.
+func full(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }
+
+// foresee notes what the rules let go already, as Postpone does, and tells nobody.
+// A run that is cut short before it removes anything has then not made it more
+// than the next one may remove at once.
+func (e *Engine) foresee(ctx context.Context, st store.Store, inv *snapshot.Inventory, o PruneOptions) error {
+	if o.Rules.None() || o.DryRun {
+		return nil
+	}
+	o.Postpone, o.For = true, slices.DeleteFunc(slices.Clone(o.For), func(c Counterpart) bool { return c.Has == nil })
+	ev := &evidence{now: e.now(), inv: inv, options: &o}
+	if err := ev.read(ctx, st); err != nil {
+		return err
+	}
+	j := ev.judge()
+	return e.note(ctx, st, j, j.tallies(ev.register, o.Rules.String()), o)
 }
 
 // read reads what is noted in the store.
@@ -247,7 +277,7 @@ func (e *Engine) note(ctx context.Context, st store.Store, j *judgement, tallies
 			}
 		}
 		if j.aside != nil && (j.worth || j.fragile && len(j.going()) > 0) {
-			r.families = j.families
+			r.families = j.families(j.inv, r.families)
 		}
 	})
 	if _, unable := errors.AsType[*UnableError](err); unable {

@@ -50,6 +50,7 @@ type evidence struct {
 
 // judgement is what retention decides about a store.
 type judgement struct {
+	inv    *snapshot.Inventory
 	places []place // by path
 	kinship
 	// unseen are the destinations of which nothing is known, with the series that
@@ -74,7 +75,7 @@ func (t tally) strange() bool { return 2*t.fresh > t.of }
 // judge decides about every snapshot in the directory of a store. It looks at
 // nothing but the evidence, and changes none of it.
 func (e *evidence) judge() *judgement {
-	j := &judgement{places: e.places(), lapsed: map[spot]string{}}
+	j := &judgement{inv: e.inv, places: e.places(), lapsed: map[spot]string{}}
 	j.kinship = kin(e.inv, j.places, e.options, e.register.families)
 	series := map[string][]*place{}
 	for i := range j.places {
@@ -114,9 +115,11 @@ func (e *evidence) judge() *judgement {
 }
 
 // places returns every snapshot in the directory, each path for itself, with the
-// series that it is in. What is in none is set aside.
+// series that it is in. What is in none is set aside, and so is what an archive
+// cannot give back: it must not stand in for what can be had.
 func (e *evidence) places() []place {
 	var all []place
+	whole := wholeChains(e.inv)
 	for _, s := range e.inv.Inside() {
 		for _, c := range copies(s) {
 			c.Copies = nil
@@ -137,7 +140,12 @@ func (e *evidence) places() []place {
 			}
 			p.Time = schedule.Nearest(p.Time, c.Created)
 			if !p.dated {
-				p.series, p.Time = "", time.Time{}
+				p.Time = time.Time{}
+			} else if e.inv.Archive && !whole[c.ID] {
+				p.dated, why = false, "it cannot be restored: there is no whole chain of streams to it"
+			}
+			if !p.dated {
+				p.series = ""
 				p.Verdict.Verdict = schedule.Verdict{Keep: true, Aside: true, Reason: why}
 			}
 			p.Verdict.Snapshot = c
@@ -196,7 +204,9 @@ func (e *evidence) needed(j *judgement, series string, all []*place) map[snapsho
 		return cmp.Or(b.Time.Compare(a.Time), strings.Compare(b.Path, a.Path))
 	})
 	here := usable(e.inv)
-	seen := map[string]bool{}
+	// A destination that shows nothing of what it had has not said that it needs
+	// nothing: it may be empty since something is not mounted.
+	listed, shares := map[string]bool{}, map[string]bool{}
 	for _, c := range e.options.For {
 		if c.Has == nil {
 			if _, known := e.register.claimOf(c.ID, series); !known && len(newest) > 0 {
@@ -207,30 +217,40 @@ func (e *evidence) needed(j *judgement, series string, all []*place) map[snapsho
 			}
 			continue
 		}
-		seen[legible(c.ID)] = true
+		listed[legible(c.ID)] = true
 		there := usable(c.Has)
+		elsewhere := false // one of these is enough
 		for _, p := range newest {
 			trust := max(here(p.ID), there(p.ID))
-			if trust == snapshot.Touched {
+			other, _ := c.Has.Find(p.ID)
+			if trust == snapshot.Touched || other.Outside && elsewhere {
 				continue
 			}
+			shares[legible(c.ID)] = true
 			needed[p.ID] = fmt.Sprintf("newest in common with %s: the next increment starts from it", c.ID)
-			if trust == snapshot.Intact {
+			if trust == snapshot.Intact && !other.Outside {
 				break
 			}
+			// What lies outside of the directory there is not kept by anybody who knows
+			// what it is needed for.
+			elsewhere = elsewhere || other.Outside && trust == snapshot.Intact
 		}
 	}
 	stale := cmp.Or(e.options.StaleAfter, defaultStale)
 	for _, c := range e.register.claims {
-		if seen[c.destination] || c.id.IsZero() && c.series != legible(series) {
+		if shares[c.destination] || c.id.IsZero() && (listed[c.destination] || c.series != legible(series)) {
 			continue
+		}
+		absent := "has not been seen since"
+		if listed[c.destination] {
+			absent = "has shown nothing in common since"
 		}
 		until := c.seen.Add(stale)
 		for _, p := range newest {
 			switch {
 			case !c.id.IsZero() && c.id != p.ID:
 			case e.now.After(until):
-				j.lapsed[p.spot()] = fmt.Sprintf("%s has not been seen since %s, and its claim to %s has lapsed", c.destination, e.date(c.seen), p.Path)
+				j.lapsed[p.spot()] = fmt.Sprintf("%s %s %s, and its claim to %s has lapsed", c.destination, absent, e.date(c.seen), p.Path)
 			case needed[p.ID] != "":
 			case c.id.IsZero():
 				needed[p.ID] = fmt.Sprintf("nothing is known of what %s has, which has not been reached since %s; it waits until %s", c.destination, e.date(c.seen), e.date(until))

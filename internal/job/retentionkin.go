@@ -19,9 +19,9 @@ import (
 type kinship struct {
 	// aside is what is none of ours, and why.
 	aside map[spot]string
-	// families is what there is to note. Worth is set if it says more than the store
-	// itself does, and fragile if it may once something has been removed.
-	families       [][]snapshot.ID
+	// family is what there is to note as one. Worth is set if that says more than the
+	// store itself does, and fragile if it may once something has been removed.
+	family         map[snapshot.ID]bool
 	worth, fragile bool
 }
 
@@ -73,7 +73,8 @@ func kin(inv *snapshot.Inventory, all []place, o *PruneOptions, families [][]sna
 	for id := range ours {
 		mine[kinds.root(id)] = true
 	}
-	family, branches := map[snapshot.ID]bool{}, map[snapshot.ID]bool{}
+	k.family = map[snapshot.ID]bool{}
+	branches := map[snapshot.ID]bool{}
 	made := madeHere(inv)
 	members := lines.members(inv)
 	k.aside = map[spot]string{}
@@ -82,7 +83,7 @@ func kin(inv *snapshot.Inventory, all []place, o *PruneOptions, families [][]sna
 		case made[p.UUID] != "":
 			k.aside[p.spot()] = "it was made here, from " + made[p.UUID]
 		case mine[kinds.root(p.ID)]:
-			family[p.ID] = true
+			k.family[p.ID] = true
 			branches[lines.root(p.ID)] = true
 		case !known[p.ID] && o.Origin.IsZero() && (p.Received || inv.Archive) && p.Parent.IsZero() && members[lines.root(p.ID)] <= 1:
 			// A full stream has nothing that could speak for it or against it.
@@ -91,29 +92,35 @@ func kin(inv *snapshot.Inventory, all []place, o *PruneOptions, families [][]sna
 		}
 	}
 	k.worth = k.worth || o.Origin.IsZero() && len(branches) > 1
-	k.note(inv, family, families)
 	return k
 }
 
-// note puts a family together with those that were noted, as far as the snapshots
-// are still there.
-func (k *kinship) note(inv *snapshot.Inventory, family map[snapshot.ID]bool, noted [][]snapshot.ID) {
-	if len(family) > 0 {
-		k.families = append(k.families, slices.SortedFunc(maps.Keys(family), compareIDs))
-	}
+// families puts the family together with those that are noted by now, as far as
+// the snapshots are still there. Those that have a member of it are one with it.
+func (k *kinship) families(inv *snapshot.Inventory, noted [][]snapshot.ID) [][]snapshot.ID {
+	family := maps.Clone(k.family)
+	var others [][]snapshot.ID
 	for _, other := range noted {
 		var left []snapshot.ID
 		for _, id := range other {
-			if _, there := inv.Find(id); there && !family[id] {
+			if _, there := inv.Find(id); there {
 				left = append(left, id)
 			}
 		}
-		if len(left) > 0 {
+		if slices.ContainsFunc(left, func(id snapshot.ID) bool { return k.family[id] }) {
+			for _, id := range left {
+				family[id] = true
+			}
+		} else if len(left) > 0 {
 			slices.SortFunc(left, compareIDs)
-			k.families = append(k.families, left)
+			others = append(others, left)
 		}
 	}
-	slices.SortFunc(k.families, func(a, b []snapshot.ID) int { return compareIDs(a[0], b[0]) })
+	if len(family) > 0 {
+		others = append(others, slices.SortedFunc(maps.Keys(family), compareIDs))
+	}
+	slices.SortFunc(others, func(a, b []snapshot.ID) int { return compareIDs(a[0], b[0]) })
+	return others
 }
 
 func counterparts(all []Counterpart) string {

@@ -150,7 +150,7 @@ func TestPruneRestored(t *testing.T) {
 	// first one to it.
 	inv.Snapshots = slices.Delete(inv.Snapshots, 1, 2)
 	delete(inv.Lineage, snapshot.ID{2})
-	ev = &evidence{now: ev.now, inv: inv, register: &register{families: j.families}, options: &PruneOptions{Rules: last(2), Origin: restored}}
+	ev = &evidence{now: ev.now, inv: inv, register: &register{families: j.families(inv, nil)}, options: &PruneOptions{Rules: last(2), Origin: restored}}
 	if got = reasons(ev.judge().verdicts()); got[day("", 1)] != "- due: none of the rules keeps it" {
 		t.Errorf("%v", got)
 	}
