@@ -153,6 +153,7 @@ func (e *Engine) Backup(ctx context.Context, src store.Store, o BackupOptions) (
 		return nil, err
 	}
 	defer b.close()
+	b.foresee(ctx)
 	if err := b.snapshot(ctx); err != nil {
 		return b.report(), err
 	}

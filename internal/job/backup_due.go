@@ -98,8 +98,11 @@ func (b *backup) due(ctx context.Context, holds *snapshot.Inventory, d *end) map
 	if b.taken != nil {
 		due[b.taken.ID] = true
 	}
-	for i, v := range schedule.Judge(b.engine.now(), items, b.rules(d.Rules)) {
-		if v.Keep && here[all[i].ID] {
+	rules := b.rules(d.Rules)
+	for i, v := range schedule.Judge(b.engine.now(), items, rules) {
+		// What is in the future would be there without being counted: with a clock that
+		// was put back far, that is all there is.
+		if v.Keep && (!v.Aside || rules.None()) && here[all[i].ID] {
 			due[all[i].ID] = true
 		}
 	}
@@ -107,13 +110,21 @@ func (b *backup) due(ctx context.Context, holds *snapshot.Inventory, d *end) map
 }
 
 // newestCommon returns the newest of the run's snapshots that another inventory
-// has too, as a whole and unchanged, so that an increment can start from it.
+// has too, as a whole and unchanged, so that an increment can start from it. What
+// lies outside of the directory there comes last: nobody keeps it for that.
 func (b *backup) newestCommon(holds, has *snapshot.Inventory) (newest place, ok bool) {
 	here, there := usable(holds), usable(has)
 	best := snapshot.Touched
 	for _, p := range b.made(holds) {
-		switch trust := max(here(p.ID), there(p.ID)); {
-		case trust == snapshot.Touched, ok && trust > best:
+		trust := max(here(p.ID), there(p.ID))
+		if trust == snapshot.Touched {
+			continue
+		}
+		if other, _ := has.Find(p.ID); other.Outside {
+			trust += snapshot.Touched
+		}
+		switch {
+		case ok && trust > best:
 		case !ok, trust < best, p.Time.After(newest.Time):
 			newest, best, ok = p, trust, true
 		}

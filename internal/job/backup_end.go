@@ -82,6 +82,7 @@ func (d *end) bring(ctx context.Context) error {
 	if err := d.settle(ctx, holds, has); err != nil {
 		return err
 	}
+	d.foresee(ctx, holds, has)
 	if d.Sync, err = d.send(ctx, holds, has); err != nil {
 		return err
 	}

@@ -52,6 +52,33 @@ func (b *backup) retain(ctx context.Context) {
 	all.Wait()
 }
 
+// foresee notes what has been due at the source since before this run, should it
+// not come to its end.
+func (b *backup) foresee(ctx context.Context) {
+	if b.known == nil || b.o.Rules.None() || b.o.DryRun {
+		return
+	}
+	holds, err := b.src.List(ctx)
+	if err == nil {
+		o := b.pruning(b.src.String(), PruneOptions{Rules: b.rules(b.o.Rules), Origin: b.origin, Locked: b.owed.reasons()})
+		err = b.engine.foresee(ctx, b.src, holds, o)
+	}
+	if err != nil && ctx.Err() == nil {
+		b.engine.log().Debug("noting what is due", "place", b.src.String(), "error", err)
+	}
+}
+
+// foresee notes what has been due at the destination since before this run.
+func (d *end) foresee(ctx context.Context, holds, has *snapshot.Inventory) {
+	b := d.run
+	o := b.pruning(d.Destination.Name, PruneOptions{
+		Rules: b.rules(d.Rules), For: []Counterpart{{ID: b.src.String(), Has: holds}},
+	})
+	if err := d.engine().foresee(ctx, d.store, has, o); err != nil && ctx.Err() == nil {
+		d.log.Debug("noting what is due", "error", err)
+	}
+}
+
 // lookAgain lists the destinations as they are now. What is claimed of the source,
 // and what may go there, follows from the same listing. One that cannot be listed
 // keeps all that it has, and so what it needed before the run is enough.
