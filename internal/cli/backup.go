@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strconv"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -17,7 +18,7 @@ import (
 type backupOptions struct {
 	syncOptions
 
-	sourceCount, destinationCount int
+	sourceCount, destinationCount countFlag
 	latestOnly                    bool
 	sourceKeep                    rulesFlag
 	destinationKeep               destinationRules
@@ -131,8 +132,8 @@ here (see --wait).`,
 		},
 	}
 	f := cmd.Flags()
-	f.IntVarP(&o.sourceCount, "num-snapshots", "N", 0, "keep the newest `N` snapshots at the source; 0 keeps all")
-	f.IntVarP(&o.destinationCount, "num-backups", "n", 0, "keep the newest `N` at each destination, and send no others; 0 keeps all")
+	f.VarP(&o.sourceCount, "num-snapshots", "N", "keep the newest `N` snapshots at the source; 0 keeps all")
+	f.VarP(&o.destinationCount, "num-backups", "n", "keep the newest `N` at each destination, and send no others; 0 keeps all")
 	f.BoolVarP(&o.noSnapshot, "no-snapshot", "S", false, "make no snapshot; send those that are there")
 	f.StringVarP(&o.folder, "snapshot-folder", "f", "snapshot", "keep the snapshots in this `DIR`, relative to SOURCE or absolute")
 	f.StringVarP(&o.prefix, "snapshot-prefix", "p", "", "begin the names of snapshots with this `PREFIX`")
@@ -165,6 +166,23 @@ here (see --wait).`,
 	wireFlagsOf(cmd, &o.wire)
 	groupFlags(cmd, backupGroups)
 	return cmd
+}
+
+// countFlag is the value of -N and -n. It is decimal: what keeps ten must not keep
+// eight since it was written as 010.
+type countFlag int
+
+func (f *countFlag) String() string { return strconv.Itoa(int(*f)) }
+func (f *countFlag) Type() string   { return "N" }
+
+// Set takes what was typed.
+func (f *countFlag) Set(text string) error {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		return errors.New("want a whole number")
+	}
+	*f = countFlag(n)
+	return nil
 }
 
 // verbosityFlag is the value of --verbosity.
@@ -209,10 +227,6 @@ func (o *backupOptions) check(command string) error {
 		return usagef(command, "-N and --source-keep contradict each other: write last:%d into the rules", max(o.sourceCount, 1))
 	case len(o.destinationKeep.order) > 0 && o.destinationCount > 0:
 		return usagef(command, "-n and --dest-keep contradict each other: write last:%d into the rules", o.destinationCount)
-	case o.noTransfer && o.full:
-		return usagef(command, "-T sends nothing, so -I has no effect")
-	case o.removeLocks && o.lockedDests:
-		return usagef(command, "--locked-dests finishes the transfers that --remove-locks forgets: want one of both")
 	case o.folder == "":
 		return usagef(command, "-f is empty: want a directory for the snapshots")
 	case strings.ContainsAny(o.prefix, "/\x00\n"):
@@ -225,7 +239,7 @@ func (o *backupOptions) check(command string) error {
 func (o *backupOptions) sourceRules() schedule.Rules {
 	rules := o.sourceKeep.rules
 	if o.sourceCount > 0 {
-		rules = schedule.Rules{Last: o.sourceCount}
+		rules = schedule.Rules{Last: int(o.sourceCount)}
 	}
 	if o.latestOnly { // which has always come before -N
 		rules = schedule.Rules{Last: 1}

@@ -73,12 +73,14 @@ func (o *backupOptions) prepare(ctx context.Context, env *Env, command, source s
 			return nil, err
 		}
 		for _, other := range run.targets {
-			switch {
-			case other.id == t.id:
-				return nil, usagef(command, "the destination %s is there twice", t.name)
-			case other.name == t.name: // two commands that begin in the same way
+			if other.name == t.name && other.id != t.id { // two commands that begin in the same way
 				t.name = redact(arg)
 			}
+		}
+		if slices.ContainsFunc(run.targets, func(other *target) bool { return other.id == t.id }) {
+			// In the command line, say, and in a file of which it is made: no mistake.
+			env.Log.Info(t.name + " is given more than once: it is served once")
+			continue
 		}
 		run.targets = append(run.targets, t)
 	}
@@ -237,7 +239,7 @@ func (r *backupRun) rules(t *target) schedule.Rules {
 	o := r.o
 	rules := o.destinationKeep.rules[""]
 	if o.destinationCount > 0 {
-		rules = schedule.Rules{Last: o.destinationCount}
+		rules = schedule.Rules{Last: int(o.destinationCount)}
 	}
 	for _, named := range o.destinationKeep.order {
 		if named != "" && r.isNamed(t, named) {
@@ -274,13 +276,30 @@ type firstRunError struct{ dir string }
 
 func (e *firstRunError) Error() string { return e.dir + " is not there yet" }
 
+// firstRun is what a dry run says where there are no snapshots yet.
+func (r *backupRun) firstRun(folder place) error {
+	origin, err := local.Open(r.source.dir, local.Options{Origin: r.source.dir, Rootless: true})
+	if err != nil {
+		return sourceHint(folder.explain(err))
+	}
+	return errors.Join(&firstRunError{folder.dir}, origin.Close())
+}
+
+// sourceHint says what has to be where for a backup.
+func sourceHint(err error) error {
+	if x, ok := errors.AsType[*exitError](err); ok && errors.Is(err, btrfs.ErrNotBtrfs) {
+		x.hint = "Is the file system mounted?  Snapshots are made of a subvolume of a mounted btrfs, and are kept on it."
+	}
+	return err
+}
+
 // openSource opens the directory of the snapshots.
 func (r *backupRun) openSource(ctx context.Context) (*opened, error) {
 	p := r.folder()
 	if p.here() && r.o.dryRun {
 		if _, err := os.Lstat(p.dir); errors.Is(err, fs.ErrNotExist) {
 			if info, err := os.Stat(r.source.dir); err == nil && info.IsDir() {
-				return nil, &firstRunError{p.dir}
+				return nil, r.firstRun(p)
 			}
 		}
 	}
@@ -297,10 +316,7 @@ func (r *backupRun) openSource(ctx context.Context) (*opened, error) {
 		with.local.Protocol = 1
 	}
 	src, err := r.env.open(ctx, r.command, p, with)
-	if x, ok := errors.AsType[*exitError](err); ok && errors.Is(err, btrfs.ErrNotBtrfs) {
-		x.hint = "Is the file system mounted?  Snapshots are made of a subvolume of a mounted btrfs, and are kept on it."
-	}
-	return src, err
+	return src, sourceHint(err)
 }
 
 // opening is what all places of the run have in common.

@@ -441,7 +441,11 @@ func (v *backupView) result(r *job.BackupReport, err error) {
 	if record.Taken != "" {
 		text = record.Taken + " made"
 	}
-	if n := len(record.Destinations); n > 0 {
+	switch n := len(record.Destinations); {
+	case n == 0:
+	case v.o.noTransfer: // whether they are complete nobody has looked at
+		text += ", nothing sent (-T)"
+	default:
 		text += fmt.Sprintf(", %s complete", plural(n, "destination", "destinations"))
 	}
 	removed := record.Removed
