@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"runtime"
 	"strings"
 	"sync"
 	"syscall"
@@ -76,7 +77,7 @@ func startAs(t *testing.T, name, state string, env []string, args ...string) *ru
 	r.cmd.Stdout, r.cmd.Stderr = &r.out, &r.err
 	// Whoever interrupts the test ends the test, not the run alone.
 	r.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-	if err := r.cmd.Start(); err != nil {
+	if err := onKeptThread(r.cmd.Start); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
@@ -86,6 +87,26 @@ func startAs(t *testing.T, name, state string, env []string, args ...string) *ru
 		}
 	})
 	return r
+}
+
+// keptThread runs functions on a thread that never ends.
+var keptThread = sync.OnceValue(func() chan<- func() {
+	c := make(chan func())
+	go func() {
+		runtime.LockOSThread()
+		for do := range c {
+			do()
+		}
+	}()
+	return c
+})
+
+// onKeptThread calls a function that makes a process. With Pdeathsig, a process dies
+// with the thread that has made it, and a send in this process ends its thread.
+func onKeptThread(do func() error) error {
+	done := make(chan error)
+	keptThread() <- func() { done <- do() }
+	return <-done
 }
 
 // await waits until standard output has a text in it so many times, and reports

@@ -155,9 +155,14 @@ func TestSSHLossy(t *testing.T) {
 			exec "$0" -test.run '^TestSSHLossy$' -test.v`, os.Args[0])
 		cmd.Env = append(os.Environ(), lossyEnv+"=1")
 		cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
-		out, err := cmd.CombinedOutput()
+		var out output
+		cmd.Stdout, cmd.Stderr = &out, &out
+		err := onKeptThread(cmd.Start)
+		if err == nil {
+			err = cmd.Wait()
+		}
 		if err != nil {
-			t.Fatalf("%v:\n%s", err, out)
+			t.Fatalf("%v:\n%s", err, &out)
 		}
 		return
 	}
