@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ func TestBackupDying(t *testing.T) {
 	for _, way := range []struct {
 		name       string
 		ruin, heal func()
+		flags      []string
 		during     func(*run) // nil: nothing
 		code       int        // 0: partly
 		// Those that are complete all the same.
@@ -53,7 +55,8 @@ func TestBackupDying(t *testing.T) {
 		},
 		{
 			name: "the connection breaks for good", near: true, archive: true,
-			ruin: func() { n.link.forget() },
+			flags: []string{"--limit", "1M/s"}, // or it may be over before it breaks
+			ruin:  func() { n.link.forget() },
 			during: func(r *run) {
 				for n.link.up.bytes.Load() < 1<<20 && !r.gone() {
 					time.Sleep(time.Millisecond)
@@ -85,7 +88,7 @@ func TestBackupDying(t *testing.T) {
 		before := n.note()
 		n.grow(4 << 20)
 		way.ruin()
-		r := n.backup(nil)
+		r := n.backup(way.flags)
 		if way.during != nil {
 			way.during(r)
 		}
@@ -139,7 +142,9 @@ func TestBackupCommandDies(t *testing.T) {
 	// What is locked is not removed, however few are to be kept; when it is not any
 	// more, it is.
 	n.grow(1 << 20)
-	n.backup([]string{"--locked-dests", "-N", "1"}, n.near()).ends(done)
+	r := n.backup([]string{"--locked-dests", "-N", "2"}, n.near()).ends(partly)
+	r.says("a command is not run because a note says so")
+	n.backup([]string{"--locked-dests", "-N", "1", "--force"}, n.near(), command).ends(done)
 	for _, name := range n.note() {
 		if info, err := os.Stat(sink + "." + name); err != nil || info.Size() == 0 {
 			t.Errorf("%s has not been given to the command: %v", name, err)
@@ -202,7 +207,9 @@ func TestBackupTwice(t *testing.T) {
 	t.Parallel()
 	n := newNight(t)
 	n.grow(8 << 20)
-	slow := "shell://sleep 3; cat > /dev/null"
+	gate := filepath.Join(t.TempDir(), "gate")
+	n.must(os.WriteFile(gate, nil, 0o600))
+	slow := "shell://while test -e '" + gate + "'; do sleep 0.1; done; cat > /dev/null"
 	first := n.backup(nil, slow)
 	if !first.await("step-begun", 1) {
 		t.Fatal(first.story())
@@ -213,9 +220,13 @@ func TestBackupTwice(t *testing.T) {
 		t.Errorf("the second run has sent %q", got)
 	}
 	third := n.backup([]string{"--wait"}, n.near())
-	if first.gone() {
-		t.Fatal("the first run has ended already")
+	for !strings.Contains(third.err.String(), "Waiting for another run") {
+		if third.gone() {
+			t.Fatal(third.story())
+		}
+		time.Sleep(time.Millisecond)
 	}
+	n.must(os.Remove(gate))
 	first.ends(done)
 	third.ends(done)
 	all := n.note()
