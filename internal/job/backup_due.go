@@ -84,7 +84,7 @@ func (b *backup) due(ctx context.Context, holds *snapshot.Inventory, d *end) map
 	if err != nil {
 		noted = &register{} // nothing is removed there then, so it can do no harm
 	}
-	there, _ := b.ours(d.has, PruneOptions{For: []Counterpart{{ID: b.src.String(), Has: holds}}}, noted)
+	there, _ := b.ours(d.has, d.counterpart(PruneOptions{For: []Counterpart{{ID: b.src.String(), Has: holds}}}), noted)
 	for _, p := range there {
 		if !here[p.ID] {
 			all = append(all, p)

@@ -60,6 +60,10 @@ func (b *backup) foresee(ctx context.Context) {
 	}
 	holds, err := b.src.List(ctx)
 	if err == nil {
+		b.began = map[snapshot.ID]bool{}
+		for _, p := range b.made(holds) {
+			b.began[p.ID] = true
+		}
 		o := b.pruning(b.src.String(), PruneOptions{Rules: b.rules(b.o.Rules), Origin: b.origin, Locked: b.owed.reasons()})
 		err = b.engine.foresee(ctx, b.src, holds, o)
 	}
@@ -71,9 +75,9 @@ func (b *backup) foresee(ctx context.Context) {
 // foresee notes what has been due at the destination since before this run.
 func (d *end) foresee(ctx context.Context, holds, has *snapshot.Inventory) {
 	b := d.run
-	o := b.pruning(d.Destination.Name, PruneOptions{
+	o := b.pruning(d.Destination.Name, d.counterpart(PruneOptions{
 		Rules: b.rules(d.Rules), For: []Counterpart{{ID: b.src.String(), Has: holds}},
-	})
+	}))
 	if err := d.engine().foresee(ctx, d.store, has, o); err != nil && ctx.Err() == nil {
 		d.log.Debug("noting what is due", "error", err)
 	}
@@ -175,13 +179,23 @@ func (d *end) prune(ctx context.Context, postpone bool) (*PruneReport, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing: %w", err)
 	}
-	o := b.pruning(d.Destination.Name, PruneOptions{
+	o := b.pruning(d.Destination.Name, d.counterpart(PruneOptions{
 		Rules: b.rules(d.Rules), For: []Counterpart{{ID: b.src.String(), Has: holds, Look: b.src.List}}, Postpone: postpone,
-	})
+	}))
 	if postpone {
 		o.Judged = nil
 	}
 	return e.prune(ctx, d.store, has, o)
+}
+
+// counterpart completes options for a destination with what is known of the source
+// besides what it has now.
+func (d *end) counterpart(o PruneOptions) PruneOptions {
+	o.mine = d.run.began
+	if d.run.taken != nil {
+		o.made = d.run.taken.ID
+	}
+	return o
 }
 
 // pruning completes options with what is the same at every place.

@@ -26,6 +26,7 @@ type backup struct {
 	owed   *owed
 	known  *register // as it was when the run began; nil if it cannot be read
 	ends   []*end
+	began  map[snapshot.ID]bool // the source's snapshots before the run, if it removes any
 
 	telling   sync.Mutex // held while a function of the options is called
 	noting    sync.Mutex // held while sizes are noted at the source

@@ -57,6 +57,11 @@ type PruneOptions struct {
 	Judged func([]Verdict)
 	// Removed is told what was removed, or why not.
 	Removed func(snapshot.Snapshot, error)
+
+	// mine are snapshots that the counterparts had when the run began. Made is the
+	// one that the run has made, zero if none.
+	mine map[snapshot.ID]bool
+	made snapshot.ID
 }
 
 // Counterpart is a store that shares snapshots with another one.

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/buttersink/buttersink/internal/schedule"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/store/storetest"
@@ -222,5 +223,63 @@ func TestPruneFamiliesOfOthers(t *testing.T) {
 	text := string(m.Note(store.RetentionNote))
 	if !strings.Contains(text, others[0].String()) || !strings.Contains(text, storetest.IDOf("a", 5).String()) {
 		t.Error(text)
+	}
+}
+
+// TestBackupShared: two machines use one directory with the same names. What one
+// has sent in full is not the other's, though nothing speaks against that yet.
+func TestBackupShared(t *testing.T) {
+	for name, rules := range map[string]int{"both with rules": 2, "the other without": 0} {
+		t.Run(name, func(t *testing.T) {
+			a, b, dst := newNightly(t), newNightly(t), storetest.NewMemory("dst")
+			b.Memory = storetest.NewMemory("b")
+			b.SetOrigin("b")
+			b.now = a.now.Add(-time.Hour)
+			oa, ob := utc(to("dst", dst)), utc(to("dst", dst))
+			oa.Destinations[0].Rules, ob.Destinations[0].Rules = last(1), last(rules)
+			oa.Full, ob.Full = true, true
+			oa.Rules, ob.Rules = last(1), last(1)
+			for i := range 6 {
+				if _, err := b.Backup(t.Context(), b.Memory, ob); err != nil {
+					t.Fatal(err)
+				}
+				if _, err := a.Backup(t.Context(), a.Memory, oa); err != nil {
+					t.Fatal(err)
+				}
+				mine, others := 0, 0
+				for _, s := range inventory(t, dst).Snapshots {
+					if s.ID == storetest.IDOf("b", s.Transid) {
+						others++
+					} else {
+						mine++
+					}
+				}
+				if want := min(i+1, map[int]int{0: 100, 2: 2}[rules]); mine != 1 || others != want {
+					t.Fatalf("night %d: %d and %d of the other machine, want %d", i, mine, others, want)
+				}
+				a.now, b.now = a.now.AddDate(0, 0, 1), b.now.AddDate(0, 0, 1)
+			}
+		})
+	}
+}
+
+// TestBackupAdopts: what was sent in full by the old program, and is at the source
+// no more, is not set aside for ever.
+func TestBackupAdopts(t *testing.T) {
+	src, dst := newNightly(t), storetest.NewMemory("dst")
+	for i := 1; i <= 4; i++ {
+		dst.AddReceived("home", uint64(i), schedule.Format("", src.now.AddDate(0, 0, i-9)))
+	}
+	src.add(4, 5)
+	o := utc(to("dst", dst))
+	o.Destinations[0].Rules, o.Rules, o.Full = last(3), last(1), true
+	for range 4 {
+		if _, err := src.Backup(t.Context(), src.Memory, o); err != nil {
+			t.Fatal(err)
+		}
+		if n := len(held(t, dst)); n != 3 {
+			t.Errorf("%d at the destination", n)
+		}
+		src.now = src.now.AddDate(0, 0, 1)
 	}
 }

@@ -55,6 +55,9 @@ func kin(inv *snapshot.Inventory, all []place, o *PruneOptions, families [][]sna
 					ours[p.ID] = true
 				}
 			}
+			if o.mine[p.ID] {
+				ours[p.ID] = true
+			}
 		}
 		k.fragile = len(all) > 1
 	default:
@@ -70,8 +73,10 @@ func kin(inv *snapshot.Inventory, all []place, o *PruneOptions, families [][]sna
 		}
 	}
 	mine := map[snapshot.ID]bool{} // roots of kinds
+	before := false                // there is something of ours that is not new
 	for id := range ours {
 		mine[kinds.root(id)] = true
+		before = before || id != o.made
 	}
 	k.family = map[snapshot.ID]bool{}
 	branches := map[snapshot.ID]bool{}
@@ -79,17 +84,23 @@ func kin(inv *snapshot.Inventory, all []place, o *PruneOptions, families [][]sna
 	members := lines.members(inv)
 	k.aside = map[spot]string{}
 	for _, p := range all {
+		alone := o.Origin.IsZero() && (p.Received || inv.Archive) && p.Parent.IsZero() && members[lines.root(p.ID)] <= 1
 		switch {
 		case made[p.UUID] != "":
 			k.aside[p.spot()] = "it was made here, from " + made[p.UUID]
+			continue
 		case mine[kinds.root(p.ID)]:
-			k.family[p.ID] = true
-			branches[lines.root(p.ID)] = true
-		case !known[p.ID] && o.Origin.IsZero() && (p.Received || inv.Archive) && p.Parent.IsZero() && members[lines.root(p.ID)] <= 1:
-			// A full stream has nothing that could speak for it or against it.
+		case alone && before && len(known) == 0:
+			// A full stream has nothing that could speak for it or against it. Of those
+			// that were there before anything was noted here it is believed, where there is
+			// a past to which they can belong.
 		default:
 			k.aside[p.spot()] = why
+			continue
 		}
+		k.family[p.ID] = true
+		branches[lines.root(p.ID)] = true
+		k.worth = k.worth || alone
 	}
 	k.worth = k.worth || o.Origin.IsZero() && len(branches) > 1
 	return k
