@@ -28,7 +28,8 @@ type end struct {
 	// has is what it holds, as far as is known; nil if it could not be listed.
 	has *snapshot.Inventory
 
-	steps []plan.Step // of the plan that is carried out
+	steps   []plan.Step // of the plan that is carried out
+	cleared []string    // paths that a dry run would have made free
 	// starts has, for each snapshot that is locked since something starts from it,
 	// by name, what that is.
 	starts map[string]map[string]bool
@@ -137,6 +138,7 @@ func (d *end) send(ctx context.Context, holds, has *snapshot.Inventory) (*SyncRe
 		DryRun: b.o.DryRun, Estimate: b.o.Estimate, Who: b.o.Who,
 		MaxChain: d.MaxChain, MaxRestore: d.MaxRestore, MaxFull: d.MaxFull, Parallel: d.Parallel,
 		Planned: d.planned,
+		direct:  true, cleared: d.cleared,
 		results: func(all []transfer.Result) { d.ended(ctx, all) }, noting: &b.noting,
 	}
 	if d.streams != nil {
@@ -246,6 +248,7 @@ func (d *end) removeLeftover(ctx context.Context, name, what string) error {
 		return fmt.Errorf("%s: %s, which %s cannot remove", name, what, d.store)
 	case d.run.o.DryRun:
 		d.log.Info(fmt.Sprintf("What an earlier transfer of %s has left there would be removed", name))
+		d.cleared = append(d.cleared, name)
 		return nil
 	}
 	if err := store.RemoveLeftover(ctx, name); err != nil {

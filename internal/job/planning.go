@@ -74,7 +74,7 @@ type world struct {
 // world lists both stores, and finds out what is wanted: not what has failed
 // already.
 func (e *Engine) world(ctx context.Context, src, dst store.Store, o SyncOptions, without failures) (*world, error) {
-	holds, err := e.list(ctx, src)
+	holds, err := e.listFor(ctx, src, o)
 	if err != nil {
 		return nil, err
 	}
@@ -85,9 +85,13 @@ func (e *Engine) world(ctx context.Context, src, dst store.Store, o SyncOptions,
 	if len(wanted)+excluded+len(without.wanted) == 0 {
 		return nil, o.nothing(src, holds)
 	}
-	has, err := e.list(ctx, dst)
+	has, err := e.listFor(ctx, dst, o)
 	if err != nil {
 		return nil, err
+	}
+	if o.direct {
+		_, copies := dst.(store.Copier)
+		direct(has, copies)
 	}
 	wish := plan.Wish{Delete: o.Delete, Known: without.wanted, MaxChain: o.MaxChain, MaxRestore: o.MaxRestore, Linear: o.Linear}
 	wanting := map[snapshot.ID]bool{}
@@ -112,7 +116,25 @@ func (e *Engine) world(ctx context.Context, src, dst store.Store, o SyncOptions,
 	if err := e.inspect(ctx, dst, has, wanted); err != nil {
 		return nil, err
 	}
+	for _, p := range o.cleared {
+		delete(has.Occupied, p)
+	}
 	return &world{holds: holds, has: has, wish: wish, excluded: excluded}, nil
+}
+
+// listFor lists a store for a run.
+func (e *Engine) listFor(ctx context.Context, st store.Store, o SyncOptions) (*snapshot.Inventory, error) {
+	inv, err := st.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if o.direct {
+		aboutDirectory(inv)
+	}
+	for _, w := range inv.Warnings {
+		e.log().Warn(w)
+	}
+	return inv, nil
 }
 
 // outlook plans, without what has failed already.

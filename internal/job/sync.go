@@ -68,6 +68,12 @@ type SyncOptions struct {
 	// Removed is told what was removed from the destination, or why not.
 	Removed func(snapshot.Snapshot, error)
 
+	// direct has only what lies in the directory of the destination itself count as
+	// there.
+	direct bool
+	// cleared are paths at the destination that a dry run takes for free, since the
+	// run would make them so.
+	cleared []string
 	// results is told what became of the steps of each plan.
 	results func([]transfer.Result)
 	// noting is held while sizes are noted beside the snapshots of the source, if
