@@ -118,12 +118,12 @@ func (s *shared) unlist() {
 	s.fan.shared = slices.DeleteFunc(s.fan.shared, func(x *shared) bool { return x == s })
 }
 
-// retire ends the stream.
+// retire ends the stream. Who was cut loose from it may hold on to it for long, and
+// not to what is in its window.
 func (s *shared) retire() {
 	s.unlist()
-	if !s.retired {
-		s.fan.used -= len(s.chunks)
-	}
+	s.fan.used -= len(s.chunks)
+	s.chunks, s.spare = nil, nil
 	s.retired = true
 	s.stop()
 	s.changed.Broadcast()
@@ -225,6 +225,9 @@ func (s *shared) full() bool {
 
 // filled notes what has been read.
 func (s *shared) filled(n int, err error) {
+	if s.retired {
+		return
+	}
 	last := s.chunks[len(s.chunks)-1]
 	last.data = last.data[:len(last.data)+n]
 	if len(last.data) == cap(last.data) && s.sum != nil {

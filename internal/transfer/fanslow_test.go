@@ -104,6 +104,39 @@ func TestFanStandsStill(t *testing.T) {
 	}
 }
 
+// Who stands still holds no more of a stream that has ended than what it has to read.
+func TestFanForgets(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s, q := &tapes{size: 5_000}, request(1)
+		over := make(chan struct{})
+		smallFan(s).party(t, 2, []store.Request{q}, func(i int, r *FanRun) {
+			if i == 0 {
+				defer close(over)
+				consume(t, r, q, 0)
+				return
+			}
+			in, err := r.Open(t.Context(), q)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			defer in.Close()
+			_, err = io.ReadFull(in, make([]byte, 10))
+			<-over
+			synctest.Wait()
+			still := in.(*fanReader)
+			r.fan.mu.Lock()
+			if n := len(still.in.chunks); err != nil || still.next == nil || n > 0 {
+				t.Errorf("it was cut loose: %v; and holds on to %d chunks (%v)", still.next != nil, n, err)
+			}
+			r.fan.mu.Unlock()
+			if rest, err := io.ReadAll(in); err != nil || !bytes.Equal(rest, s.bytesOf(q)[10:]) {
+				t.Errorf("it got %d bytes more, %v", len(rest), err)
+			}
+		})
+	})
+}
+
 // A stream that is opened anew has to begin as the one before.
 func TestFanAnother(t *testing.T) {
 	errGone := errors.New("gone")
