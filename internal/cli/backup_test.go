@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -161,6 +162,9 @@ func TestExplainBackup(t *testing.T) {
 		{"cold", &job.BackupError{Done: true, Failures: []error{at("s3://b", cold)}}, exitPending, 2, ""},
 		{"a hint of this room", &job.BackupError{Done: true, Failures: []error{at("dir:///x", &exitError{code: exitFailed, err: errors.New("is not there"), hint: "Make it"})}}, exitPartly, 2, "Make it"},
 		{"interrupted", &job.BackupError{Done: true, Failures: []error{at("/bk", &job.IncompleteError{Interrupted: &interruptedError{syscall.SIGINT}})}}, exitInterrupted, 2, "carries on"},
+		{"busy", &job.BackupError{Done: true, Failures: []error{at("/bk", &store.LockedError{Store: "btrfs /bk", Holder: "another"})}}, exitPartly, 2, "--wait"},
+		{"a problem in the way", &job.BackupError{Done: true, Failures: []error{at("/bk", incomplete(true, &job.ProblemError{}))}}, exitConflict, 3, "Nothing is ever overwritten"},
+		{"what was begun cannot be noted", &job.BackupError{Done: true, Failures: []error{at("/bk", &job.IncompleteError{Wanted: 1, Interrupted: full})}}, exitPartly, 3, "A file system is full"},
 		{"too long", &job.BackupError{Failures: []error{at("/bk", &job.FullError{Steps: []plan.Step{{Path: "a"}, {Path: "b"}}})}}, exitConflict, 4, "--max-full"},
 	} {
 		err := explainBackup(c.err, &backupOptions{})
@@ -176,6 +180,11 @@ func TestExplainBackup(t *testing.T) {
 	err := explainBackup(&job.BackupError{Failures: []error{at("/b2", incomplete(false, full))}}, &backupOptions{})
 	if lines := flatten(err); lines[2].Error() != "/b2: 20261120-231455: no space left on device" {
 		t.Errorf("a failure is told as %q", lines[2])
+	}
+	noting := errors.New("it is not begun: noting in btrfs /home/snapshot which transfers are unfinished: no space left on device")
+	err = explainBackup(&job.BackupError{Failures: []error{at("/b2", &job.IncompleteError{Wanted: 1, Interrupted: noting})}}, &backupOptions{})
+	if lines := flatten(err); lines[2].Error() != "/b2: "+noting.Error() {
+		t.Errorf("why nothing was begun is told as %q", lines[2])
 	}
 }
 
@@ -224,6 +233,43 @@ func TestBackupRows(t *testing.T) {
 		t.Errorf("after all: %q", rows)
 	}
 	v.close()
+}
+
+// TestRowsWhileStepsEnd draws while destinations begin and end their steps.
+func TestRowsWhileStepsEnd(t *testing.T) {
+	env, _, _ := testEnv(t, "buttersink")
+	env.Log = slog.New(slog.DiscardHandler)
+	env.KeepAwake = func(context.Context, string, *slog.Logger) func() { return func() {} }
+	v := newBackupView(env, &backupOptions{})
+	names := []string{"/mnt/a", "/mnt/b"}
+	for _, name := range names {
+		v.at(name)
+	}
+	var all sync.WaitGroup
+	for _, name := range names {
+		p := v.at(name).progress
+		all.Go(func() {
+			for range 20_000 {
+				for _, kind := range []transfer.Kind{transfer.StepBegun, transfer.Committed} {
+					p.mu.Lock()
+					p.view.take(transfer.Event{Kind: kind, Step: 1, Steps: 1, Path: "x"}, env.Now())
+					p.mu.Unlock()
+				}
+			}
+		})
+	}
+	over := make(chan struct{})
+	go func() { all.Wait(); close(over) }()
+	for {
+		if rows := v.rows(80); len(rows) > len(names) {
+			t.Errorf("%q", rows)
+		}
+		select {
+		case <-over:
+			return
+		default:
+		}
+	}
 }
 
 // TestWritten: files with arguments are read for backup alone.

@@ -101,6 +101,9 @@ func expanded(err error) []error {
 		for _, f := range gathered(e.Failures) {
 			lines = append(lines, fmt.Errorf("%s%w", place, f))
 		}
+		if _, signal := errors.AsType[*interruptedError](e.Interrupted); e.Interrupted != nil && !signal {
+			lines = append(lines, fmt.Errorf("%s%w", place, e.Interrupted))
+		}
 		return lines
 	case *job.RemovalError:
 		lines := []error{err}
@@ -143,10 +146,16 @@ func hintOf(err error) string {
 		return "Nothing was sent there. Mount what belongs there and run it again; if it is meant to begin anew there, give --force once."
 	}
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return "A destination is full: make room there, and the next run carries on.  'buttersink list -d' gives back what interrupted transfers hold, which begin again then."
+		return "A file system is full: make room there, and the next run carries on.  At a destination, 'buttersink list -d' gives back what interrupted transfers hold, which begin again then."
+	}
+	if _, ok := errors.AsType[*store.LockedError](err); ok {
+		return "The next run brings there what is missing; with --wait a run waits for the other one."
 	}
 	if v := judge(err); v.hint != "" {
 		return v.hint
+	}
+	if e, ok := errors.AsType[*job.IncompleteError](err); ok && e.Conflicts {
+		return "Nothing is ever overwritten: move what is in the way, or choose another destination."
 	}
 	return ""
 }
