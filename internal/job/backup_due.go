@@ -49,7 +49,7 @@ func (b *backup) ours(inv *snapshot.Inventory, o PruneOptions, noted *register) 
 	strangers := kin(inv, places, &o, noted.families).aside
 	for _, p := range places {
 		switch {
-		case !p.dated:
+		case !p.dated, p.broken:
 		case strangers[p.spot()] != "" && (b.taken == nil || b.taken.ID != p.ID):
 			aside++
 		default:

@@ -30,6 +30,7 @@ type place struct {
 	Verdict
 	series string // what the path has before the date; empty if there is none
 	dated  bool   // it is in a series
+	broken bool   // it is in an archive that cannot give it back
 }
 
 func (p *place) spot() spot { return spot{p.ID, p.Path} }
@@ -92,6 +93,8 @@ func (e *evidence) judge() *judgement {
 			items[i] = schedule.Item{Name: p.Name(), Time: p.Time, Aside: j.aside[p.spot()]}
 			switch {
 			case items[i].Aside != "":
+			case p.broken:
+				items[i].Aside = lost
 			case e.stays(p) != "":
 				items[i].Keep = e.stays(p)
 			case needed[p.ID] != "":
@@ -104,6 +107,7 @@ func (e *evidence) judge() *judgement {
 			}
 			all[i].Verdict.Verdict = v
 		}
+		e.outlive(all, items)
 	}
 	e.close(j)
 	for i := range j.places {
@@ -114,9 +118,31 @@ func (e *evidence) judge() *judgement {
 	return j
 }
 
+// lost is why what an archive cannot give back is set aside.
+const lost = "it cannot be restored: there is no whole chain of streams to it"
+
+// outlive lets go what cannot be restored once the rules would let it go if it
+// could be. Until then it does not stand in for what can be had.
+func (e *evidence) outlive(all []*place, items []schedule.Item) {
+	remains := map[int]bool{}
+	for i := range items {
+		if items[i].Aside == lost {
+			remains[i], items[i].Aside, items[i].Keep = true, "", e.stays(all[i])
+		}
+	}
+	if len(remains) == 0 {
+		return
+	}
+	for i, v := range schedule.Judge(e.now, items, e.options.Rules) {
+		if p := all[i]; remains[i] && !v.Keep && (e.spared == nil || !e.spared(p.spot())) {
+			v.Reason += ", and it cannot be restored"
+			p.Verdict.Verdict = v
+		}
+	}
+}
+
 // places returns every snapshot in the directory, each path for itself, with the
-// series that it is in. What is in none is set aside, and so is what an archive
-// cannot give back: it must not stand in for what can be had.
+// series that it is in. What is in none is set aside.
 func (e *evidence) places() []place {
 	var all []place
 	whole := wholeChains(e.inv)
@@ -141,9 +167,8 @@ func (e *evidence) places() []place {
 			p.Time = schedule.Nearest(p.Time, c.Created)
 			if !p.dated {
 				p.Time = time.Time{}
-			} else if e.inv.Archive && !whole[c.ID] {
-				p.dated, why = false, "it cannot be restored: there is no whole chain of streams to it"
 			}
+			p.broken = e.inv.Archive && !whole[c.ID]
 			if !p.dated {
 				p.series = ""
 				p.Verdict.Verdict = schedule.Verdict{Keep: true, Aside: true, Reason: why}

@@ -99,18 +99,20 @@ func TestPruneHollow(t *testing.T) {
 	// Of 1, 5 and 6 there are remains only: an empty object, an increment to a
 	// snapshot that is lost, and one to that.
 	v.edges = []snapshot.Edge{edgeOf(2, 0), edgeOf(3, 0), edgeOf(4, 0), edgeOf(5, 9), edgeOf(6, 5)}
+	if _, err := updateRegister(t.Context(), v, func(r *register) { r.setHold(Hold{ID: snapshot.ID{4}, Since: pruner().Now(), Why: "it counts"}) }); err != nil {
+		t.Fatal(err)
+	}
 	r, err := pruner().Prune(t.Context(), v, PruneOptions{Rules: last(2)})
 	if err != nil {
 		t.Fatal(err)
 	}
-	const lost = "/ it cannot be restored: there is no whole chain of streams to it"
 	want := map[string]string{
-		day("", 1): lost,
+		day("", 1): "- due: none of the rules keeps it, and it cannot be restored",
 		day("", 2): "- due: none of the rules keeps it",
 		day("", 3): "one of the newest (last 2 of 2)",
-		day("", 4): "one of the newest (last 1 of 2)",
-		day("", 5): lost,
-		day("", 6): lost,
+		day("", 4): "held since 2026-01-31: it counts",
+		day("", 5): "/ " + lost,
+		day("", 6): "/ " + lost,
 	}
 	if diff := cmp.Diff(want, reasons(r.Verdicts)); diff != "" {
 		t.Error(diff)
@@ -281,5 +283,22 @@ func TestBackupAdopts(t *testing.T) {
 			t.Errorf("%d at the destination", n)
 		}
 		src.now = src.now.AddDate(0, 0, 1)
+	}
+}
+
+// TestPruneHollowOfOthers: what is broken is not for that ours.
+func TestPruneHollowOfOthers(t *testing.T) {
+	v := newVault()
+	for i := byte(1); i <= 4; i++ {
+		v.paths[snapshot.ID{i}] = day("", int(i))
+	}
+	v.edges = []snapshot.Edge{edgeOf(1, 9), edgeOf(2, 0), edgeOf(3, 2), edgeOf(4, 3)}
+	has := &snapshot.Inventory{Snapshots: []snapshot.Snapshot{{ID: snapshot.ID{4}, Path: day("", 4)}}}
+	r, err := pruner().Prune(t.Context(), v, PruneOptions{Rules: last(3), For: []Counterpart{{ID: "a", Has: has}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if why := reasons(r.Verdicts)[day("", 1)]; why != "/ nothing here shows that it has to do with a" {
+		t.Error(why)
 	}
 }

@@ -84,7 +84,7 @@ func kin(inv *snapshot.Inventory, all []place, o *PruneOptions, families [][]sna
 	members := lines.members(inv)
 	k.aside = map[spot]string{}
 	for _, p := range all {
-		alone := o.Origin.IsZero() && (p.Received || inv.Archive) && p.Parent.IsZero() && members[lines.root(p.ID)] <= 1
+		alone := o.Origin.IsZero() && !p.broken && (p.Received || inv.Archive) && p.Parent.IsZero() && members[lines.root(p.ID)] <= 1
 		switch {
 		case made[p.UUID] != "":
 			k.aside[p.spot()] = "it was made here, from " + made[p.UUID]
