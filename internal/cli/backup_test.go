@@ -7,7 +7,6 @@ import (
 	"log/slog"
 	"slices"
 	"strings"
-	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -233,43 +232,6 @@ func TestBackupRows(t *testing.T) {
 		t.Errorf("after all: %q", rows)
 	}
 	v.close()
-}
-
-// TestRowsWhileStepsEnd draws while destinations begin and end their steps.
-func TestRowsWhileStepsEnd(t *testing.T) {
-	env, _, _ := testEnv(t, "buttersink")
-	env.Log = slog.New(slog.DiscardHandler)
-	env.KeepAwake = func(context.Context, string, *slog.Logger) func() { return func() {} }
-	v := newBackupView(env, &backupOptions{})
-	names := []string{"/mnt/a", "/mnt/b"}
-	for _, name := range names {
-		v.at(name)
-	}
-	var all sync.WaitGroup
-	for _, name := range names {
-		p := v.at(name).progress
-		all.Go(func() {
-			for range 20_000 {
-				for _, kind := range []transfer.Kind{transfer.StepBegun, transfer.Committed} {
-					p.mu.Lock()
-					p.view.take(transfer.Event{Kind: kind, Step: 1, Steps: 1, Path: "x"}, env.Now())
-					p.mu.Unlock()
-				}
-			}
-		})
-	}
-	over := make(chan struct{})
-	go func() { all.Wait(); close(over) }()
-	for {
-		if rows := v.rows(80); len(rows) > len(names) {
-			t.Errorf("%q", rows)
-		}
-		select {
-		case <-over:
-			return
-		default:
-		}
-	}
 }
 
 // TestWritten: files with arguments are read for backup alone.

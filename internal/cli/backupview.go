@@ -138,7 +138,7 @@ func (v *backupView) rows(width int) []string {
 		p.mu.Lock()
 		if len(busy) == 1 {
 			rows = p.view.rows(now, width)
-		} else {
+		} else if len(p.view.flows) > 0 { // its last step may have ended since
 			rows = append(rows, targetRow(t.name, &p.view, now, width))
 		}
 		p.mu.Unlock()
