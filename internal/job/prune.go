@@ -301,6 +301,24 @@ func (e *Engine) tellSpared(j *judgement, going map[spot]bool) {
 	}
 }
 
+// heldMeanwhile returns an error for each of the snapshots that somebody has held
+// while they were being swept away together.
+func (e *Engine) heldMeanwhile(ctx context.Context, st store.Store, removed []snapshot.Snapshot) (all []error) {
+	if len(removed) == 0 || ctx.Err() != nil {
+		return nil
+	}
+	r, err := readRegister(ctx, st)
+	if err != nil {
+		return []error{fmt.Errorf("looking whether anything that was removed has been held meanwhile: %w", err)}
+	}
+	for _, s := range removed {
+		if _, held := r.hold(s.ID); held {
+			all = append(all, fmt.Errorf("%s has been held while it was being removed: it is in the trash, and can be restored from there", s.Path))
+		}
+	}
+	return all
+}
+
 // removePlaces removes snapshots, the oldest first, or all at once where the
 // store takes them so. What has been held in the last moment stays.
 func (e *Engine) removePlaces(ctx context.Context, st store.Store, remover store.Remover, going []*place, report *PruneReport, o PruneOptions) error {
@@ -323,6 +341,7 @@ func (e *Engine) removePlaces(ctx context.Context, st store.Store, remover store
 			all = append(all, p.Snapshot)
 		}
 		stopped, going = removeAll(ctx, remover, all, removed), nil
+		failed.Failures = append(failed.Failures, e.heldMeanwhile(ctx, st, report.Removed)...)
 	}
 	for _, p := range going {
 		if ctx.Err() != nil {

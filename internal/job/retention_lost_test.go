@@ -302,3 +302,37 @@ func TestPruneHollowOfOthers(t *testing.T) {
 		t.Error(why)
 	}
 }
+
+// TestPruneHeldMeanwhile: a hold that comes while an archive is being swept is not
+// lost without a word.
+func TestPruneHeldMeanwhile(t *testing.T) {
+	v := &sweptVault{vault: newVault()}
+	for i := byte(1); i <= 4; i++ {
+		v.paths[snapshot.ID{i}] = day("", int(i))
+		v.edges = append(v.edges, edgeOf(i, 0))
+	}
+	v.before = func() {
+		if _, err := pruner().Hold(t.Context(), v, day("", 2), "wanted"); err != nil {
+			t.Error(err)
+		}
+	}
+	_, err := pruner().Prune(t.Context(), v, PruneOptions{Rules: last(2)})
+	e, ok := errors.AsType[*RemovalError](err)
+	if !ok || len(e.Failures) != 1 || !strings.Contains(e.Failures[0].Error(), day("", 2)+" has been held") {
+		t.Errorf("%v", err)
+	}
+}
+
+// sweptVault is a vault in which something happens before it is swept.
+type sweptVault struct {
+	*vault
+	before func()
+}
+
+func (v *sweptVault) Sweep(ctx context.Context, all []snapshot.Snapshot, removed func(snapshot.Snapshot, error)) error {
+	v.before()
+	for _, s := range all {
+		removed(s, v.Remove(ctx, s))
+	}
+	return nil
+}
