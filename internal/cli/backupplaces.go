@@ -323,6 +323,7 @@ func (r *backupRun) openSource(ctx context.Context) (*opened, error) {
 func (r *backupRun) opening(p place) opening {
 	o := r.o
 	with := opening{s3: o.s3, ssh: o.ssh, plainWire: o.wire.compression.never, limit: r.limit, ledger: r.ledger, keep: o.keep}
+	with.bareIsUsual = true // btrfs-backup asked for nothing else
 	with.local.MakeWritable = o.makeWritable
 	if r.o.dryRun {
 		with.ledger = r.env.notesFor(p)
@@ -404,6 +405,17 @@ func (r *backupRun) openNow(ctx context.Context, t *target) (store.Store, error)
 		with.archive.PartSize = int64(r.o.partSize) << 20
 	}
 	st, err := r.env.open(ctx, r.command, t.place, with)
+	if err == nil && r.o.dryRun {
+		// Of what needs no program over there only a listing tells.
+		if b, ok := st.Store.(*bare.Store); ok {
+			if _, err = b.List(ctx); err != nil {
+				err = errors.Join(err, st.Close())
+			}
+		}
+	}
+	if r.o.dryRun && (errors.Is(err, ssh.ErrNoDirectory) || errors.Is(err, bare.ErrNotDirectory)) {
+		return absent{t.dir}, nil
+	}
 	if err != nil {
 		return nil, err
 	}

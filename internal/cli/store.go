@@ -42,6 +42,8 @@ type opening struct {
 	// needsProgram is a flag that only a buttersink on the other machine can obey,
 	// as it is typed; "" for none.
 	needsProgram string
+	// bareIsUsual is set where nobody expects a buttersink on the other machine.
+	bareIsUsual bool
 	// limit holds for all stores of the command together; nil is none.
 	limit *pace.Limiter
 	// again gives a command also what it has been given before.

@@ -61,8 +61,13 @@ func (env *Env) openSSH(ctx context.Context, p place, o opening) (*opened, error
 	if bareErr != nil {
 		return nil, errors.Join(err, bareErr)
 	}
-	// Less is checked there then, and a cut run begins again: -q does not hide it.
-	env.Log.Warn(fmt.Sprintf("%s has no buttersink: going on with the btrfs and the shell there, as with ssh+btrfs://", p.host))
+	// Less is checked there then, and a cut run begins again: -q does not hide it, but
+	// for who has always had it so.
+	say := env.Log.Warn
+	if o.bareIsUsual {
+		say = env.Log.Info
+	}
+	say(fmt.Sprintf("%s has no buttersink: going on with the btrfs and the shell there, as with ssh+btrfs://", p.host))
 	return st2, nil
 }
 

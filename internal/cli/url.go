@@ -218,7 +218,7 @@ func (p place) explain(err error) error {
 	case errors.Is(err, local.ErrNotDirectory):
 		hint = "Name a directory on a mounted btrfs file system, not a device.  A new one is made with mkdir, once the file system is mounted."
 	case errors.Is(err, btrfs.ErrNotBtrfs):
-		hint = "Is the file system mounted?  For streams in a directory of any other file system, write dir://" + p.arg
+		hint = "Is the file system mounted?  For streams in a directory of any other file system, write " + shellWord("dir://"+p.arg)
 	}
 	if errors.Is(err, local.ErrNotDirectory) {
 		err = fmt.Errorf("'%s' is not an existing directory", p.dir)
