@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
 )
 
 // retain remembers what each destination needs, and removes what is not due any
@@ -30,6 +31,7 @@ func (b *backup) retain(ctx context.Context) {
 		b.failed = append(b.failed, err)
 		return
 	}
+	b.acquaint(ctx, holds)
 	if !b.o.Rules.None() {
 		if b.source, err = b.pruneSource(ctx, holds); err != nil {
 			b.failed = append(b.failed, placed(b.src.String(), err))
@@ -103,6 +105,40 @@ func (b *backup) lookAgain(ctx context.Context) {
 		})
 	}
 	all.Wait()
+}
+
+// acquaint notes at each destination which of the snapshots there belong together,
+// as long as the source has one of each chain: when it has removed them, nothing
+// else shows that they are ours, and rules may come later.
+func (b *backup) acquaint(ctx context.Context, holds *snapshot.Inventory) {
+	if b.o.DryRun {
+		return
+	}
+	var all sync.WaitGroup
+	for _, d := range b.ends {
+		if d.has == nil {
+			continue
+		}
+		all.Go(func() {
+			o := b.pruning(d.Destination.Name, d.counterpart(PruneOptions{For: []Counterpart{{ID: b.src.String(), Has: holds}}}))
+			if err := noteFamilies(ctx, d.store, &evidence{inv: d.has, options: &o}); err != nil && ctx.Err() == nil {
+				d.log.Debug("noting what belongs together", "error", err)
+			}
+		})
+	}
+	all.Wait()
+}
+
+// noteFamilies notes what belongs together in a store, if the store itself does not
+// show it.
+func noteFamilies(ctx context.Context, st store.Store, ev *evidence) error {
+	places := ev.places()
+	_, err := updateRegister(ctx, st, func(r *register) {
+		if k := kin(ev.inv, places, ev.options, r.families); k.aside != nil && k.worth {
+			r.families = k.families(ev.inv, r.families)
+		}
+	})
+	return err
 }
 
 // reachable reports whether it was but some snapshots that failed.
@@ -192,15 +228,15 @@ func (d *end) prune(ctx context.Context, postpone bool) (*PruneReport, error) {
 // besides what it has now.
 func (d *end) counterpart(o PruneOptions) PruneOptions {
 	o.mine = d.run.began
-	if d.run.taken != nil {
-		o.made = d.run.taken.ID
-	}
 	return o
 }
 
 // pruning completes options with what is the same at every place.
 func (b *backup) pruning(place string, o PruneOptions) PruneOptions {
 	o.Zone = b.zone
+	if b.taken != nil {
+		o.made = b.taken.ID
+	}
 	if b.taken != nil && o.Locked[b.taken.Path] == "" {
 		o.Locked = maps.Clone(o.Locked)
 		if o.Locked == nil {
