@@ -274,7 +274,7 @@ func (e *evidence) needed(j *judgement, series string, all []*place) map[snapsho
 		for _, p := range newest {
 			switch {
 			case !c.id.IsZero() && c.id != p.ID:
-			case e.now.After(until):
+			case e.now.After(until) && e.passed(newest, until):
 				j.lapsed[p.spot()] = fmt.Sprintf("%s %s %s, and its claim to %s has lapsed", c.destination, absent, e.date(c.seen), p.Path)
 			case needed[p.ID] != "":
 			case c.id.IsZero():
@@ -285,6 +285,15 @@ func (e *evidence) needed(j *judgement, series string, all []*place) map[snapsho
 		}
 	}
 	return needed
+}
+
+// passed reports whether some time has really passed since a date, and not just the
+// clock been put forward, or the machine been off until now: then a run has made
+// the only snapshot since.
+func (e *evidence) passed(all []*place, date time.Time) bool {
+	return e.options.made.IsZero() || slices.ContainsFunc(all, func(p *place) bool {
+		return p.ID != e.options.made && p.Time.After(date)
+	})
 }
 
 // usable returns how far a snapshot of a store can be relied on as the start of

@@ -336,3 +336,44 @@ func (v *sweptVault) Sweep(ctx context.Context, all []snapshot.Snapshot, removed
 	}
 	return nil
 }
+
+// TestBackupClockForward: a clock that is wrong for one night ends no claim.
+func TestBackupClockForward(t *testing.T) {
+	src, dst := newNightly(t), storetest.NewMemory("dst")
+	away := false
+	d := to("dst", dst)
+	d.Open = func(context.Context) (store.Store, error) {
+		if away {
+			return nil, errors.New("no route to host")
+		}
+		return dst, nil
+	}
+	o := utc(d)
+	o.Rules = last(2)
+	night := func() {
+		t.Helper()
+		if _, err := src.Backup(t.Context(), src.Memory, o); (err != nil) != away {
+			t.Fatal(err)
+		}
+		src.now = src.now.AddDate(0, 0, 1)
+	}
+	night()
+	away = true
+	for range 3 {
+		night()
+	}
+	right := src.now
+	src.now = right.AddDate(10, 0, 0)
+	night()
+	src.now = right
+	night()
+	away = false
+	o.Planned = func(_ string, p *Outlook) {
+		for _, s := range p.Steps {
+			if s.Edge.IsFull() {
+				t.Errorf("%s is sent in full", s.Path)
+			}
+		}
+	}
+	night()
+}
