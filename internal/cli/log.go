@@ -96,6 +96,7 @@ type lines struct {
 	format func(r slog.Record, text string) string
 	prefix string // the names of the open groups, each with a dot
 	attrs  string // already written, each with a space before it
+	about  string // of what each line is, where there are several at a time
 }
 
 type lockedWriter struct {
@@ -128,13 +129,21 @@ func (l *lines) WithGroup(name string) slog.Handler {
 func (l *lines) WithAttrs(attrs []slog.Attr) slog.Handler {
 	with := *l
 	for _, a := range attrs {
+		if a.Key == "destination" && l.prefix == "" { // as all that is said of one
+			with.about = a.Value.String() + ": "
+			continue
+		}
 		with.attrs += attrText(l.prefix, a)
 	}
 	return &with
 }
 
 func (l *lines) Handle(_ context.Context, r slog.Record) error {
-	text := printable(redact(r.Message)) + l.attrs
+	message := r.Message
+	if !strings.HasPrefix(message, l.about) {
+		message = l.about + message
+	}
+	text := printable(redact(message)) + l.attrs
 	r.Attrs(func(a slog.Attr) bool {
 		text += attrText(l.prefix, a)
 		return true
