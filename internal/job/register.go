@@ -62,6 +62,10 @@ type waiting struct {
 // backups, and what somebody tries by hand.
 const mostRules = 4
 
+// mostEntries is how many holds, claims or series that wait a note has at most: as
+// many empty ones as fit into store.MaxNote would take hundreds of times its memory.
+const mostEntries = 20_000
+
 // RegisterError says that a store.RetentionNote cannot be used. It has been left
 // as it is.
 type RegisterError struct {
@@ -347,6 +351,11 @@ func parseRegister(text []byte) (*register, error) {
 	if err != nil {
 		return nil, err
 	}
+	for what, n := range map[string]int{"holds": len(holds), "claims": len(claims), "series that wait": len(waits)} {
+		if n > mostEntries {
+			return nil, fmt.Errorf("it has %d %s, and %d are allowed", n, what, mostEntries)
+		}
+	}
 	for i, raw := range holds {
 		var h noted
 		if h.rest, err = take(raw, h.fields()); err == nil && h.ID.IsZero() {
@@ -377,6 +386,9 @@ func parseRegister(text []byte) (*register, error) {
 // format writes the note; nothing, if it says nothing. What is unknown stays as
 // it was read.
 func (r *register) format() ([]byte, error) {
+	if n := max(len(r.holds), len(r.claims), len(r.waiting)); n > mostEntries {
+		return nil, fmt.Errorf("writing %s: it would have %d entries of one kind, and %d are allowed", store.RetentionNote, n, mostEntries)
+	}
 	object := map[string]any{}
 	for name, raw := range r.rest {
 		object[name] = raw

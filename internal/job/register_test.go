@@ -105,13 +105,15 @@ func TestRegisterRefuses(t *testing.T) {
 		`{`:                                    "unexpected end",
 		`{"version":1} x`:                      "after top-level",
 		`{"version":1,"holds":[{"path":"a"}]}`: "hold 1",
-		`{"version":1,"holds":[{` + id + `},null]}`:      "hold 2",
-		`{"version":1,"holds":[{` + id + `,"since":3}]}`: "since",
-		`{"version":1,"claims":[3]}`:                     "claim 1",
-		`{"version":1,"waiting":[{},{"ids":["home"]}]}`:  "waits, 2",
-		`{"version":1,"families":[["x"]]}`:               "families",
-		strings.Repeat(" ", store.MaxNote) + `{}`:        "longer",
-		strings.Repeat("[", 100_000):                     "depth",
+		`{"version":1,"holds":[{` + id + `},null]}`:                              "hold 2",
+		`{"version":1,"holds":[{` + id + `,"since":3}]}`:                         "since",
+		`{"version":1,"claims":[3]}`:                                             "claim 1",
+		`{"version":1,"waiting":[{},{"ids":["home"]}]}`:                          "waits, 2",
+		`{"version":1,"families":[["x"]]}`:                                       "families",
+		`{"version":1,"claims":[` + strings.Repeat("{},", mostEntries) + `{}]}`:  "allowed",
+		`{"version":1,"waiting":[` + strings.Repeat("{},", mostEntries) + `{}]}`: "allowed",
+		strings.Repeat(" ", store.MaxNote) + `{}`:                                "longer",
+		strings.Repeat("[", 100_000):                                             "depth",
 	} {
 		_, err := parseRegister([]byte(text))
 		if err == nil || !strings.Contains(err.Error(), why) {
@@ -126,6 +128,18 @@ func TestRegisterRefuses(t *testing.T) {
 }
 
 // TestRegisterOfAnotherVersionStops: what cannot be read keeps everything.
+// Nothing is written that could not be read.
+func TestRegisterWithTooMuch(t *testing.T) {
+	r := &register{claims: make([]claim, mostEntries)}
+	if _, err := r.format(); err != nil {
+		t.Error(err)
+	}
+	r.claims = append(r.claims, claim{})
+	if text, err := r.format(); err == nil {
+		t.Errorf("%d claims are written in %d bytes", len(r.claims), len(text))
+	}
+}
+
 func TestRegisterOfAnotherVersionStops(t *testing.T) {
 	m := storetest.NewMemory("m")
 	note := []byte(`{"version":7}`)
