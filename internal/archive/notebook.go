@@ -32,6 +32,9 @@ const (
 	// notesKept is how many numbers of a note stay, and noteTries how often it is
 	// looked for while others change it.
 	notesKept, noteTries = 16, 20
+	// noteAhead is how many numbers are looked for behind those of a listing: a
+	// bucket that has whatever it is asked for is not asked for ever.
+	noteAhead = 200
 )
 
 // ReadNote returns a note of the archive.
@@ -111,7 +114,12 @@ func (s *Store) readNote(ctx context.Context, name string) (data []byte, number 
 		}
 		data, err := s.small(ctx, s.noteKey(name, all[len(all)-1]), store.MaxNote)
 		// A listing may be older than what it lists.
-		for number = all[len(all)-1]; err == nil && number < lastNote; number++ {
+		last := all[len(all)-1]
+		for number = last; err == nil && number < lastNote; number++ {
+			if number-last == noteAhead {
+				err = ErrNoObject // which is to be listed by now
+				break
+			}
 			next, missing := s.small(ctx, s.noteKey(name, number+1), store.MaxNote)
 			if errors.Is(missing, ErrNoObject) {
 				break

@@ -166,6 +166,29 @@ func TestNoteListedLate(t *testing.T) {
 	}
 }
 
+// A bucket that has whatever it is asked for is given up.
+func TestNotesWithoutEnd(t *testing.T) {
+	b := newMemoryBucket()
+	f := openOn(t, b, nil, nil)
+	if err := f.WriteNote(t.Context(), store.RetentionNote, []byte("x"), nil); err != nil {
+		t.Fatal(err)
+	}
+	asked := 0
+	b.step = func(_ context.Context, op, key string) error {
+		if op == "Get" && strings.Contains(key, ".buttersink-retention.") {
+			if asked++; asked > 100_000 {
+				t.Fatal("it has no end")
+			}
+			b.set(key, memoryObject{data: []byte("x")})
+		}
+		return nil
+	}
+	f.bucket = lateBucket{b}
+	if got, err := f.ReadNote(t.Context(), store.RetentionNote); !store.Temporary(err) {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 // lateBucket lists no more than the first object.
 type lateBucket struct{ *memoryBucket }
 
