@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
 	"strings"
 	"time"
 
@@ -173,6 +174,9 @@ func (o *holdOptions) run(ctx context.Context, env *Env, command, arg string, ho
 		h, err = engine.Release(ctx, st.Store, name)
 	}
 	if errors.Is(err, store.ErrNotFound) {
+		if info, err2 := os.Stat(arg); err2 == nil && info.IsDir() && hold && st.here() {
+			return &exitError{code: exitFailed, err: err, hint: fmt.Sprintf("Did you mean to type %s, which lists what is held there?", shellWord(arg+"/"))}
+		}
 		what := map[bool]string{true: "buttersink list", false: "buttersink hold"}[hold]
 		return &exitError{code: exitFailed, err: err, hint: fmt.Sprintf("'%s %s' lists what there is.", what, shellWord(dir))}
 	}
