@@ -255,7 +255,11 @@ func (e *Engine) guard(st store.Store, tallies map[string]*tally, o PruneOptions
 		case t.going > 0:
 			return &ForceError{Store: st.String(), Series: name, Going: t.fresh, Of: t.of}
 		default:
-			e.log().Warn(fmt.Sprintf("%s: the rules let go %d of %d snapshots %s…, which wait for something else; once they can go, it has to be said that this is meant", st, t.fresh, t.of, name))
+			series := ""
+			if name != "" {
+				series = " of " + name + "…"
+			}
+			e.log().Info(fmt.Sprintf("%s: the rules let go of %d of %d snapshots%s, which stay for other reasons; once these are gone, somebody has to say that it is meant", st, t.fresh, t.of, series))
 		}
 	}
 	return nil
