@@ -39,6 +39,7 @@ import (
 	"path/filepath"
 	"sync"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -94,6 +95,8 @@ type Store struct {
 	fs     *btrfs.Filesystem
 	opt    Options
 
+	noteWait time.Duration // as the constant says
+
 	mu      sync.Mutex
 	removed []uint64 // numbers of what was removed since the last Reclaim
 
@@ -132,7 +135,7 @@ func Open(path string, o Options) (*Store, error) {
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
-	s := &Store{path: abs, opt: o, known: map[snapshot.ID]*snapshot.Snapshot{}}
+	s := &Store{path: abs, opt: o, noteWait: noteWait, known: map[snapshot.ID]*snapshot.Snapshot{}}
 	if err := s.open(); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening %s: %w", abs, err), s.Close())
 	}

@@ -21,6 +21,10 @@ import (
 // the next one writes over it.
 const nextSuffix = ".next"
 
+// noteWait is for how long another process may write a note: as long as a slow disk
+// takes, but who owns the directory cannot keep root waiting for ever.
+const noteWait = 2 * time.Minute
+
 // noteMode is that of a note that was not there before.
 const noteMode = 0o600
 
@@ -155,6 +159,8 @@ func (s *Store) replaceNote(next *os.File, name string, data, was []byte) (err e
 // It waits while another process writes to it.
 func (s *Store) nextNote(ctx context.Context, name string) (*os.File, error) {
 	const wait = 20 * time.Millisecond
+	late := time.NewTimer(s.noteWait)
+	defer late.Stop()
 	for {
 		f, err := s.lockNext(name)
 		if f != nil || err != nil {
@@ -163,6 +169,8 @@ func (s *Store) nextNote(ctx context.Context, name string) (*os.File, error) {
 		select {
 		case <-ctx.Done():
 			return nil, context.Cause(ctx)
+		case <-late.C:
+			return nil, fmt.Errorf("another process has had the lock of %s for %s; end it, or remove that file", name, s.noteWait)
 		case <-time.After(wait):
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -75,6 +76,28 @@ func TestNotesHaveTheirPlace(t *testing.T) {
 			t.Error(err)
 		}
 	}
+}
+
+// Whoever owns the directory can hold the lock, and nobody waits for ever.
+func TestNoteIsLocked(t *testing.T) {
+	s, _, note, next := noted(t)
+	s.noteWait = 50 * time.Millisecond
+	f, err := os.Create(next)
+	if err == nil {
+		err = errors.Join(f.Chown(nobody, nobody), syscall.Flock(int(f.Fd()), syscall.LOCK_EX))
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.WriteNote(t.Context(), store.LocksNote, []byte("x"), nil); err == nil || !strings.Contains(err.Error(), next[strings.LastIndex(next, "/")+1:]) {
+		t.Error(err)
+	}
+	mustNotBe(t, note)
+	if err := f.Close(); err != nil {
+		t.Fatal(err)
+	}
+	s.noteWait = noteWait
+	put(t, s, "x")
 }
 
 func TestNoteKeepsItsOwner(t *testing.T) {
