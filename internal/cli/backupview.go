@@ -75,7 +75,7 @@ func (v *backupView) named(name string) string {
 	if whole, ok := v.whole[name]; ok {
 		return whole
 	}
-	return validText(name)
+	return validText(redact(name)) // it may come from a note
 }
 
 // where is how people know a place of which the engine speaks.

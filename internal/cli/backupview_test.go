@@ -45,3 +45,18 @@ func TestRowsWhileStepsEnd(t *testing.T) {
 		}
 	}
 }
+
+// TestNamedInJSON: a destination that a note names may hold what is nobody's business.
+func TestNamedInJSON(t *testing.T) {
+	env, _, _ := testEnv(t, "buttersink")
+	v := newBackupView(env, &backupOptions{})
+	for name, want := range map[string]string{
+		"ssh://me:secret@host/bk": "ssh://me:***@host/bk",
+		"/mnt/\xff":               `/mnt/\xff`,
+		"/mnt/bk":                 "/mnt/bk",
+	} {
+		if got := v.named(name); got != want {
+			t.Errorf("%q is told as %q, want %q", name, got, want)
+		}
+	}
+}
