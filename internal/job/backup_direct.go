@@ -46,14 +46,14 @@ func putOutside(inv *snapshot.Inventory, s snapshot.Snapshot) snapshot.Snapshot 
 	return s
 }
 
-// aboutDirectory drops the warnings about what lies deeper in a directory: a backup
-// has to do with none of it.
+// aboutDirectory drops the warnings about what lies deeper in a directory, or outside
+// of it: a backup has to do with none of it.
 func aboutDirectory(inv *snapshot.Inventory) {
 	if inv.Archive {
 		return
 	}
 	for _, s := range inv.Snapshots {
-		for _, c := range copies(s) {
+		for _, c := range append([]snapshot.Snapshot{s}, s.Copies...) {
 			if !c.Outside && nameOf(c) != "" {
 				continue
 			}

@@ -66,6 +66,8 @@ func TestDirect(t *testing.T) {
 		Dir: "/bk", Snapshots: []snapshot.Snapshot{snap("a/1", "b/1", "1"), snap("2", "a/2"), snap("a/3")},
 		Warnings: []string{"Duplicate 'x' in '/bk/a/1' and '/bk/b/1'", "Duplicate 'x' in '/bk/1' and '/bk/4'"},
 	}
+	inv.Snapshots[1].Copies = append(inv.Snapshots[1].Copies, snapshot.Snapshot{Path: "/else/2", Outside: true})
+	inv.Warnings = append(inv.Warnings, "Duplicate 'y' in '/bk/2' and '/else/2'")
 	aboutDirectory(inv)
 	if diff := cmp.Diff([]string{"Duplicate 'x' in '/bk/1' and '/bk/4'"}, inv.Warnings); diff != "" {
 		t.Error(diff)
