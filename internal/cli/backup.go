@@ -282,6 +282,7 @@ func runBackup(ctx context.Context, env *Env, command string, o *backupOptions, 
 	defer src.Close()
 	show.ctx = ctx
 	show.opened(src)
+	show.foretells()
 
 	report, err = engine.Backup(ctx, src.Store, job.BackupOptions{
 		Prefix: o.prefix, Zone: zoneOf(o.utc),

@@ -171,6 +171,13 @@ func (v *backupView) firstRun(e *firstRunError) {
 	v.say("Nothing has been backed up from %s yet: the first run makes %s, and sends its first snapshot in full", v.source.dir, e.dir)
 }
 
+// foretells says what a dry run does not reckon with: what is not there yet.
+func (v *backupView) foretells() {
+	if v.o.dryRun && !v.o.noSnapshot && !v.o.json {
+		v.say("WOULD: %s -> %sYYYYMMDD-HHMMSS; what follows is about the snapshots that are there already", v.source.dir, v.o.prefix)
+	}
+}
+
 // The records of a backup, beside those of a sync.
 type (
 	// unlockedRecord is an unfinished transfer that is forgotten.
@@ -281,7 +288,11 @@ func (v *backupView) planned(destination string, o *job.Outlook) {
 	}
 	switch {
 	case len(o.Steps) > 0:
-		v.say("%s%s: %s to transfer, %s", v.would(), destination, plural(len(o.Steps), "snapshot", "snapshots"), sizeText(o.Total()))
+		size := "of unknown size"
+		if total := o.Total(); total.Known {
+			size = sizeText(total)
+		}
+		v.say("%s%s: %s to transfer, %s", v.would(), destination, plural(len(o.Steps), "snapshot", "snapshots"), size)
 	case !anew && len(o.Problems) == 0:
 		v.say("%s: nothing to transfer", destination)
 	}
