@@ -40,7 +40,7 @@ func (b *backup) retain(ctx context.Context) {
 	var all sync.WaitGroup
 	for _, d := range b.ends {
 		switch {
-		case d.has == nil, d.Rules.None():
+		case d.has == nil, d.Rules.None(), !d.removes():
 		case d.Err == nil:
 			all.Go(func() { d.Prune, d.Err = d.prune(ctx, false) })
 		case d.reachable():
@@ -76,6 +76,9 @@ func (b *backup) foresee(ctx context.Context) {
 
 // foresee notes what has been due at the destination since before this run.
 func (d *end) foresee(ctx context.Context, holds, has *snapshot.Inventory) {
+	if !d.removes() {
+		return
+	}
 	b := d.run
 	o := b.pruning(d.Destination.Name, d.counterpart(PruneOptions{
 		Rules: b.rules(d.Rules), For: []Counterpart{{ID: b.src.String(), Has: holds}},
@@ -139,6 +142,13 @@ func noteFamilies(ctx context.Context, st store.Store, ev *evidence) error {
 		}
 	})
 	return err
+}
+
+// removes reports whether anything can be removed from it. What a command has been
+// given is its own affair, and no reason for every night to fail.
+func (d *end) removes() bool {
+	_, ok := d.store.(store.Remover)
+	return ok
 }
 
 // reachable reports whether it was but some snapshots that failed.

@@ -377,3 +377,23 @@ func TestBackupClockForward(t *testing.T) {
 	}
 	night()
 }
+
+// TestBackupToCommandWithRules: rules say what a command is given. That it cannot
+// take anything back is no failure, however long it goes on.
+func TestBackupToCommandWithRules(t *testing.T) {
+	src, dst := newNightly(t), storetest.NewMemory("dst")
+	o := utc(to("dst", struct {
+		store.Store
+		store.Sink
+	}{dst, dst}))
+	o.Rules, o.Destinations[0].Rules = last(3), last(2)
+	for range 8 {
+		if _, err := src.Backup(t.Context(), src.Memory, o); err != nil {
+			t.Fatal(err)
+		}
+		src.now = src.now.AddDate(0, 0, 1)
+	}
+	if here, there := len(held(t, src.Memory)), len(held(t, dst)); here != 3 || there != 8 {
+		t.Errorf("%d and %d", here, there)
+	}
+}
