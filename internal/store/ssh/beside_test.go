@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -131,6 +132,31 @@ func TestAnotherOrigin(t *testing.T) {
 		if (err == nil) != ok || !ok && !strings.Contains(err.Error(), dir) {
 			t.Errorf("meaning %q, and served is %s: %v", of, dir, err)
 		}
+	}
+}
+
+// TestNoNoteIsAskedFor: a client that asked for no more than adding tries no note, of
+// which the operator would be told each night.
+func TestNoNoteIsAskedFor(t *testing.T) {
+	var log bytes.Buffer
+	inner := storetest.NewMemory("far")
+	m := newMachine(t, Write, func() store.Store { return inner })
+	m.opt.Log = slog.New(slog.NewTextHandler(&log, nil))
+	s, err := Open(t.Context(), m.options(Append))
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.WriteNote(t.Context(), store.RetentionNote, []byte("x"), nil)
+	if e, ok := errors.AsType[*ModeError](err); !ok || e.Mode != Append {
+		t.Errorf("%v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+	m.cut()
+	m.work.Wait()
+	if strings.Contains(log.String(), "refused") || len(inner.Note(store.RetentionNote)) > 0 {
+		t.Errorf("the log has %q", log.String())
 	}
 }
 

@@ -101,6 +101,10 @@ func (s *Store) WriteNote(ctx context.Context, name string, data, was []byte) er
 	if len(data) > store.MaxNote {
 		return fmt.Errorf("writing %s to %s: it would have %d bytes, and may have %d", name, s.name, len(data), store.MaxNote)
 	}
+	if !s.opt.Mode.allows(services[callWriteNote].least) {
+		// Who runs the server is told of what a client tries, and this was never asked for.
+		return fmt.Errorf("writing %s to %s: %w", name, s.name, &ModeError{Mode: s.opt.Mode, Call: callWriteNote})
+	}
 	for try := 1; ; try++ {
 		n, err := s.current(ctx)
 		if err == nil && try > 1 {
