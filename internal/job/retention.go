@@ -15,6 +15,10 @@ import (
 	"github.com/buttersink/buttersink/internal/snapshot"
 )
 
+// soon is for how long at least a claim lasts that does not have to lapse in this
+// very run: who gives less means that it shall.
+const soon = 24 * time.Hour
+
 // defaultStale is PruneOptions.StaleAfter where it is not set.
 const defaultStale = 90 * 24 * time.Hour
 
@@ -274,7 +278,7 @@ func (e *evidence) needed(j *judgement, series string, all []*place) map[snapsho
 		for _, p := range newest {
 			switch {
 			case !c.id.IsZero() && c.id != p.ID:
-			case e.now.After(until) && e.passed(newest, until):
+			case e.now.After(until) && (stale < soon || e.passed(newest, until)):
 				j.lapsed[p.spot()] = fmt.Sprintf("%s %s %s, and its claim to %s has lapsed", c.destination, absent, e.date(c.seen), p.Path)
 			case needed[p.ID] != "":
 			case c.id.IsZero():

@@ -397,3 +397,28 @@ func TestBackupToCommandWithRules(t *testing.T) {
 		t.Errorf("%d and %d", here, there)
 	}
 }
+
+// TestBackupMistyped: a destination that was a mistake can be forgotten by the next
+// run.
+func TestBackupMistyped(t *testing.T) {
+	src, dst := newNightly(t), storetest.NewMemory("dst")
+	wrong := to("wrong", nil)
+	wrong.Open = func(context.Context) (store.Store, error) { return nil, errors.New("no such directory") }
+	for i := range 4 {
+		o := utc(to("dst", dst))
+		o.Rules = last(1)
+		switch i {
+		case 2:
+			o.Destinations = append(o.Destinations, wrong)
+		case 3:
+			o.StaleAfter = time.Hour
+		}
+		if _, err := src.Backup(t.Context(), src.Memory, o); (err != nil) != (i == 2) {
+			t.Fatal(err)
+		}
+		if n, want := len(held(t, src.Memory)), []int{1, 1, 2, 1}[i]; n != want {
+			t.Errorf("run %d: %d left, want %d", i, n, want)
+		}
+		src.now = src.now.Add(2 * time.Hour)
+	}
+}
