@@ -64,6 +64,9 @@ func (o *backupOptions) prepare(ctx context.Context, env *Env, command, source s
 	case run.source.archive():
 		return nil, usagef(command, "%q is an archive: want a subvolume, of which a snapshot can be made", redact(source))
 	}
+	if err := madeHere(source, run.source); err != nil {
+		return nil, err
+	}
 	if run.source, err = rooted(run.source); err != nil {
 		return nil, err
 	}
@@ -112,10 +115,25 @@ func rooted(p place) (place, error) {
 // here reports whether the place is a btrfs directory of this machine.
 func (p place) here() bool { return p.scheme == "btrfs" || p.scheme == "file" }
 
+// madeHere fails for a directory that would be made here, and has the form in which
+// rsync names one on another machine.
+func madeHere(arg string, p place) error {
+	if !p.here() || !looksRemote(arg) {
+		return nil
+	}
+	if _, err := os.Lstat(arg); err == nil {
+		return nil
+	}
+	return &exitError{code: exitUsage, err: fmt.Errorf("%q is no directory here", arg), hint: remoteHint(arg)}
+}
+
 // target reads an argument that names a destination.
 func (r *backupRun) target(arg string) (*target, error) {
 	p, err := placeOf(r.command, arg, true)
 	if err != nil {
+		return nil, err
+	}
+	if err := madeHere(arg, p); err != nil {
 		return nil, err
 	}
 	if p, err = rooted(p); err != nil {

@@ -210,11 +210,7 @@ func (p place) explain(err error) error {
 		// "/mnt/pool" for a mount point: its parent need not be btrfs.
 		hint = fmt.Sprintf("Did you mean to type '%s/'?", p.arg)
 	case errors.Is(err, local.ErrNotDirectory) && looksRemote(p.arg):
-		host, dir, _ := strings.Cut(p.arg, ":")
-		if host == "ssh" && dir[0] == '/' { // one slash is missing
-			host, dir, _ = strings.Cut(dir[1:], "/")
-		}
-		hint = fmt.Sprintf("If it is on another machine, write 'ssh://%s/%s', with the full path there.", host, strings.TrimLeft(dir, "/"))
+		hint = remoteHint(p.arg)
 	case errors.Is(err, local.ErrNotDirectory):
 		hint = "Name a directory on a mounted btrfs file system, not a device.  A new one is made with mkdir, once the file system is mounted."
 	case errors.Is(err, btrfs.ErrNotBtrfs):
@@ -224,6 +220,15 @@ func (p place) explain(err error) error {
 		err = fmt.Errorf("'%s' is not an existing directory", p.dir)
 	}
 	return &exitError{code: exitFailed, err: err, hint: hint}
+}
+
+// remoteHint says how a place is written that rsync's form names.
+func remoteHint(arg string) string {
+	host, dir, _ := strings.Cut(arg, ":")
+	if host == "ssh" && dir[0] == '/' { // one slash is missing
+		host, dir, _ = strings.Cut(dir[1:], "/")
+	}
+	return fmt.Sprintf("If it is on another machine, write 'ssh://%s/%s', with the full path there.", host, strings.TrimLeft(dir, "/"))
 }
 
 // looksRemote reports whether an argument has rsync's form for another machine.
