@@ -40,7 +40,8 @@
 //     program is killed itself, the kernel closes the pipe: then the shell is
 //     killed too, but not what it has started. A command that writes to its final
 //     place can therefore leave the beginning of a stream there, which lacks its
-//     END; one that moves it there afterwards (cat > x.tmp && mv x.tmp x) cannot.
+//     END; one that moves it there afterwards (cat > x.tmp && mv x.tmp x) does not,
+//     but for the moment between the two.
 //     The same goes for what it runs as another user, whom this program may send
 //     no signals.
 //   - What the command has left running after a success is left alone.
