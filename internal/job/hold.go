@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 )
@@ -118,4 +119,33 @@ func snapshotAt(inv *snapshot.Inventory, path string) (snapshot.Snapshot, bool) 
 		}
 	}
 	return snapshot.Snapshot{}, false
+}
+
+// unheld returns those of some snapshots of a store that are neither held there nor
+// needed by one that is.
+func (e *Engine) unheld(ctx context.Context, st store.Store, inv *snapshot.Inventory, all []snapshot.Snapshot) ([]snapshot.Snapshot, error) {
+	if len(all) == 0 {
+		return all, nil
+	}
+	r, err := readRegister(ctx, st)
+	if err != nil {
+		return nil, err
+	}
+	going := map[snapshot.ID]bool{}
+	for _, s := range all {
+		_, is := r.hold(s.ID)
+		going[s.ID] = !is
+	}
+	needed := plan.Needed(inv, func(id snapshot.ID) bool { return !going[id] })
+	return slices.DeleteFunc(slices.Clone(all), func(s snapshot.Snapshot) bool {
+		h, is := r.hold(s.ID)
+		_, needs := needed[s.ID]
+		switch {
+		case is:
+			e.log().Info(fmt.Sprintf("%s is not removed: it is held since %s", s.Path, strings.TrimSuffix(h.Since.Format(time.DateOnly)+": "+h.Why, ": ")))
+		case needs:
+			e.log().Info(fmt.Sprintf("%s is not removed: the chain of one that is held needs it", s.Path))
+		}
+		return is || needs
+	}), nil
 }

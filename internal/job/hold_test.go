@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/store/storetest"
 )
@@ -84,5 +86,36 @@ func TestHoldFails(t *testing.T) {
 	}
 	if all, err := e.Holds(t.Context(), noteless{m}); err != nil || len(all) > 0 {
 		t.Errorf("%v, %v", all, err)
+	}
+}
+
+// TestSyncDeleteHolds asserts that what is held stays where a sync would remove it.
+func TestSyncDeleteHolds(t *testing.T) {
+	src, dst := storetest.NewMemory("src"), storetest.NewMemory("dst")
+	src.Add("home", 3, "c")
+	for i, name := range []string{"a", "b", "c"} {
+		dst.AddReceived("home", uint64(i+1), name)
+	}
+	e := &Engine{}
+	if _, err := e.Hold(t.Context(), dst, "a", "as a keepsake"); err != nil {
+		t.Fatal(err)
+	}
+	for _, dry := range []bool{true, false} {
+		r, err := e.Sync(t.Context(), src, dst, SyncOptions{Delete: true, DryRun: dry})
+		if err != nil || len(r.Outlook.Remove) != 1 || r.Outlook.Remove[0].Path != "b" {
+			t.Fatalf("%+v, %v", r, err)
+		}
+	}
+	if diff := cmp.Diff([]string{"a", "c"}, held(t, dst)); diff != "" {
+		t.Error(diff)
+	}
+	// A note that cannot be read may hold anything.
+	dst.AddReceived("home", 9, "d")
+	dst.SetNote(store.RetentionNote, []byte("?"))
+	if _, err := e.Sync(t.Context(), src, dst, SyncOptions{Delete: true}); err == nil {
+		t.Error("something was removed without knowing what is held")
+	}
+	if diff := cmp.Diff([]string{"a", "c", "d"}, held(t, dst)); diff != "" {
+		t.Error(diff)
 	}
 }

@@ -151,6 +151,9 @@ func (e *Engine) outlook(ctx context.Context, src, dst store.Store, o SyncOption
 	if o.Full {
 		slices.SortStableFunc(p.Steps, func(a, b plan.Step) int { return newer(a.Snapshot, b.Snapshot) })
 	}
+	if p.Remove, err = e.unheld(ctx, dst, w.has, p.Remove); err != nil {
+		return nil, err
+	}
 	outlook := &Outlook{Plan: p, Source: src.String(), Destination: dst.String(), SourceHolds: w.holds, DestinationHas: w.has, Excluded: w.excluded, sizes: z}
 	if o.Planned != nil {
 		o.Planned(outlook)

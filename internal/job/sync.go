@@ -399,6 +399,9 @@ func (e *Engine) remove(ctx context.Context, src, dst store.Store, report *SyncR
 		}
 		all = append(all, snap)
 	}
+	if all, err = e.unheld(ctx, dst, report.Outlook.DestinationHas, all); err != nil { // the plan may be hours old
+		return &RemovalError{Failures: []error{err}}
+	}
 	failed := &RemovalError{}
 	removed := func(snap snapshot.Snapshot, err error) {
 		if err != nil {
