@@ -119,7 +119,8 @@ login manager (systemd-logind) can be asked for that.
 With --delete, snapshots inside DST that the directory of SRC does not hold are
 removed, after everything else has succeeded; what will go is said before. A run
 in which anything fails removes nothing. What is removed from an archive goes to
-its trash ("buttersink trash"); what a snapshot that stays needs is not removed.
+its trash ("buttersink trash"); what a snapshot that stays needs is not removed, nor
+what is held there ("buttersink hold").
 
 Only one run at a time can write to a btrfs directory; another ends with exit code
 7. Several machines can write to one archive at the same time. Sending cannot be
