@@ -20,21 +20,23 @@ const module = "github.com/buttersink/buttersink/internal/"
 // Changing it is a change of the design: do it on purpose, with docs/design.md,
 // never to make a build pass.
 var rooms = map[string]string{
-	"snapshot":        "",
-	"stream":          "",
-	"btrfs":           "",
-	"replay":          "stream btrfs",
-	"compose":         "stream btrfs",
-	"plan":            "snapshot",
-	"schedule":        "",
-	"outstanding":     "",
-	"config":          "",
-	"store":           "snapshot",
-	"ledger":          "snapshot",
+	"snapshot":    "",
+	"stream":      "",
+	"btrfs":       "",
+	"replay":      "stream btrfs",
+	"compose":     "stream btrfs",
+	"plan":        "snapshot",
+	"schedule":    "",
+	"outstanding": "",
+	"config":      "",
+	"store":       "snapshot",
+	"ledger":      "snapshot",
+	// What storage costs: prices and estimates.
+	"bill":            "",
 	"store/local":     "store snapshot btrfs stream replay compose",
 	"store/storetest": "store snapshot stream",
 	"transfer":        "store snapshot plan stream ledger",
-	"job":             "store snapshot plan transfer ledger schedule outstanding",
+	"job":             "store snapshot plan transfer ledger schedule outstanding bill",
 	"cli":             "*",
 
 	"archive":            "store snapshot stream archive/seal",
@@ -42,6 +44,10 @@ var rooms = map[string]string{
 	"archive/dir":        "archive store",
 	"archive/s3":         "archive store pace",
 	"archive/buckettest": "archive store",
+	// Vaults of the original Glacier API, and what btrsend keeps in them.
+	"archive/glacier":  "archive store pace",
+	"archive/btrsend":  "archive archive/glacier archive/seal store snapshot stream schedule",
+	"ledger/btrsenddb": "",
 
 	"store/ssh":      "store snapshot stream store/ssh/wire store/ssh/dial pace",
 	"store/ssh/wire": "",
@@ -56,9 +62,10 @@ var rooms = map[string]string{
 	"awake": "",
 
 	// The test bench: no room may import it outside of tests.
-	"btrfstest": "",
-	"s3test":    "",
-	"sshtest":   "s3test",
+	"btrfstest":   "",
+	"s3test":      "",
+	"glaciertest": "",
+	"sshtest":     "s3test",
 	// Only tests: the whole program on real file systems, and what it survives.
 	"endurance": "",
 	// The program behind `make bench`.
@@ -68,28 +75,29 @@ var rooms = map[string]string{
 // third says which rooms may use packages from outside. A prefix of an import
 // path stands for all below it. What is not listed may not be used at all.
 var third = map[string]string{
-	"golang.org/x/sys/unix":          "btrfs replay store/local ledger btrfstest archive/dir",
-	"unsafe":                         "btrfs",
-	"github.com/klauspost/compress":  "replay archive/seal store/ssh/wire",
-	"golang.org/x/time/rate":         "pace",
-	"github.com/anchore/go-lzo":      "replay",
-	"modernc.org/sqlite":             "ledger",
-	"github.com/cenkalti/backoff/v5": "transfer",
-	"github.com/spf13/cobra":         "cli",
-	"github.com/vbauerster/mpb/v8":   "cli",
-	"github.com/lmittmann/tint":      "cli",
-	"golang.org/x/term":              "cli",
-	"github.com/godbus/dbus/v5":      "awake",
-	"golang.org/x/crypto":            "archive/seal",
-	"filippo.io/age":                 "archive/seal",
-	"github.com/aws/aws-sdk-go-v2":   "archive/s3 s3test",
-	"github.com/aws/smithy-go":       "archive/s3 s3test",
+	"golang.org/x/sys/unix":           "btrfs replay store/local ledger btrfstest archive/dir",
+	"unsafe":                          "btrfs",
+	"github.com/klauspost/compress":   "replay archive/seal store/ssh/wire",
+	"golang.org/x/time/rate":          "pace",
+	"github.com/anchore/go-lzo":       "replay",
+	"modernc.org/sqlite":              "ledger ledger/btrsenddb",
+	"github.com/pelletier/go-toml/v2": "bill",
+	"github.com/cenkalti/backoff/v5":  "transfer",
+	"github.com/spf13/cobra":          "cli",
+	"github.com/vbauerster/mpb/v8":    "cli",
+	"github.com/lmittmann/tint":       "cli",
+	"golang.org/x/term":               "cli",
+	"github.com/godbus/dbus/v5":       "awake",
+	"golang.org/x/crypto":             "archive/seal",
+	"filippo.io/age":                  "archive/seal",
+	"github.com/aws/aws-sdk-go-v2":    "archive/s3 archive/glacier s3test glaciertest",
+	"github.com/aws/smithy-go":        "archive/s3 archive/glacier s3test glaciertest",
 
 	"github.com/SaveTheRbtz/zstd-seekable-format-go/pkg": "archive/seal",
 }
 
 // benches are rooms for tests, which no other room may import.
-var benches = []string{"btrfstest", "s3test", "sshtest", "archive/buckettest", "store/storetest"}
+var benches = []string{"btrfstest", "s3test", "glaciertest", "sshtest", "archive/buckettest", "store/storetest"}
 
 // inTests may be imported by any room's tests.
 var inTests = []string{

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"iter"
 	"time"
+
+	"github.com/buttersink/buttersink/internal/store"
 )
 
 // Bucket holds objects: byte strings of any length under keys, each there as a
@@ -72,6 +74,9 @@ type Limits struct {
 	Parts int
 	// Object is how long an object may be.
 	Object int64
+	// PowersOfTwo is set if the length of parts has to be MinPart times a power of
+	// two.
+	PowersOfTwo bool
 }
 
 // Object is what a bucket says of an object.
@@ -85,6 +90,23 @@ type Object struct {
 	Class string
 	// Cold is set if it has to be thawed before it can be read.
 	Cold bool
+	// Fixed is set if the object is not to be copied: it cannot be, or deleting it
+	// early costs as much as keeping it.
+	Fixed bool
+}
+
+// Thawer is a bucket with objects that have to be thawed.
+type Thawer interface {
+	// Thaw tells how things stand with objects, and asks for those that are cold, as
+	// store.Thawer does. The answers are in the order of the keys, and have no edge
+	// and no path. Where there is no such object the error matches ErrNoObject.
+	Thaw(ctx context.Context, keys []string, o store.ThawOptions) ([]store.Thawing, error)
+}
+
+// Billed is a bucket for which somebody gets a bill.
+type Billed interface {
+	// Tariff says whose prices hold; PartSize is left out. It asks nobody.
+	Tariff() *store.Tariff
 }
 
 // UploadOptions say what is going to be uploaded.
@@ -150,6 +172,9 @@ var (
 
 // ColdError says that an object cannot be read before it has been thawed.
 type ColdError struct{ Key, Class string }
+
+// Is makes it store.ErrCold.
+func (e *ColdError) Is(target error) bool { return target == store.ErrCold }
 
 func (e *ColdError) Error() string {
 	return fmt.Sprintf("%s is in cold storage (%s) and has to be thawed first", e.Key, e.Class)

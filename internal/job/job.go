@@ -32,6 +32,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/buttersink/buttersink/internal/bill"
 	"github.com/buttersink/buttersink/internal/ledger"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
@@ -43,6 +44,8 @@ type Engine struct {
 	Ledger *ledger.Ledger
 	// Log gets warnings and details; nil is silence.
 	Log *slog.Logger
+	// Prices are what estimates of costs are made with; nil is bill.Default.
+	Prices *bill.Table
 	// Now is the clock by which snapshots are named and their age is told; nil is
 	// the system's.
 	Now func() time.Time

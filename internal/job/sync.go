@@ -52,6 +52,15 @@ type SyncOptions struct {
 	// is longer, or of unknown length, ends the run with *FullError before
 	// anything is sent.
 	MaxFull int64
+	// Thaw is how streams are asked for that are cold at the source, all at once and
+	// before anything else is done; Ask is set by a run that is not dry.
+	Thaw store.ThawOptions
+	// Wait has the run wait for them. Without it, what is not readable yet ends it
+	// with *PendingError.
+	Wait bool
+	// MaxCost is what having them back may cost, in the currency of the prices; 0 is
+	// no limit. More ends the run with *CostError before anything is asked for.
+	MaxCost float64
 	// Parallel is how many streams may be on their way at a time; 0 leaves it to
 	// the engine.
 	Parallel int

@@ -54,6 +54,10 @@ type Trashed struct {
 	When time.Time
 	// Handle is the store's own name for it, for people to read too.
 	Handle string
+	// Class is where it is kept, empty for the usual place, and Since from when on it
+	// has been stored there.
+	Class string
+	Since time.Time
 }
 
 // Trash is a store that keeps for a time what is removed from it.

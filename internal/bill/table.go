@@ -1,0 +1,3 @@
+package bill
+
+import _ "github.com/pelletier/go-toml/v2" // reads tables

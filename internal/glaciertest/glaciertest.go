@@ -1,0 +1,2 @@
+// Package glaciertest is a vault service for tests.
+package glaciertest
