@@ -26,7 +26,7 @@ func (p *position) send(ctx context.Context) (again bool, err error) {
 		damaged, err := p.carry(ctx, from, to)
 		// Once in a try, since nothing is carried on then: who says it again means
 		// something else by it.
-		if anew || !errors.Is(err, store.ErrAnother) || ctx.Err() != nil {
+		if anew || p.run.once || !errors.Is(err, store.ErrAnother) || ctx.Err() != nil {
 			return damaged || store.Temporary(err), err
 		}
 		p.fresh = true

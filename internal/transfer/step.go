@@ -71,7 +71,7 @@ func (p *position) carryOut(ctx context.Context) {
 		again, err := p.try(ctx)
 		res.Err = err
 		p.await(nobody)
-		if err == nil || !again || res.Tries == tries || ctx.Err() != nil {
+		if err == nil || !again || p.run.once || res.Tries == tries || ctx.Err() != nil {
 			break
 		}
 		wait := pauses.NextBackOff()

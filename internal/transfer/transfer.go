@@ -85,6 +85,9 @@ type Options struct {
 	// Events is called for every event, from the goroutine that called Run; the
 	// step that it is about waits for it. It may be nil.
 	Events func(Event)
+
+	// once is set where the streams of the source cannot be had again.
+	once bool
 }
 
 // Run carries out steps, and reports on each in their order. When ctx ends, the
