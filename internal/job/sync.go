@@ -97,6 +97,9 @@ type Outlook struct {
 	SourceHolds, DestinationHas *snapshot.Inventory
 	// Excluded counts the snapshots that an exclusion has dropped.
 	Excluded int
+	// Forecast is what it is going to cost, about: of a dry run, and wherever
+	// something comes out of cold storage; nil otherwise.
+	Forecast *Forecast
 
 	sizes *sizes
 }
