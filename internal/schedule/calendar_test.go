@@ -175,7 +175,7 @@ func TestCalendarVectors(t *testing.T) {
 
 		// Not of the original's.
 		{rows: "02-31 c", today: "03-07", want: "on 02-31"},
-		{rows: "02-31 c, 04-01 c", today: "05-31", want: ""},             // 02-31 counts as 03-02
+		{rows: "02-31 c, 04-01 c", today: "05-30", want: ""},             // 02-31 counts as 03-02
 		{rows: "03-01 c, 04-01 c", today: "05-30", want: "delete 03-01"}, // 90 days
 		{rows: "01-01 c, 04-01 c, 01-07<-01-01, 01-06<-01-03, 01-14<-01-03, 04-02<-01-03", today: "04-30", want: "delete 01-07 01-06 01-01"},
 		{rows: "01-01 c, 04-01 c, 01-02<-1999-12-31, 04-02<-01-02", today: "04-30", want: "delete 01-01"},
