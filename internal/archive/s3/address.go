@@ -46,6 +46,15 @@ func isAWS(endpoint string) bool {
 	return strings.HasSuffix(host, ".amazonaws.com") || strings.HasSuffix(host, ".amazonaws.com.cn")
 }
 
+// hostOf is the name of the host of an endpoint.
+func hostOf(endpoint string) string {
+	u, err := url.Parse(endpoint)
+	if err != nil {
+		return ""
+	}
+	return strings.ToLower(u.Hostname())
+}
+
 // pathStyle reports whether the name of a bucket has to go into the path of a
 // URL, since it cannot be put before the name of the host.
 func pathStyle(endpoint, bucket string) bool {

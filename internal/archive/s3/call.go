@@ -104,7 +104,7 @@ func (b *Bucket) move(a answer, asked string) bool {
 		b.log.Debug("the bucket is in another region", "bucket", b.o.Bucket, "region", a.region, "asked", asked)
 		b.mu.Lock()
 		defer b.mu.Unlock()
-		b.region = a.region
+		b.region, b.guessed = a.region, false
 		return true
 	}
 	return false
@@ -144,7 +144,7 @@ func (r *retryer) IsErrorRetryable(err error) bool {
 	if a, answered := answerOf(err); !missing && (!answered || a.status >= 500 && a.status != 501 || a.status < 300) {
 		r.request.unsure = true
 	}
-	again := missing || !misdirected(err) && r.Standard.IsErrorRetryable(err)
+	again := missing || !misdirected(err) && !noCapacity(err) && r.Standard.IsErrorRetryable(err)
 	if again {
 		r.bucket.log.Debug("asking S3 again", "action", r.request.action, "key", r.request.key, "because", err)
 		r.bucket.outage.failed(r.bucket.log, time.Now(), func() error { return r.bucket.explain(r.request, err) })
@@ -164,6 +164,14 @@ func misdirected(err error) bool {
 	return errors.Is(err, http.ErrSchemeMismatch)
 }
 
+// noCapacity reports whether there is nobody who thaws something at once. It may
+// take hours until there is.
+// docs.aws.amazon.com/AmazonS3/latest/API/API_RestoreObject.html
+func noCapacity(err error) bool {
+	a, _ := answerOf(err)
+	return a.code == "GlacierExpeditedRetrievalNotAvailable"
+}
+
 // passing reports whether an error is about a connection, or an answer that the
 // server gives when it has too much to do.
 func passing(err error) bool {
@@ -171,7 +179,7 @@ func passing(err error) bool {
 		return true
 	}
 	a, answered := answerOf(err)
-	if !answered {
+	if !answered || noCapacity(err) {
 		return false
 	}
 	switch a.code {

@@ -49,7 +49,10 @@ func (b *Bucket) connect(ctx context.Context) error {
 		}
 		return err
 	}
-	b.region = firstOf(b.o.Region, cfg.Region, firstRegion)
+	b.region = firstOf(b.o.Region, cfg.Region)
+	if b.guessed = b.region == ""; b.guessed {
+		b.region = firstRegion
+	}
 
 	get := b.o.Getenv
 	most := attempts

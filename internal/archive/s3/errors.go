@@ -141,6 +141,10 @@ func (b *Bucket) explain(r *request, err error) error {
 		return r.wrap(b, fmt.Errorf("there is no bucket %s %s; make it first, or look at its name and the endpoint", b.o.Bucket, b.at()))
 	case a.code == "InvalidObjectState":
 		return r.wrap(b, &archive.ColdError{Key: r.key, Class: "cold"})
+	case noCapacity(err):
+		return store.MarkTemporary(r.wrap(b, fmt.Errorf("%w: nothing is thawed within minutes at present; ask later, or with another tier (--tier standard)", a)))
+	case a.code == "InvalidStorageClass":
+		return r.wrap(b, fmt.Errorf("%w: the server has no storage class %s", a, b.o.Class))
 	case a.code == "RequestTimeTooSkewed":
 		return r.wrap(b, fmt.Errorf("%w: set the clock of this machine right", a))
 	case strings.HasPrefix(a.code, "Expired"), a.code == "TokenRefreshRequired", a.code == "RequestExpired":

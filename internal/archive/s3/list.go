@@ -32,9 +32,11 @@ func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[archive.Obje
 				in.MaxKeys = &b.page
 			}
 			var out *sdk.ListObjectsV2Output
-			err := b.do(ctx, r, func(o option) (err error) {
-				out, err = b.client.ListObjectsV2(ctx, in, o)
-				return whole(err, err == nil && (out.Name != nil || out.IsTruncated != nil))
+			err := b.withStatus(in, func() error {
+				return b.do(ctx, r, func(o option) (err error) {
+					out, err = b.client.ListObjectsV2(ctx, in, o)
+					return whole(err, err == nil && (out.Name != nil || out.IsTruncated != nil))
+				})
 			})
 			if err != nil {
 				yield(archive.Object{}, err)
@@ -46,7 +48,11 @@ func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[archive.Obje
 					yield(archive.Object{}, r.wrap(b, err))
 					return
 				}
-				if !yield(object(key, aws.ToInt64(o.Size), o.LastModified, o.ETag, string(o.StorageClass)), nil) {
+				found := object(key, aws.ToInt64(o.Size), o.LastModified, o.ETag, string(o.StorageClass))
+				if s := o.RestoreStatus; s != nil && s.RestoreExpiryDate != nil && !aws.ToBool(s.IsRestoreInProgress) {
+					found.Cold = false
+				}
+				if !yield(found, nil) {
 					return
 				}
 			}
@@ -61,6 +67,32 @@ func (b *Bucket) List(ctx context.Context, prefix string) iter.Seq2[archive.Obje
 			token = &next
 		}
 	}
+}
+
+// withStatus has a listing tell, too, what has been thawed, where the server does not
+// refuse that.
+// docs.aws.amazon.com/AmazonS3/latest/API/API_RestoreStatus.html
+func (b *Bucket) withStatus(in *sdk.ListObjectsV2Input, ask func() error) error {
+	b.mu.Lock()
+	lacks := b.lacks.status
+	b.mu.Unlock()
+	if lacks {
+		return ask()
+	}
+	in.OptionalObjectAttributes = []types.OptionalObjectAttributes{types.OptionalObjectAttributesRestoreStatus}
+	err := ask()
+	a, answered := answerIn(err)
+	if !answered || a.status != 501 && a.code != "InvalidArgument" && a.code != "InvalidRequest" {
+		return err
+	}
+	in.OptionalObjectAttributes = nil
+	if again := ask(); again != nil {
+		return err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.lacks.status = true
+	return nil
 }
 
 // Uploads gives the uploads that were begun and are not complete.

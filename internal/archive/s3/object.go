@@ -31,6 +31,8 @@ type header struct {
 	archive.Object
 	class string // as the server names it
 	sse   encryption
+	thaw  thawed
+	deep  bool // there is no way to thaw it within minutes
 }
 
 // head is Stat, with all that the server says. An answer to HEAD has no
@@ -66,11 +68,14 @@ func (b *Bucket) ask(ctx context.Context, key string) (header, error) {
 		return header{}, err
 	}
 	found := object(key, aws.ToInt64(out.ContentLength), out.LastModified, out.ETag, string(out.StorageClass))
-	// x-amz-restore: ongoing-request="false", expiry-date="..." of a thawed copy.
-	if found.Cold && strings.Contains(aws.ToString(out.Restore), `ongoing-request="false"`) {
-		found.Cold = false
+	h := header{
+		Object: found, class: string(out.StorageClass), sse: encryption{out.ServerSideEncryption, out.SSEKMSKeyId},
+		thaw: parseRestore(aws.ToString(out.Restore)),
 	}
-	return header{found, string(out.StorageClass), encryption{out.ServerSideEncryption, out.SSEKMSKeyId}}, nil
+	// What nobody has read for months may be in an archive tier.
+	h.Cold = (h.Cold || out.ArchiveStatus != "") && !h.thaw.done
+	h.deep = out.StorageClass == types.StorageClassDeepArchive || out.ArchiveStatus == types.ArchiveStatusDeepArchiveAccess
+	return h, nil
 }
 
 // peek reads a byte of an object.
@@ -233,23 +238,11 @@ func (b *Bucket) Delete(ctx context.Context, key string) error {
 
 // object makes what the server says of an object ours.
 func object(key string, size int64, modified *time.Time, etag *string, class string) archive.Object {
-	o := archive.Object{Key: key, Size: size, Modified: aws.ToTime(modified).UTC(), Tag: tag(etag)}
-	if class != string(types.StorageClassStandard) {
-		o.Class = class
+	c := classOf(class)
+	return archive.Object{
+		Key: key, Size: size, Modified: aws.ToTime(modified).UTC(), Tag: tag(etag),
+		Class: usual(class), Cold: c.cold, Fixed: c.fixed,
 	}
-	o.Cold = isCold(class)
-	return o
-}
-
-// isCold reports whether objects of a class have to be thawed before they can be
-// read. GLACIER_IR is not one.
-// docs.aws.amazon.com/AmazonS3/latest/userguide/archived-objects.html
-func isCold(class string) bool {
-	switch types.StorageClass(class) {
-	case types.StorageClassGlacier, types.StorageClassDeepArchive:
-		return true
-	}
-	return false
 }
 
 // tag is an ETag as we know it: without the quotes.

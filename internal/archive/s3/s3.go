@@ -2,16 +2,18 @@
 // its protocol.
 //
 // It knows the requests of the protocol, where credentials, regions and
-// endpoints come from, which errors go away by themselves, and how to find out
-// what has happened when a reply was lost. It refuses to know what is in the
-// objects, and what their keys mean.
+// endpoints come from, which errors go away by themselves, how to find out
+// what has happened when a reply was lost, and which storage classes are cold. It
+// refuses to know what is in the objects, what their keys mean, and what anything
+// costs.
 //
 // Invariants. Every byte that is stored goes with a checksum that the server
 // compares before it says that it has it. A request is made again for as long as
 // its error may be temporary, some ten times over two minutes or so; what still fails is
 // marked (store.MarkTemporary). No transfer has a limit of time, however slow;
 // but a connection over which nothing has moved for Options.StallAfter is cut
-// and made again. Nothing secret is in errors or logs.
+// and made again. What is asked of cold storage is never asked for again before it
+// has come and gone. Nothing secret is in errors or logs.
 //
 // Memory: bodies are sent from where they lie, and given on as they come; beside
 // them there are some hundred KiB per connection, and one page of a listing.
@@ -55,7 +57,8 @@ type Options struct {
 	// host's name. It is done anyway where the other way cannot work.
 	PathStyle bool
 	// Class is the storage class of uploads ("STANDARD_IA", "DEEP_ARCHIVE"); empty
-	// for the bucket's usual. It does not apply to Put.
+	// for the bucket's usual. It does not apply to Put, nor to uploads that are known
+	// to have less than 128 KiB.
 	Class string
 	// SSE is how the server encrypts what it stores: "AES256", "aws:kms", "none"
 	// for as the bucket is set. Empty is AES256, or none where the server cannot.
@@ -109,19 +112,28 @@ type Bucket struct {
 	near   bool        // the server is on this machine
 	outage outage
 
-	mu     sync.Mutex
-	region string
-	lacks  lacks // what the server has turned out not to know
+	mu      sync.Mutex
+	region  string
+	guessed bool  // nobody has said which region it is
+	lacks   lacks // what the server has turned out not to know
 
 	page     int32 // keys of a page of a listing; 0 is the server's usual
 	copyOver int64 // objects longer than this are copied in parts
 	copyPart int64 // of at least this length
 }
 
+var (
+	_ archive.Bucket = (*Bucket)(nil)
+	_ archive.Thawer = (*Bucket)(nil)
+	_ archive.Billed = (*Bucket)(nil)
+)
+
 // lacks says what a server does not know.
 type lacks struct {
 	sse  bool // encryption
 	once bool // conditional writes
+	// status is whether objects are thawed, in a listing.
+	status bool
 }
 
 // Open makes a Bucket ready. It finds credentials, and asks the bucket nothing.
@@ -148,6 +160,10 @@ func Open(ctx context.Context, o Options) (*Bucket, error) {
 		return nil, err
 	}
 	if err := b.connect(ctx); err != nil {
+		b.transport.CloseIdleConnections()
+		return nil, err
+	}
+	if err := checkClass(o.Class, b.endpoint); err != nil {
 		b.transport.CloseIdleConnections()
 		return nil, err
 	}

@@ -112,5 +112,5 @@ func (b *Bucket) learn(l lacks) {
 	if l.once && !b.lacks.once {
 		b.log.Warn("the server has no conditional writes: only one machine at a time should write to the bucket", "server", b.server())
 	}
-	b.lacks = lacks{sse: b.lacks.sse || l.sse, once: b.lacks.once || l.once}
+	b.lacks.sse, b.lacks.once = b.lacks.sse || l.sse, b.lacks.once || l.once
 }

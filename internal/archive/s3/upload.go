@@ -26,6 +26,7 @@ type upload struct {
 	// summed is set if the upload was begun so that its parts have CRC32C
 	// checksums.
 	summed bool
+	class  string // of the object that it makes
 
 	mu     sync.Mutex
 	sums   map[int32]stored
@@ -47,12 +48,13 @@ func (b *Bucket) Begin(ctx context.Context, key string, o archive.UploadOptions)
 	if err := fits(o); err != nil {
 		return nil, r.wrap(b, err)
 	}
+	class := b.classFor(o)
 	var out *sdk.CreateMultipartUploadOutput
 	err := b.adapt(true, false, nil, func(m manner) error {
 		return b.do(ctx, r, func(opt option) (err error) {
 			out, err = b.client.CreateMultipartUpload(ctx, &sdk.CreateMultipartUploadInput{
 				Bucket: &b.o.Bucket, Key: &key, ChecksumAlgorithm: types.ChecksumAlgorithmCrc32c,
-				StorageClass:         types.StorageClass(b.o.Class),
+				StorageClass:         class,
 				ServerSideEncryption: m.sse.how, SSEKMSKeyId: m.sse.key,
 			}, opt)
 			return err
@@ -67,7 +69,7 @@ func (b *Bucket) Begin(ctx context.Context, key string, o archive.UploadOptions)
 	}
 	return &upload{
 		b: b, u: archive.Unfinished{Key: key, ID: id, Begun: time.Now().UTC()},
-		summed: true, sums: map[int32]stored{},
+		summed: true, class: string(class), sums: map[int32]stored{},
 	}, nil
 }
 
@@ -95,7 +97,7 @@ func (b *Bucket) Continue(ctx context.Context, u archive.Unfinished) (archive.Up
 	if err != nil {
 		return nil, err
 	}
-	up.summed = out.ChecksumAlgorithm == types.ChecksumAlgorithmCrc32c
+	up.summed, up.class = out.ChecksumAlgorithm == types.ChecksumAlgorithmCrc32c, string(out.StorageClass)
 	return up, nil
 }
 
@@ -238,12 +240,8 @@ func (u *upload) Complete(ctx context.Context, parts []archive.Part) (archive.Ob
 		})
 	})
 	if err == nil {
-		o := archive.Object{Key: u.u.Key, Size: size, Modified: time.Now().UTC(), Tag: tag(out.ETag)}
-		if b.o.Class != string(types.StorageClassStandard) {
-			o.Class = b.o.Class
-		}
-		o.Cold = isCold(o.Class)
-		return o, nil
+		now := time.Now()
+		return object(u.u.Key, size, &now, out.ETag, u.class), nil
 	}
 	if r.unsure && ctx.Err() == nil {
 		// It may be our own object that is in the way, after a reply that was lost.
