@@ -155,6 +155,9 @@ func (e *Engine) outlook(ctx context.Context, src, dst store.Store, o SyncOption
 		return nil, err
 	}
 	outlook := &Outlook{Plan: p, Source: src.String(), Destination: dst.String(), SourceHolds: w.holds, DestinationHas: w.has, Excluded: w.excluded, sizes: z}
+	if outlook.Thawings, err = e.stand(ctx, src, p.Steps, o.Thaw); err != nil {
+		return nil, err
+	}
 	if o.Planned != nil {
 		o.Planned(outlook)
 	}

@@ -74,6 +74,9 @@ type SyncOptions struct {
 	Planned func(p *Outlook)
 	// Event is told what happens to the steps.
 	Event func(transfer.Event)
+	// Waiting is told which streams cannot be read yet, once all have been asked for,
+	// and again whenever a run that waits finds that any has become readable.
+	Waiting func(all []Waiting)
 	// Removed is told what was removed from the destination, or why not.
 	Removed func(snapshot.Snapshot, error)
 
@@ -100,6 +103,9 @@ type Outlook struct {
 	// Forecast is what it is going to cost, about: of a dry run, and wherever
 	// something comes out of cold storage; nil otherwise.
 	Forecast *Forecast
+	// Thawings is how things stood with the streams of the steps that send, in their
+	// order, before any was asked for; nil where nothing at the source can be cold.
+	Thawings []store.Thawing
 
 	sizes *sizes
 }
@@ -131,6 +137,8 @@ type IncompleteError struct {
 	Conflicts bool
 	// Failures are the reasons, one for each snapshot that has one of its own.
 	Failures []error
+	// Waiting are the streams in cold storage that some of it waits for.
+	Waiting []Waiting
 	// Interrupted is why the run was cut short, if it was.
 	Interrupted error
 }
@@ -167,9 +175,10 @@ type ProblemError struct{ plan.Problem }
 func (e *ProblemError) Error() string { return fmt.Sprintf("%s: %s", e.Path, e.Why) }
 
 // Sync brings the selected snapshots of src to dst. It fails with
-// *NoSnapshotsError, *SamePlaceError or *store.LockedError before anything is
-// done, and with *IncompleteError or *RemovalError if some of it could not be
-// done.
+// *NoSnapshotsError, *SamePlaceError, *FullError, *CostError or *store.LockedError
+// before anything is done, with *IncompleteError or *RemovalError if some of it
+// could not be done, and with *PendingError if cold storage is all that some of it
+// waits for. While it waits (SyncOptions.Wait), it holds no lock.
 func (e *Engine) Sync(ctx context.Context, src, dst store.Store, o SyncOptions) (*SyncReport, error) {
 	if err := differ(src, dst); err != nil {
 		return nil, err
@@ -183,17 +192,23 @@ func (e *Engine) Sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 		if err := outlook.tooFull(o.MaxFull, 0); err != nil {
 			return report, err
 		}
+		if err := e.affordable(ctx, src, outlook, o); err != nil {
+			return report, err
+		}
 		return report, incomplete(ctx, outlook, nil, failures{}, nil)
 	}
-	unlock, err := lock(ctx, dst, o.Who)
+	return e.rounds(ctx, src, dst, o)
+}
+
+// round is a run as far as it comes without waiting for cold storage. Again is set
+// if it goes on after waiting, and what has been paid for should not be given up
+// because another run has the lock.
+func (e *Engine) round(ctx context.Context, src, dst store.Store, o SyncOptions, again bool) (*SyncReport, error) {
+	release, err := e.take(ctx, dst, o.Who, again)
 	if err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err := unlock(); err != nil {
-			e.log().Warn("releasing the lock", "error", err)
-		}
-	}()
+	defer release()
 	end := e.begin(dst, o.Who)
 	report, err := e.sync(ctx, src, dst, o)
 	end(ctx, err)
@@ -232,7 +247,7 @@ func (e *Engine) begin(dst store.Store, who string) (end func(context.Context, e
 		outcome := ledger.Outcome{Result: ledger.Done, Ended: e.now()}
 		if failed != nil {
 			outcome.Result, outcome.Message = ledger.Failed, failed.Error()
-			if ctx.Err() != nil {
+			if ctx.Err() != nil || errors.Is(failed, store.ErrCold) {
 				outcome.Result = ledger.Interrupted
 			}
 		}
@@ -249,6 +264,8 @@ func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 	report := &SyncReport{}
 	without := failures{wanted: map[snapshot.ID]plan.Problem{}, causes: map[snapshot.ID]error{}, between: map[snapshot.ID]error{}}
 	var planning error
+	var cold *frozen
+	surprises, expired := map[snapshot.Edge]bool{}, false // which were cold all the same
 	for fruitless := 0; fruitless < hopeless; {
 		outlook, err := e.outlook(ctx, src, dst, o, without)
 		if err != nil && report.Outlook == nil {
@@ -261,14 +278,22 @@ func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 		if report.Outlook == nil {
 			report.Kept = len(outlook.Keep)
 		}
-		if report.Outlook != nil && len(outlook.Steps) > 0 {
+		if report.Outlook != nil && len(outlook.Steps) > 0 && !expired {
 			e.log().Warn("What was to start from a snapshot that failed is planned anew without it")
 		}
 		report.Outlook = outlook
 		if err := outlook.tooFull(o.MaxFull, report.Transferred); err != nil {
 			return report, err
 		}
-		report.Transfer = e.transfer(ctx, src, dst, outlook, o)
+		if err := e.affordable(ctx, src, outlook, o); err != nil {
+			return report, err
+		}
+		if cold, err = e.thaw(ctx, src, outlook, o); err != nil {
+			planning = err
+			report.Transfer = nothingDone(outlook.Steps, err)
+			break
+		}
+		report.Transfer = e.transfer(ctx, src, dst, outlook, cold, o)
 		committed := report.Transfer.Count(transfer.Committed)
 		report.Transferred += committed
 		report.Bytes += report.Transfer.Bytes()
@@ -282,6 +307,9 @@ func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 			return x.Outcome == transfer.Failed && !x.Step.Intermediate
 		}) {
 			fruitless++
+		}
+		if expired = ctx.Err() == nil && frozenMeanwhile(report.Transfer, surprises); expired {
+			continue // to ask for them
 		}
 		if ctx.Err() != nil || !needed(report.Transfer) || !without.remember(report.Transfer) {
 			break
@@ -298,8 +326,11 @@ func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 		// What was wanted has come without them, but something is wrong.
 		err = &RemovalError{Failures: slices.Collect(maps.Values(without.between))}
 	}
+	err = e.pending(src, report, cold, err, o)
 	if err != nil {
-		if len(report.Outlook.Remove) > 0 {
+		if _, later := errors.AsType[*PendingError](err); later && len(report.Outlook.Remove) > 0 {
+			e.log().Info("Nothing is removed from the destination before everything is there")
+		} else if len(report.Outlook.Remove) > 0 {
 			e.log().Warn("Nothing is removed from the destination, since not everything has succeeded")
 		}
 		return report, err
@@ -315,7 +346,7 @@ func (e *Engine) sync(ctx context.Context, src, dst store.Store, o SyncOptions) 
 // holds.
 func needed(r *transfer.Report) bool {
 	return slices.ContainsFunc(r.Results, func(x transfer.Result) bool {
-		return x.Outcome == transfer.Skipped || x.Outcome == transfer.Failed && x.Step.Intermediate
+		return x.Outcome == transfer.Skipped && !waits(x) || x.Outcome == transfer.Failed && x.Step.Intermediate
 	})
 }
 
@@ -363,10 +394,15 @@ func (f failures) remember(r *transfer.Report) bool {
 	return hope
 }
 
-// transfer carries out the steps of a plan.
-func (e *Engine) transfer(ctx context.Context, src, dst store.Store, outlook *Outlook, o SyncOptions) *transfer.Report {
+// transfer carries out the steps of a plan, but for those that have to wait. Events
+// number the steps as the plan does.
+func (e *Engine) transfer(ctx context.Context, src, dst store.Store, outlook *Outlook, cold *frozen, o SyncOptions) *transfer.Report {
+	steps, index := cold.runnable(outlook.Steps)
 	t := transfer.Options{Source: src, Destination: dst, Streams: o.Streams, Parallel: cmp.Or(o.Parallel, parallel)}
 	t.Events = func(event transfer.Event) {
+		if event.Steps = len(outlook.Steps); event.Step > 0 && index != nil {
+			event.Step = index[event.Step-1] + 1
+		}
 		if event.Kind == transfer.Committed {
 			outlook.sizes.passOn(ctx, dst, outlook.Steps[event.Step-1])
 		}
@@ -377,7 +413,7 @@ func (e *Engine) transfer(ctx context.Context, src, dst store.Store, outlook *Ou
 	if e.Ledger != nil {
 		t.Ledger = e.Ledger
 	}
-	report := transfer.Run(ctx, outlook.Steps, t)
+	report := cold.whole(outlook.Steps, index, transfer.Run(ctx, steps, t))
 	if o.results != nil {
 		o.results(report.Results)
 	}

@@ -1,0 +1,142 @@
+package job
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/buttersink/buttersink/internal/plan"
+	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
+)
+
+const (
+	// soonest and latest bound the pause between two looks at what cold storage is
+	// asked for, which is a tenth of the time that has been waited. Expedited takes
+	// minutes, bulk two days, and each look is a request for every stream.
+	soonest = time.Minute
+	latest  = 15 * time.Minute
+	// deaf is after how many looks in a row that failed nobody waits any more: what
+	// passes by itself has passed by then.
+	deaf = 24
+)
+
+// rounds is a run that waits for cold storage, if that is wanted: it does what can
+// be done, lets go of the lock, waits until there is more to do, and so on.
+func (e *Engine) rounds(ctx context.Context, src, dst store.Store, o SyncOptions) (*SyncReport, error) {
+	var sum *SyncReport
+	for begun := e.now(); ; {
+		r, err := e.round(ctx, src, dst, o, sum != nil)
+		sum = sum.plus(r)
+		if !o.Wait || ctx.Err() != nil {
+			return sum, err
+		}
+		var waited error
+		if list, ok := errors.AsType[*store.PendingError](err); ok && r == nil {
+			e.log().Info("Waiting: " + list.Error())
+			waited = e.rest(ctx, begun)
+		} else if later, ok := errors.AsType[*PendingError](err); ok {
+			waited = e.await(ctx, src, r.Outlook.Steps, later, o)
+		} else {
+			return sum, err
+		}
+		if waited != nil {
+			return sum, interrupted(ctx, sum, err, waited)
+		}
+	}
+}
+
+// plus adds up the reports of rounds.
+func (r *SyncReport) plus(next *SyncReport) *SyncReport {
+	switch {
+	case r == nil:
+		return next
+	case next == nil:
+		return r
+	}
+	next.Kept = r.Kept
+	next.Transferred += r.Transferred
+	next.Bytes += r.Bytes
+	next.Skipped += r.Skipped
+	return next
+}
+
+// interrupted is the error of a run that did not wait to the end: why says what kept
+// it from that, and pending what it waited for.
+func interrupted(ctx context.Context, r *SyncReport, pending, why error) error {
+	later, ok := errors.AsType[*PendingError](pending)
+	if !ok || r == nil {
+		return why
+	}
+	x := &IncompleteError{Wanted: later.Wanted, Done: later.Done, Waiting: later.Waiting}
+	if ctx.Err() != nil {
+		x.Interrupted = why
+	} else {
+		x.Failures = []error{why}
+	}
+	return x
+}
+
+// rest waits before the next look.
+func (e *Engine) rest(ctx context.Context, begun time.Time) error {
+	pause := time.NewTimer(min(max(e.now().Sub(begun)/10, soonest), latest))
+	defer pause.Stop()
+	select {
+	case <-pause.C:
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// await looks at streams that were asked for again and again, until one of the
+// steps of a plan can be carried out that could not be before, or something has to
+// be asked for anew. What the streams of one step make, others need.
+func (e *Engine) await(ctx context.Context, src store.Store, steps []plan.Step, pending *PendingError, o SyncOptions) error {
+	var left []plan.Step
+	late := map[snapshot.Edge]bool{}
+	for _, w := range pending.Waiting {
+		late[w.Edge] = true
+	}
+	for _, s := range steps {
+		if s.Action == plan.Send && late[s.Edge] {
+			left = append(left, s)
+		}
+	}
+	made := map[snapshot.ID]bool{} // by what is waited for
+	for _, s := range left {
+		made[s.Edge.To] = true
+	}
+	before, failed := len(pending.Waiting), 0
+	for begun := e.now(); ; {
+		if err := e.rest(ctx, begun); err != nil {
+			return err
+		}
+		look := o.Thaw
+		look.Ask = false
+		all, err := thawings(ctx, src, left, look)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil && failed == deaf:
+			return fmt.Errorf("waiting for cold storage: %w", err)
+		case err != nil:
+			if failed++; failed == 1 {
+				e.log().Warn("what can be read cannot be told; it is asked again later", "error", err)
+			}
+			continue
+		}
+		failed = 0
+		cold := e.waiting(src, all, o.Thaw)
+		if len(cold) != before && o.Waiting != nil {
+			before = len(cold)
+			o.Waiting(cold)
+		}
+		for i, t := range all {
+			if t.State == store.Cold || t.State == store.Readable && (left[i].Edge.IsFull() || !made[left[i].Edge.From]) {
+				return nil
+			}
+		}
+	}
+}
