@@ -1,6 +1,10 @@
 package glacier
 
-import "github.com/buttersink/buttersink/internal/archive"
+import (
+	"errors"
+
+	"github.com/buttersink/buttersink/internal/archive"
+)
 
 // Catalogue remembers what is in a vault, as a vault itself tells that only hours
 // after it was asked, and about yesterday.
@@ -16,4 +20,4 @@ type Catalogue interface {
 
 // NewBucket returns a vault as a bucket of archives in our layout. It closes the
 // vault when it is closed.
-func NewBucket(v *Vault, c Catalogue) (archive.Bucket, error) { return nil, errStub }
+func NewBucket(v *Vault, c Catalogue) (archive.Bucket, error) { return nil, errors.New("not there yet") }
