@@ -9,22 +9,6 @@ import (
 	contract "github.com/buttersink/buttersink/internal/store"
 )
 
-func TestClasses(t *testing.T) {
-	for class, want := range map[string]archive.Object{
-		"":             {},
-		"STANDARD":     {},
-		"STANDARD_IA":  {Class: "STANDARD_IA"},
-		"GLACIER_IR":   {Class: "GLACIER_IR"},
-		"GLACIER":      {Class: "GLACIER", Cold: true},
-		"DEEP_ARCHIVE": {Class: "DEEP_ARCHIVE", Cold: true},
-	} {
-		got := object("k", 1, nil, nil, class)
-		if got.Class != want.Class || got.Cold != want.Cold {
-			t.Errorf("%s is class %q, cold %v", class, got.Class, got.Cold)
-		}
-	}
-}
-
 // TestColdObjects has a server that answers as AWS does for what is in an archive
 // class, which the one here has not.
 func TestColdObjects(t *testing.T) {
