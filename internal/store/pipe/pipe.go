@@ -50,6 +50,11 @@
 //     between the command's end and the note gives the stream again, so a command
 //     has to bear that.
 //
+// # Offers
+//
+// An [Offer] is the other way round: a program that is told of one snapshot, and
+// says itself what it wants of it.
+//
 // # Memory
 //
 // A stream is written as it comes; of what the command prints one line of 4 KiB

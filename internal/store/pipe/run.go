@@ -64,23 +64,30 @@ type run struct {
 
 // start runs the command.
 func start(ctx context.Context, o Options, env []string, what string) (*run, error) {
+	cmd := exec.Command(shell, "-c", o.Command)
+	cmd.Env = append(append([]string(nil), o.Env...), env...)
+	lines := &lines{log: o.Log, what: what}
+	return startCommand(ctx, cmd, lines, lines, nil)
+}
+
+// startCommand runs a command as whoever is given; nil is the user of this process.
+// What it prints as errors goes to the lines, and so may the rest.
+func startCommand(ctx context.Context, cmd *exec.Cmd, out io.Writer, lines *lines, as *syscall.Credential) (*run, error) {
 	theirs, in, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("making a pipe: %w", err)
 	}
-	r := &run{ctx: ctx, in: in, theirs: theirs, done: make(chan struct{}), lines: &lines{log: o.Log, what: what}}
-	r.cmd = exec.Command(shell, "-c", o.Command)
-	r.cmd.Env = append(append([]string(nil), o.Env...), env...)
-	r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr = theirs, r.lines, r.lines
+	r := &run{ctx: ctx, cmd: cmd, in: in, theirs: theirs, done: make(chan struct{}), lines: lines}
+	r.cmd.Stdin, r.cmd.Stdout, r.cmd.Stderr = theirs, out, lines
 	r.cmd.WaitDelay = lingering
 	// A session of its own: it can be ended with all that it has started, the
 	// terminal's Ctrl-C is ours to act on, and a question at the terminal fails
 	// where in the background it would stop the command for good.
-	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL}
+	r.cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Pdeathsig: syscall.SIGKILL, Credential: as}
 	started := make(chan error, 1)
 	go r.attend(started)
 	if err := <-started; err != nil {
-		return nil, errors.Join(fmt.Errorf("running %s: %w", shell, err), in.Close(), theirs.Close())
+		return nil, errors.Join(fmt.Errorf("running %s: %w", cmd.Path, err), in.Close(), theirs.Close())
 	}
 	r.unwake = context.AfterFunc(ctx, r.wake)
 	return r, nil

@@ -90,7 +90,17 @@ func (w *writer) Write(p []byte) (int, error) {
 
 // begin runs the command, once the stream has shown which one it is.
 func (w *writer) begin() error {
-	id, ok := w.tally.Identity()
+	if err := announced(&w.tally, w.want); err != nil {
+		return err
+	}
+	var err error
+	w.run, err = start(w.ctx, w.s.o, w.environment(), printable(w.want.Path))
+	return err
+}
+
+// announced says how the stream that has begun differs from what was announced.
+func announced(t *stream.Tally, want store.Want) error {
+	id, ok := t.Identity()
 	if !ok {
 		return errors.New("the stream does not begin with a whole command")
 	}
@@ -98,7 +108,7 @@ func (w *writer) begin() error {
 	if id.HasParent {
 		found.From = id.Parent
 	}
-	switch want := w.want; {
+	switch {
 	case found != want.Edge || id.HasParent == want.Edge.IsFull():
 		return fmt.Errorf("the stream is another than was announced: it makes %s, not %s", edgeText(found), edgeText(want.Edge))
 	case want.Transid != 0 && id.Transid != want.Transid:
@@ -106,9 +116,7 @@ func (w *writer) begin() error {
 	case want.FromTransid != 0 && id.HasParent && id.ParentTransid != want.FromTransid:
 		return fmt.Errorf("the stream starts from transaction %d of its parent, not %d", id.ParentTransid, want.FromTransid)
 	}
-	var err error
-	w.run, err = start(w.ctx, w.s.o, w.environment(), printable(w.want.Path))
-	return err
+	return nil
 }
 
 // environment is what names the stream for the command.
