@@ -33,8 +33,8 @@ func (e *Engine) rounds(ctx context.Context, src, dst store.Store, o SyncOptions
 			return sum, err
 		}
 		var waited error
-		if list, ok := errors.AsType[*store.PendingError](err); ok && r == nil {
-			e.log().Info("Waiting: " + list.Error())
+		if r == nil && isListPending(err) {
+			e.log().Info("Waiting: " + err.Error())
 			waited = e.rest(ctx, begun)
 		} else if later, ok := errors.AsType[*PendingError](err); ok {
 			waited = e.await(ctx, src, r.Outlook.Steps, later, o)
@@ -139,4 +139,10 @@ func (e *Engine) await(ctx context.Context, src store.Store, steps []plan.Step, 
 			}
 		}
 	}
+}
+
+// isListPending reports whether a store can be listed only later.
+func isListPending(err error) bool {
+	_, ok := errors.AsType[*store.PendingError](err)
+	return ok
 }
