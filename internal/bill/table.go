@@ -191,8 +191,14 @@ func unpriced(all map[string]*class) map[string]*class {
 	return free
 }
 
+// vaults is the service that has no classes.
+const vaults = "glacier"
+
 // class returns what is known of a class; the prices of STANDARD if nothing is.
 func (f *found) class(name string) *class {
+	if f.asked.Service == vaults {
+		name = standard // whatever it is called, there is but one
+	}
 	if c, ok := f.classes[name]; ok {
 		return c
 	}

@@ -158,6 +158,7 @@ func (e *Engine) outlook(ctx context.Context, src, dst store.Store, o SyncOption
 	if outlook.Thawings, err = e.stand(ctx, src, p.Steps, o.Thaw); err != nil {
 		return nil, err
 	}
+	outlook.Forecast = e.forecast(ctx, src, dst, outlook, o)
 	if o.Planned != nil {
 		o.Planned(outlook)
 	}

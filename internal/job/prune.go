@@ -55,9 +55,14 @@ type PruneOptions struct {
 
 	// Judged is told what becomes of every snapshot, before anything is removed.
 	Judged func([]Verdict)
+	// Forecast is told what removing for good costs, where anybody bills that, before
+	// anything is removed.
+	Forecast func(*Early)
 	// Removed is told what was removed, or why not.
 	Removed func(snapshot.Snapshot, error)
 
+	// only, if it is set, is the only series that is meant, whatever Prefix says.
+	only *string
 	// mine are snapshots that the counterparts had when the run began. Made is the
 	// one that the run has made, zero if none.
 	mine map[snapshot.ID]bool
@@ -147,6 +152,7 @@ func (e *Engine) prune(ctx context.Context, st store.Store, inv *snapshot.Invent
 	tallies := j.tallies(ev.register, o.Rules.String())
 	guarded := e.guard(st, tallies, o)
 	if o.DryRun || guarded != nil && !o.Postpone {
+		e.foretell(ctx, st, j, o)
 		return report, guarded
 	}
 	if o.Postpone || len(j.going()) == 0 {
@@ -174,6 +180,7 @@ func (e *Engine) prune(ctx context.Context, st store.Store, inv *snapshot.Invent
 		return report, err
 	}
 	unnoted := err
+	e.foretell(ctx, st, j, o)
 	err = e.removePlaces(ctx, st, remover, j.going(), report, o)
 	if unnoted != nil && ctx.Err() == nil {
 		// What is noted lets later runs remove more, never less: removing comes first
@@ -183,6 +190,20 @@ func (e *Engine) prune(ctx context.Context, st store.Store, inv *snapshot.Invent
 		}
 	}
 	return report, err
+}
+
+// foretell says what removing costs.
+func (e *Engine) foretell(ctx context.Context, st store.Store, j *judgement, o PruneOptions) {
+	if o.Forecast == nil {
+		return
+	}
+	var going []snapshot.Snapshot
+	for _, p := range j.going() {
+		going = append(going, p.Snapshot)
+	}
+	if early := e.early(ctx, st, going); early != nil {
+		o.Forecast(early)
+	}
 }
 
 // full reports whether an error says that there is no space left.

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/buttersink/buttersink/internal/bill"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 )
@@ -26,6 +27,9 @@ type TrashOptions struct {
 	// Planned is told what is going to be done, before any of it is. It may be
 	// nil.
 	Planned func([]store.Trashed)
+	// Forecast is told what removing for good costs, where anybody bills that, before
+	// anything is removed. It may be nil.
+	Forecast func(*Early)
 	// Done is told of each stream: done, would be, or why not. It may be nil.
 	Done func(store.Trashed, error)
 }
@@ -92,6 +96,13 @@ func (e *Engine) Empty(ctx context.Context, st store.Store, o TrashOptions) erro
 	meant, err := o.meant(st, all)
 	if err != nil {
 		return err
+	}
+	if t := tariff(st); t != nil && o.Forecast != nil && len(meant) > 0 {
+		var objects []bill.Object
+		for _, x := range meant {
+			objects = append(objects, bill.Object{Class: x.Class, Bytes: x.Size.Bytes, Since: x.Since})
+		}
+		o.Forecast(e.removing(t, objects))
 	}
 	return o.carryOut(ctx, "removed", meant, trash.Discard)
 }
