@@ -44,6 +44,9 @@ const (
 	WriteNote      Op = "WriteNote"
 	Reclaim        Op = "Reclaim"
 	RemoveLeftover Op = "RemoveLeftover"
+
+	Thaw     Op = "Thaw"
+	Holdings Op = "Holdings"
 )
 
 // Fault is a store in which things go wrong as a test says:

@@ -49,6 +49,12 @@ type Memory struct {
 	latest      map[string]uint64 // by family: the highest generation that was here
 	notes       map[string][]byte
 	unreclaimed int // removed since the last Reclaim
+
+	streams []snapshot.Edge // see SetArchive; nil for a live store
+	cold    map[snapshot.Edge]*ice
+	passed  time.Duration // see Advance
+	now     func() time.Time
+	tariff  *store.Tariff
 }
 
 // held is one copy of a snapshot.
@@ -75,6 +81,8 @@ var _ interface {
 	store.Notebook
 	store.Reclaimer
 	store.Leftovers
+	store.Thawer
+	store.Billed
 } = (*Memory)(nil)
 
 // NewMemory returns an empty store that is called by the given name.
@@ -82,7 +90,7 @@ func NewMemory(name string) *Memory {
 	return &Memory{
 		name: name, occupied: map[string]string{}, writing: map[string]bool{},
 		sizes: map[string]map[snapshot.Edge]int64{}, checkpoints: map[string]checkpoint{},
-		latest: map[string]uint64{}, notes: map[string][]byte{},
+		latest: map[string]uint64{}, notes: map[string][]byte{}, cold: map[snapshot.Edge]*ice{},
 	}
 }
 
@@ -279,6 +287,7 @@ func (m *Memory) List(ctx context.Context) (*snapshot.Inventory, error) {
 		}
 	}
 	slices.SortFunc(inv.Partials, func(a, b snapshot.Partial) int { return strings.Compare(a.Path, b.Path) })
+	m.listStreams(inv)
 	return inv, nil
 }
 
@@ -385,6 +394,9 @@ func (m *Memory) stream(ctx context.Context, r store.Request) ([]byte, error) {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if err := m.readable(e); err != nil {
+		return nil, err
+	}
 	to := m.find(e.To)
 	if to == nil {
 		return nil, fmt.Errorf("%s: %w", e.To, store.ErrNotFound)

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 
@@ -63,6 +64,10 @@ func memoryHarness(wrap func(*Memory) store.Store) Harness {
 			return s, func() {} // it changes by itself
 		},
 		Leftover: func(t testing.TB, s store.Store, path string) { memory(s).AddLeftover(path) },
+		Cold: func(t testing.TB, s store.Store, edges ...snapshot.Edge) func(time.Duration) {
+			memory(s).Freeze("GLACIER", edges...)
+			return memory(s).Advance
+		},
 	}
 }
 

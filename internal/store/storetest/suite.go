@@ -56,6 +56,10 @@ type Harness struct {
 	// program leaves (store.Leftovers). It may be nil for stores that receive from
 	// nobody else.
 	Leftover func(t testing.TB, s store.Store, path string)
+	// Cold puts the streams of edges into cold storage, where nobody has asked for
+	// them, and returns what lets time pass there. It may be nil for stores where
+	// nothing can be cold.
+	Cold func(t testing.TB, s store.Store, edges ...snapshot.Edge) (pass func(time.Duration))
 }
 
 // Run runs the contract's cases on a kind of store, each on stores of its own.
@@ -74,7 +78,7 @@ type Case struct {
 
 // Cases returns the contract, for a test that wants to run its cases by itself.
 func Cases() []Case {
-	return slices.Concat(listCases, sourceCases, sinkCases, refusalCases, resumeCases, removeCases, requestCases, sizeCases, otherCases, archiveCases, continueCases, besideCases)
+	return slices.Concat(listCases, sourceCases, sinkCases, refusalCases, resumeCases, removeCases, requestCases, sizeCases, otherCases, archiveCases, continueCases, besideCases, coldCases)
 }
 
 // patience bounds what ought to end at once. Machines are slow at times.

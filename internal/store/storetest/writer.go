@@ -113,6 +113,9 @@ func (w *writer) Commit(ctx context.Context) error {
 	}
 	s.Transid = id.Transid
 	w.m.keep(&held{Snapshot: s, tree: content})
+	if w.m.streams != nil {
+		w.m.streams = append(w.m.streams, found)
+	}
 	delete(w.m.checkpoints, w.want.Path)
 	w.end()
 	return nil
