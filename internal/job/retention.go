@@ -167,6 +167,9 @@ func (e *evidence) places() []place {
 				before, p.Time, p.dated = schedule.Split(name, cmp.Or(o.Zone, o.Rules.Zone))
 				p.series = dir + before
 				why = "its name does not end in a date"
+				if o := e.options; p.dated && o.only != nil && p.series != *o.only {
+					p.dated, why = false, "it is of another series"
+				}
 			}
 			p.Time = schedule.Nearest(p.Time, c.Created)
 			if !p.dated {
