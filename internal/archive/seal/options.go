@@ -18,6 +18,9 @@ type Options struct {
 	// 10 and above make the same of a stream each.
 	Compress bool
 	Level    int
+	// Gzip has Compress mean gzip, with a level of 1 to 9, and 4 for 0. It goes with
+	// gpg, and without encryption, and what is made is not made again byte for byte.
+	Gzip bool
 	// Recipients can open what is sealed; none means no encryption. They are all
 	// of one cipher.
 	Recipients []Recipient
@@ -28,7 +31,7 @@ type Options struct {
 
 // Form is what these options make of a stream.
 func (o Options) Form() Form {
-	f := Form{Compressed: o.Compress}
+	f := Form{Compressed: o.Compress, Gzip: o.Compress && o.Gzip}
 	if len(o.Recipients) > 0 {
 		f.Cipher = o.Recipients[0].cipher
 	}
@@ -37,8 +40,15 @@ func (o Options) Form() Form {
 
 // check says what is wrong with the options.
 func (o Options) check() error {
-	if o.Level < 0 || o.Level > MaxLevel {
-		return fmt.Errorf("level %d of compression is not one of 1 to %d", o.Level, MaxLevel)
+	highest := MaxLevel
+	if o.Gzip {
+		highest = MaxGzipLevel
+	}
+	if o.Level < 0 || o.Level > highest {
+		return fmt.Errorf("level %d of compression is not one of 1 to %d", o.Level, highest)
+	}
+	if f := o.Form(); f.Gzip && f.Cipher == Age {
+		return errors.New("compressing with gzip goes with gpg, and not with age")
 	}
 	for _, r := range o.Recipients {
 		if r.cipher == None {
@@ -90,7 +100,10 @@ func ParseCompress(text string) (level int, err error) {
 // with these options. It is never less than what it really gets.
 func Bound(o Options, plain int64) int64 {
 	n := plain
-	if o.Compress {
+	switch f := o.Form(); {
+	case f.Gzip:
+		n = gzipBound(n)
+	case f.Compressed:
 		n = compressedBound(n)
 	}
 	switch o.Form().Cipher {

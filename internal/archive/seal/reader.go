@@ -49,7 +49,10 @@ func NewReader(ctx context.Context, src io.Reader, f Form, k Keys) (io.ReadClose
 	default:
 		return nil, fmt.Errorf("opening a stream: there is no cipher %q", f.Cipher)
 	}
-	if f.Compressed {
+	switch {
+	case f.Compressed && f.Gzip:
+		r.top = &gunzipper{src: r.top}
+	case f.Compressed:
 		d, err := newDecompressor(ctx, r.top)
 		if err != nil {
 			_ = r.Close()

@@ -6,6 +6,9 @@
 //	_, err = io.Copy(w, stream)
 //	err = w.Close()
 //
+// For btrsend's archives there is gzip beside zstd (Options.Gzip, Form.Gzip): gpg -d
+// and gunzip undo that. No key of an archive's says so.
+//
 // It knows the formats and the keys. It does not know what the streams hold,
 // where the results are kept, or what they are called beyond the suffix.
 //
@@ -62,16 +65,23 @@ const (
 type Form struct {
 	Compressed bool
 	Cipher     Cipher
+	// Gzip has it compressed by gzip in place of zstd; then Compressed is set, too.
+	// Of a gzip stream there may be several members. CutSuffix never finds this form,
+	// as no key ends in it.
+	Gzip bool
 }
 
 // Plain reports whether the stream stays as it is.
 func (f Form) Plain() bool { return f == Form{} }
 
 // Suffix is what the key of an object in this form ends in: "", ".zst", ".age",
-// ".zst.age", ".gpg", ".zst.gpg".
+// ".zst.age", ".gpg", ".zst.gpg"; and of what has no key, ".gz" and ".gz.gpg".
 func (f Form) Suffix() string {
 	s := ""
-	if f.Compressed {
+	switch {
+	case f.Compressed && f.Gzip:
+		s = ".gz"
+	case f.Compressed:
 		s = ".zst"
 	}
 	if f.Cipher != None {

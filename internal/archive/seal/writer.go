@@ -58,7 +58,7 @@ func NewWriter(ctx context.Context, dst io.Writer, o Options, secret []byte) (*W
 		w.push(s)
 	}
 	if form.Compressed {
-		s, err := newCompressor(ctx, w.top, o)
+		s, err := newStage(ctx, w.top, o)
 		if err != nil {
 			w.Abort()
 			return nil, err
@@ -66,6 +66,14 @@ func NewWriter(ctx context.Context, dst io.Writer, o Options, secret []byte) (*W
 		w.push(s)
 	}
 	return w, nil
+}
+
+// newStage returns the stage that compresses.
+func newStage(ctx context.Context, dst io.Writer, o Options) (io.WriteCloser, error) {
+	if o.Gzip {
+		return newGzipWriter(dst, o)
+	}
+	return newCompressor(ctx, dst, o)
 }
 
 // Usable says why nothing can be sealed for the recipients, as with a key that gpg
@@ -85,7 +93,7 @@ func (o Options) Usable(ctx context.Context) error {
 // recall takes the keys out of the secret, or makes new ones.
 func (w *Writer) recall(o Options, form Form, secret []byte) (err error) {
 	switch {
-	case form.Cipher == GPG || form.Plain():
+	case form.Cipher == GPG || form.Gzip || form.Plain():
 		w.repeatable = form.Plain()
 		if len(secret) > 0 {
 			return ErrSecret
