@@ -96,6 +96,10 @@ func Default() *Table {
 	return t
 }
 
+// Text is the program's own table as it is written, for people to read and to
+// begin their own with.
+func Text() []byte { return slices.Clone(builtIn) }
+
 // Over returns a table that has the places of t and, for all others, those of
 // another one. What was read with replace = true stays alone.
 func (t *Table) Over(other *Table) *Table {

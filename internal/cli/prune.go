@@ -25,12 +25,13 @@ type pruneOptions struct {
 	dryRun, force, wait, json, utc bool
 	reclaim, makeWritable          bool
 	staleAfter                     ageFlag
+	prices                         string
 	s3                             s3Flags
 	ssh                            sshFlags
 }
 
 var pruneGroups = []flagGroup{
-	{"Flags", []string{"dry-run", "for", "force", "help", "json", "prefix", "stale-after", "sync", "utc", "wait", "convert-rw"}},
+	{"Flags", []string{"dry-run", "for", "force", "help", "json", "prefix", "prices", "stale-after", "sync", "utc", "wait", "convert-rw"}},
 	{"What is kept", []string{"keep", "keep-last", "keep-hourly", "keep-daily", "keep-weekly", "keep-monthly", "keep-yearly", "keep-within"}},
 	sshGroup,
 	{"S3", []string{"s3-endpoint", "s3-path-style"}},
@@ -67,7 +68,8 @@ Before: STORE is there, on a mounted file system; it runs as root where btrfs is
 concerned, or, with -w, as somebody who may remove subvolumes there.
 
 After: what is said to be removed is gone; from an archive it has gone to the
-trash ("buttersink trash"). More than half of a series at once takes --force;
+trash ("buttersink trash"), and what emptying that at once would cost is said where
+a storage class charges for a least time. More than half of a series at once takes --force;
 without it nothing is removed, and the exit code is 6. If some could not be
 removed it is 4.`,
 		Example: `  buttersink prune -n --keep-daily 7 --keep-weekly 5 /mnt/bk/home/
@@ -103,6 +105,7 @@ removed it is 4.`,
 	f.BoolVar(&o.wait, "wait", false, "wait while another run is at work, in place of ending with exit code 7")
 	f.BoolVar(&o.utc, "utc", false, "dates in names are in UTC, and so are days, unless zone: in the rules says where these begin")
 	f.BoolVar(&o.json, "json", false, "print one JSON object a line on standard output")
+	pricesFlag(cmd, &o.prices)
 	s3FlagsOf(cmd, &o.s3)
 	sshFlagsOf(cmd, &o.ssh)
 	groupFlags(cmd, pruneGroups)
@@ -136,6 +139,9 @@ func runPrune(ctx context.Context, env *Env, command string, o *pruneOptions, ar
 		return err
 	}
 	engine := &job.Engine{Log: env.Log, Now: env.Now}
+	if engine.Prices, err = env.prices(o.prices); err != nil {
+		return err
+	}
 	with := opening{s3: o.s3, ssh: o.ssh, mode: ssh.Write}
 	with.local.MakeWritable, with.local.Rootless = o.makeWritable, true
 	if o.dryRun {
@@ -153,7 +159,7 @@ func runPrune(ctx context.Context, env *Env, command string, o *pruneOptions, ar
 	options := job.PruneOptions{
 		Rules: in(rules, zoneOf(o.utc)), StaleAfter: o.staleAfter.age, Force: o.force, DryRun: o.dryRun,
 		Reclaim: o.reclaim, Wait: o.wait, Who: strings.Join([]string{"buttersink prune", redact(p.arg)}, " "),
-		Judged: view.judged, Removed: view.removed,
+		Judged: view.judged, Forecast: view.forecast, Removed: view.removed,
 	}
 	if named {
 		options.Prefix = &o.prefix
@@ -277,6 +283,15 @@ func (v *pruneView) judged(all []job.Verdict) {
 	}
 	table.Flush()
 	io.WriteString(v.env.Stdout, b.String()) // which keeps the error
+}
+
+// forecast says what removing for good costs.
+func (v *pruneView) forecast(e *job.Early) {
+	if v.o.json {
+		v.out.put(earlyRecord{Event: "forecast", Early: e})
+		return
+	}
+	v.env.sayEarly(e)
 }
 
 func (v *pruneView) removed(s snapshot.Snapshot, err error) {

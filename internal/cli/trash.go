@@ -21,6 +21,7 @@ import (
 type trashOptions struct {
 	olderThan         ageFlag
 	all, dryRun, json bool
+	prices            string
 	s3                s3Flags
 }
 
@@ -103,7 +104,8 @@ func newTrashEmpty(env *Env) *cobra.Command {
 		Long: `trash empty deletes streams in the trash of an archive for good, and asks for
 nothing, so that a timer can call it: what was removed longer ago than --older-than
 says, or everything with --all. NAME is the path of a snapshot, or its last element,
-and restricts it to these. What goes is said before.
+and restricts it to these. What goes is said before, and what that costs where a
+storage class charges for a least time.
 
 Before: URL is dir:///path/ or s3://bucket/prefix/, and you may delete there.
 
@@ -117,6 +119,7 @@ the archive has not changed.`,
 	})
 	cmd.Flags().BoolVar(&o.all, "all", false, "however long ago it was removed")
 	cmd.Flags().BoolVarP(&o.dryRun, "dry-run", "n", false, "show what would be deleted, and do nothing")
+	pricesFlag(cmd, &o.prices)
 	return cmd
 }
 
@@ -177,17 +180,21 @@ func (o *trashOptions) run(ctx context.Context, env *Env, command, url string, n
 	case verb == emptyTrash && !o.all && o.olderThan.given == "":
 		return usagef(command, "want --older-than AGE, as in --older-than 30d, or --all")
 	}
+	prices, err := env.prices(o.prices)
+	if err != nil {
+		return err
+	}
 	st, err := env.openArchive(ctx, command, p, "what is removed there is gone", opening{s3: o.s3})
 	if err != nil {
 		return err
 	}
 	defer st.Close()
 	view := &trashView{env: env, o: o, verb: verb, out: newRecords(env.Stdout)}
-	options := job.TrashOptions{Names: names, DryRun: o.dryRun, Planned: view.planned, Done: view.done}
+	options := job.TrashOptions{Names: names, DryRun: o.dryRun, Planned: view.planned, Forecast: view.forecast, Done: view.done}
 	if o.olderThan.given != "" {
 		options.Before = env.Now().Add(-o.olderThan.age)
 	}
-	engine := &job.Engine{Log: env.Log}
+	engine := &job.Engine{Log: env.Log, Now: env.Now, Prices: prices}
 	switch verb {
 	case restoreTrash:
 		err = engine.Restore(ctx, st.Store, options)
@@ -308,6 +315,15 @@ func (v *trashView) planned(all []store.Trashed) {
 		v.env.Log.Info(prefix + what + ": " + trashText(t))
 	}
 	v.env.Log.Info(fmt.Sprintf("%s%s: %d diffs %s in TOTAL", prefix, what, len(all), sizeText(totalOf(all))))
+}
+
+// forecast says what removing for good costs.
+func (v *trashView) forecast(e *job.Early) {
+	if v.o.json {
+		v.out.put(earlyRecord{Event: "forecast", Early: e})
+		return
+	}
+	v.env.sayEarly(e)
 }
 
 // done tells programs what has become of a stream.
