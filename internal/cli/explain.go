@@ -104,8 +104,8 @@ func splitSnapshot(arg string) (dir, name string, err error) {
 	if !hasScheme {
 		scheme, rest = "", arg
 	} else {
-		if scheme == "s3" {
-			if rest, query, _, err = splitQuery(rest); err != nil {
+		if form, ok := queryOf(scheme); ok {
+			if rest, query, _, err = splitQuery(rest, form); err != nil {
 				return "", "", err
 			}
 		}

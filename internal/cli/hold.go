@@ -115,8 +115,9 @@ func (o *holdOptions) flagsOf(cmd *cobra.Command) {
 // listed reports whether an argument names a whole place.
 func listed(arg string) bool {
 	before := arg
-	if strings.HasPrefix(arg, "s3://") {
-		before, _, _, _ = splitQuery(arg)
+	scheme, _ := splitURL(arg)
+	if form, ok := queryOf(scheme); ok {
+		before, _, _, _ = splitQuery(arg, form)
 	}
 	return strings.HasSuffix(before, "/")
 }

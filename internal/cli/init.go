@@ -22,9 +22,10 @@ func newInit(env *Env) *cobra.Command {
 	var o initOptions
 	cmd := &cobra.Command{
 		Use:   "init [flags] URL",
-		Short: "Make a directory or a bucket an archive",
-		Long: `init puts a marker into a directory (dir:///path/) or below a prefix of a bucket
-(s3://bucket/prefix/), which says that it is an archive.
+		Short: "Make a directory, a bucket or a vault an archive",
+		Long: `init puts a marker into a directory (dir:///path/), below a prefix of a bucket
+(s3://bucket/prefix/) or of a vault (glacier://vault/prefix/), which says that it is
+an archive. A vault that is not there is made.
 
 A directory needs one before the first sync. Without the marker nothing is stored
 there: if the disk is not mounted, the empty mount point has none, and the run ends
@@ -35,7 +36,8 @@ With --require-encryption, nothing that is not encrypted is ever stored there, b
 any machine: a sync without --encrypt ends before its first byte is sent. What is
 there already stays as it is.
 
-Before: the directory or bucket exists, and you may write there.
+Before: the directory or bucket exists, and you may write there. Vaults can be made
+only by who was a customer of the original Glacier before it was closed to others.
 
 After: there is a file .buttersink-archive.json with an identity and the time. If
 there was one already, nothing has changed, except that --require-encryption can
@@ -67,17 +69,21 @@ func runInit(ctx context.Context, env *Env, command string, o *initOptions, url 
 		return err
 	}
 	if p.scheme == "shell" {
-		return usagef(command, "a command needs nothing: an archive is dir:///PATH/ or s3://BUCKET/PREFIX/")
+		return usagef(command, "a command needs nothing: an archive is dir:///PATH/, s3://BUCKET/PREFIX/ or glacier://VAULT/PREFIX/")
 	}
 	if !p.archive() {
-		return usagef(command, "%q is a btrfs directory, which needs nothing: an archive is dir:///PATH/ or s3://BUCKET/PREFIX/", redact(url))
+		return usagef(command, "%q is a btrfs directory, which needs nothing: an archive is dir:///PATH/, s3://BUCKET/PREFIX/ or glacier://VAULT/PREFIX/", redact(url))
 	}
-	st, err := env.open(ctx, command, p, opening{s3: o.s3})
+	st, err := env.open(ctx, command, p, opening{s3: o.s3, makeVault: true})
 	if err != nil {
 		return err
 	}
 	defer st.Close()
-	err = st.Store.(*archive.Store).Init(ctx, archive.InitOptions{RequireEncryption: o.requireEncryption})
+	a, ok := st.Store.(*archive.Store)
+	if !ok {
+		return usagef(command, "%q is what btrsend has left in a vault, which needs nothing; without its options it is an archive of ours", redact(url))
+	}
+	err = a.Init(ctx, archive.InitOptions{RequireEncryption: o.requireEncryption})
 	if _, ok := errors.AsType[*store.ExistsError](err); ok {
 		env.Log.Info(fmt.Sprintf("%s is an archive already", st.Store))
 		return nil

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/buttersink/buttersink/internal/archive"
+	"github.com/buttersink/buttersink/internal/archive/btrsend"
 	"github.com/buttersink/buttersink/internal/archive/dir"
 	"github.com/buttersink/buttersink/internal/archive/s3"
 	"github.com/buttersink/buttersink/internal/archive/seal"
@@ -48,6 +49,10 @@ type opening struct {
 	limit *pace.Limiter
 	// again gives a command also what it has been given before.
 	again bool
+	// makeVault makes a vault of Glacier if it is missing.
+	makeVault bool
+	// rows is btrsend's database, where it is open already.
+	rows btrsend.Rows
 	// ledger keeps what interrupted uploads need, and what commands have been given;
 	// nil keeps nothing.
 	ledger *ledger.Ledger
@@ -91,6 +96,15 @@ func (env *Env) open(ctx context.Context, command string, p place, o opening) (*
 		if bucket, err = dir.Open(p.dir, dir.Options{Log: env.Log}); err != nil {
 			return nil, p.explainDir(err)
 		}
+	case "glacier":
+		if p.ofBtrsend() {
+			return env.openBtrsend(ctx, p, o)
+		}
+		var err error
+		if bucket, err = env.glacierBucket(ctx, p, &o); err != nil {
+			return nil, err
+		}
+		o.archive.Prefix = p.dir
 	case "ssh":
 		return env.openSSH(ctx, p, o)
 	case "ssh+btrfs":
@@ -202,10 +216,10 @@ func (env *Env) openArchive(ctx context.Context, command string, p place, why st
 		return nil, err
 	}
 	if p.scheme == "shell" {
-		return nil, usagef(command, "what becomes of the streams that a command is given is its own affair: want an archive, dir:// or s3://")
+		return nil, usagef(command, "what becomes of the streams that a command is given is its own affair: want an archive, dir://, s3:// or glacier://")
 	}
 	if !p.archive() {
-		return nil, usagef(command, "%q is a btrfs directory and not an archive (dir:// or s3://): %s", redact(p.arg), why)
+		return nil, usagef(command, "%q is a btrfs directory and not an archive (dir://, s3:// or glacier://): %s", redact(p.arg), why)
 	}
 	return env.open(ctx, command, p, o)
 }

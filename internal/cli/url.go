@@ -17,40 +17,32 @@ import (
 type place struct {
 	arg    string // as it was typed
 	scheme string // "btrfs" if none was typed
-	bucket string // of S3
+	bucket string // of S3; of Glacier the vault
 	dir    string // the store's directory; of S3 the prefix, empty for a whole bucket
 	name   string // the one snapshot that is meant; empty for all below dir
 	machine
 	command string // of shell://
-	// options are what stands in the query of an S3 URL, by name, and query is that
-	// text with its question mark.
+	// options are what stands in the query of an S3 or Glacier URL, by name, and query
+	// is that text with its question mark.
 	options map[string]string
 	query   string
 }
 
 // archive reports whether the place is one of streams kept as objects.
-func (p place) archive() bool { return p.scheme == "s3" || p.scheme == "dir" }
-
-// A scheme begins a URL. Those of later versions are known, so that they are
-// not taken for a slip of the pen.
-type scheme struct {
-	name   string
-	usable bool
+func (p place) archive() bool {
+	return p.scheme == "s3" || p.scheme == "dir" || p.scheme == "glacier"
 }
 
-var schemes = []scheme{
-	{"btrfs", true},
-	{"file", true},
-	{"dir", true},
-	{"s3", true},
-	{"ssh", true},
-	{"ssh+btrfs", true},
-	{"shell", true},
-	{"glacier", false},
+// schemes begin URLs.
+var schemes = []string{"btrfs", "file", "dir", "s3", "glacier", "ssh", "ssh+btrfs", "shell"}
+
+// queryForm says what the query of a URL may have.
+type queryForm struct {
+	of      string // "an S3 URL"
+	options []string
 }
 
-// urlOptions are the options that the query of an S3 URL may have.
-var urlOptions = []string{"endpoint", "kms-key", "path-style", "region", "sse", "storage-class"}
+var s3Query = queryForm{"an S3 URL", []string{"endpoint", "kms-key", "path-style", "region", "sse", "storage-class"}}
 
 // splitURL cuts an argument into scheme and path: a run of characters other
 // than ':' and '/', then "://"; without that it is a path all through.
@@ -62,9 +54,9 @@ func splitURL(arg string) (scheme, path string) {
 	return scheme, path
 }
 
-// splitQuery cuts the options off an S3 URL. A question mark belongs to the
-// path unless every piece behind the last one has the form KEY=VALUE.
-func splitQuery(arg string) (before, query string, options map[string]string, err error) {
+// splitQuery cuts the options off a URL. A question mark belongs to the path
+// unless every piece behind the last one has the form KEY=VALUE.
+func splitQuery(arg string, form queryForm) (before, query string, options map[string]string, err error) {
 	i := strings.LastIndexByte(arg, '?')
 	if i < 0 {
 		return arg, "", nil, nil
@@ -80,8 +72,8 @@ func splitQuery(arg string) (before, query string, options map[string]string, er
 		key, value, _ := strings.Cut(piece, "=")
 		_, twice := options[key]
 		switch {
-		case !slices.Contains(urlOptions, key):
-			return "", "", nil, fmt.Errorf("an S3 URL has no option %q: want %s", key, strings.Join(urlOptions, ", "))
+		case !slices.Contains(form.options, key):
+			return "", "", nil, fmt.Errorf("%s has no option %q: want %s", form.of, key, strings.Join(form.options, ", "))
 		case twice:
 			return "", "", nil, fmt.Errorf("the option %q is there twice", key)
 		}
@@ -99,16 +91,15 @@ func parsePlace(arg string, destination bool) (place, error) {
 	p := place{arg: arg}
 	var path string
 	p.scheme, path = splitURL(arg)
-	i := slices.IndexFunc(schemes, func(s scheme) bool { return s.name == p.scheme })
 	switch {
-	case i < 0:
-		return place{}, fmt.Errorf("%q has the unknown scheme %q: want a path, or btrfs://, file://, ssh://, ssh+btrfs://, dir://, s3:// or shell://", redact(arg), p.scheme)
-	case !schemes[i].usable:
-		return place{}, fmt.Errorf("%q: this version has no %s:// stores: want a btrfs directory, here or with ssh://, or an archive, dir:// or s3://", redact(arg), p.scheme)
+	case !slices.Contains(schemes, p.scheme):
+		return place{}, fmt.Errorf("%q has the unknown scheme %q: want a path, or btrfs://, file://, ssh://, ssh+btrfs://, dir://, s3://, glacier:// or shell://", redact(arg), p.scheme)
 	case strings.ContainsRune(path, 0):
 		return place{}, fmt.Errorf("%q has a NUL byte in it", redact(arg))
 	case p.scheme == "s3":
 		return parseS3(arg, path, destination)
+	case p.scheme == "glacier":
+		return parseGlacier(arg, path, destination)
 	case p.overSSH():
 		return parseSSH(arg, p.scheme, path, destination)
 	case p.scheme == "shell":
@@ -130,7 +121,7 @@ func parsePlace(arg string, destination bool) (place, error) {
 func parseS3(arg, text string, destination bool) (place, error) {
 	p := place{arg: arg, scheme: "s3"}
 	var err error
-	if text, p.query, p.options, err = splitQuery(text); err != nil {
+	if text, p.query, p.options, err = splitQuery(text, s3Query); err != nil {
 		return place{}, err
 	}
 	bucket, key, _ := strings.Cut(text, "/")
@@ -147,12 +138,17 @@ func parseS3(arg, text string, destination bool) (place, error) {
 	case strings.ContainsFunc(bucket, odd):
 		return place{}, fmt.Errorf("%q: a bucket has letters, digits, '.', '-' and '_' in its name: want s3://BUCKET/PREFIX/", redact(arg))
 	}
+	return p.below(key, "a bucket", destination)
+}
+
+// below reads the rest of a URL, behind the bucket or vault.
+func (p place) below(key, where string, destination bool) (place, error) {
 	var clean []string
 	for element := range strings.SplitSeq(key, "/") {
 		switch element {
 		case "", ".":
 		case "..":
-			return place{}, fmt.Errorf("%q: '..' means nothing in a bucket", redact(arg))
+			return place{}, fmt.Errorf("%q: '..' means nothing in %s", redact(p.arg), where)
 		default:
 			clean = append(clean, element)
 		}
@@ -251,9 +247,8 @@ func (p place) noSnapshots(there string) string {
 	}
 	if p.archive() {
 		hint := fmt.Sprintf("'%s' does not contain any snapshots.", p.arg)
-		if p.scheme == "s3" && p.dir != "" {
-			bucket, _, _ := strings.Cut(strings.TrimPrefix(p.bare(), "s3://"), "/")
-			hint += fmt.Sprintf("  'buttersink list s3://%s/%s' shows what is in the whole bucket.", bucket, p.query)
+		if p.bucket != "" && p.dir != "" {
+			hint += fmt.Sprintf("  'buttersink list %s://%s/%s' shows what is in the whole %s.", p.scheme, p.bucket, p.query, map[bool]string{true: "bucket", false: "vault"}[p.scheme == "s3"])
 		}
 		return hint
 	}
