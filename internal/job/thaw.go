@@ -8,7 +8,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/buttersink/buttersink/internal/bill"
 	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
@@ -150,12 +149,8 @@ func (e *Engine) waiting(src store.Store, all []store.Thawing, o store.ThawOptio
 
 // due is when a stream can be read at the latest, as a rule.
 func (e *Engine) due(src store.Store, t store.Thawing, o store.ThawOptions) time.Time {
-	billed, ok := src.(store.Billed)
-	if !ok {
-		return time.Time{}
-	}
-	tariff := billed.Tariff()
-	if tariff == nil {
+	whose := tariff(src)
+	if whose == nil {
 		return time.Time{}
 	}
 	tier := t.Tier
@@ -166,11 +161,7 @@ func (e *Engine) due(src store.Store, t store.Thawing, o store.ThawOptions) time
 	default:
 		tier = tierOf(o)
 	}
-	prices := e.Prices
-	if prices == nil {
-		prices = bill.Default()
-	}
-	wait, err := prices.Thawing(bill.Place{Provider: tariff.Provider, Service: tariff.Service, Region: tariff.Region}, t.Class, string(tier))
+	wait, err := e.prices().Thawing(placeOf(whose), t.Class, string(tier))
 	if err != nil || wait.Most <= 0 {
 		return time.Time{}
 	}
