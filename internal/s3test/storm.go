@@ -253,6 +253,8 @@ func operation(r *http.Request, q url.Values, bucket, key string) string {
 		return "HeadBucket"
 	case key == "":
 		return r.Method + " bucket?" + r.URL.RawQuery
+	case r.Method == http.MethodPost && q.Has("restore"):
+		return "RestoreObject"
 	case r.Method == http.MethodPost && q.Has("uploads"):
 		return "CreateMultipartUpload"
 	case r.Method == http.MethodPost && upload:
