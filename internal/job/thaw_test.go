@@ -173,14 +173,14 @@ func TestSyncAskingFails(t *testing.T) {
 		t.Errorf("%v: %+v", err, e)
 	}
 
-	deaf := storetest.NewFault(src)
-	deaf.On(storetest.Thaw).After(1).Return(errors.New("no luck"))
-	_, err = (&Engine{}).Sync(t.Context(), deaf, storetest.NewMemory("dst"), SyncOptions{})
+	numb := storetest.NewFault(src)
+	numb.On(storetest.Thaw).After(1).Return(errors.New("no luck"))
+	_, err = (&Engine{}).Sync(t.Context(), numb, storetest.NewMemory("dst"), SyncOptions{})
 	if e, ok := err.(*IncompleteError); !ok || len(e.Failures) != 1 || src.Asks(edges[1]) != 0 {
 		t.Errorf("when asking fails altogether: %v", err)
 	}
-	deaf.On(storetest.Thaw).Return(errors.New("no luck"))
-	if _, err = (&Engine{}).Sync(t.Context(), deaf, storetest.NewMemory("dst"), SyncOptions{}); err == nil || src.Asks(edges[1]) != 0 {
+	numb.On(storetest.Thaw).Return(errors.New("no luck"))
+	if _, err = (&Engine{}).Sync(t.Context(), numb, storetest.NewMemory("dst"), SyncOptions{}); err == nil || src.Asks(edges[1]) != 0 {
 		t.Errorf("when looking fails: %v", err)
 	}
 }
@@ -254,9 +254,9 @@ func TestSyncWaitEnds(t *testing.T) {
 		if e, ok := err.(*IncompleteError); !ok || !errors.Is(e.Interrupted, context.DeadlineExceeded) || e.Wanted != 2 {
 			t.Errorf("interrupted: %v", err)
 		}
-		deaf := storetest.NewFault(src)
-		deaf.On(storetest.Thaw).After(2).Always().Return(errors.New("no luck"))
-		_, err = (&Engine{}).Sync(t.Context(), deaf, storetest.NewMemory("dst"), SyncOptions{Wait: true})
+		numb := storetest.NewFault(src)
+		numb.On(storetest.Thaw).After(2).Always().Return(errors.New("no luck"))
+		_, err = (&Engine{}).Sync(t.Context(), numb, storetest.NewMemory("dst"), SyncOptions{Wait: true})
 		if e, ok := err.(*IncompleteError); !ok || e.Interrupted != nil || len(e.Failures) != 1 {
 			t.Errorf("when looking fails for ever: %v", err)
 		}
