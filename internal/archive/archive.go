@@ -106,7 +106,11 @@ type Store struct {
 	known    *catalogue // of the last List, and since
 	changes  uint64     // how many there have been
 	partials map[string][]Unfinished
-	marker   *marker // what was read of it; nil if it has not been looked for
+	// What lies beside objects that have been removed without being moved, when the
+	// trash was listed last, and what has become known of them since; by key.
+	stones  map[string]*tomb
+	cleared map[string]cleared
+	marker  *marker // what was read of it; nil if it has not been looked for
 }
 
 var _ interface {
@@ -117,6 +121,8 @@ var _ interface {
 	store.Located
 	store.Sweeper
 	store.Trash
+	store.Thawer
+	store.Billed
 	store.SizeKeeper
 	store.Verifier
 	store.Notebook

@@ -20,6 +20,8 @@ type catalogue struct {
 	paths   []string // ordered; those of outside snapshots begin with a slash
 	first   []uint32 // for each path, an entry that has it
 	sizes   map[uint32]string
+	tombs   map[string]*tomb // by the key of what counts as removed
+	fixed   bool             // some object is not to be copied
 
 	changed map[string]change         // later, by key
 	since   map[snapshot.ID][]*stored // those that were added
@@ -48,7 +50,7 @@ const (
 	flagOutside uint8 = 1 << iota
 	flagDescribed
 	flagCold
-	flagTrashed // its key is one of the trash
+	flagTrashed // its key is one of the trash, or it has a tombstone
 )
 
 // oddity is what few objects have. Objects that have the same share it.
@@ -119,14 +121,16 @@ func (c *catalogue) at(p string) (snapshot.ID, bool) {
 }
 
 // key is the key of an entry.
-func (c *catalogue) key(e *entry) string {
+func (c *catalogue) key(e *entry) string { return keyOf(c.prefix, c.paths[e.path], e) }
+
+func keyOf(prefix, path string, e *entry) string {
 	switch {
 	case e.oddKey() != "":
 		return e.odd.key
 	case e.has(flagOutside):
-		return streamKey("", c.paths[e.path][1:], e.edge(), forms[e.form])
+		return streamKey("", path[1:], e.edge(), forms[e.form])
 	default:
-		return streamKey(c.prefix, c.paths[e.path], e.edge(), forms[e.form])
+		return streamKey(prefix, path, e.edge(), forms[e.form])
 	}
 }
 

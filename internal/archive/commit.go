@@ -65,6 +65,9 @@ func (w *writer) Commit(ctx context.Context) error {
 	// From here on it is stored; the rest takes no notice of the end of ctx.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)
 	defer cancel()
+	if err := w.raised(ctx); err != nil {
+		return err
+	}
 	if err := w.s.stays(ctx, o); err != nil {
 		w.drop.Store(true)
 		w.s.forgetNote(noteManifest + w.key)
@@ -76,6 +79,34 @@ func (w *writer) Commit(ctx context.Context) error {
 	} else {
 		w.s.forgetNote(noteManifest + w.key)
 	}
+	w.done(ctx, o)
+	return nil
+}
+
+// raised makes sure that an object which is complete does not count as removed:
+// somebody may have meant another one that was there before.
+func (w *writer) raised(ctx context.Context) error {
+	err := w.s.unburied(ctx, w.key)
+	if err == nil {
+		return nil
+	}
+	w.drop.Store(true)
+	return fmt.Errorf("storing %s: it is stored, but counts as removed: %w", w.name(), err)
+}
+
+// revived puts back what has been removed, and is the same edge as what was about
+// to be stored: it need not be the same bytes, since it is a whole stream.
+func (w *writer) revived(ctx context.Context, o *stored) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)
+	defer cancel()
+	if err := w.s.unburied(ctx, w.key); err != nil {
+		return fmt.Errorf("storing %s: %w", w.name(), err)
+	}
+	if err := w.s.stays(ctx, o); err != nil {
+		return err
+	}
+	w.s.log.Info("what had been removed has been put back in place of storing it again", "object", printable(w.key))
+	w.s.sizesBack(ctx, w.want.Path)
 	w.done(ctx, o)
 	return nil
 }
@@ -122,11 +153,17 @@ func (w *writer) lost(ctx context.Context, o *stored, m *Manifest, why error) er
 			return fmt.Errorf("storing %s: %w", w.name(), err)
 		}
 		o.Object = there
+		removed, err := w.s.isRemoved(ctx, w.key)
+		if err != nil {
+			return fmt.Errorf("storing %s: %w", w.name(), err)
+		}
 		theirs, err := w.s.manifest(ctx, o)
 		o.Described = err == nil
 		switch {
 		case there.Size <= 0, err == nil && theirs.Object.Bytes != there.Size:
 			return w.s.remains(w.want.Path, there)
+		case removed:
+			return w.revived(ctx, o)
 		case err == nil && theirs.Plain == m.Plain,
 			// Nobody has described it, but its tag says what it is.
 			err != nil && there.Size == m.Object.Bytes && w.form.Plain() && tagOf(w.up.all()) == there.Tag && there.Tag != "":

@@ -171,6 +171,32 @@ func (g *graph) cheapest(cost func(*entry) int) (via []int) {
 	return via
 }
 
+// missed gives of what is gone those entries that snapshots need which are there
+// and have no chain, as few as there can be of each chain. Meant says which of the
+// snapshots count.
+func (g *graph) missed(gone func(*entry) bool, meant func(n int) bool, each func(e *entry, by string)) {
+	live := g.rooted(gone)
+	if !slices.Contains(live, false) {
+		return
+	}
+	via := g.cheapest(func(e *entry) int {
+		if gone(e) {
+			return 1
+		}
+		return 0
+	})
+	for n := range g.start {
+		if live[n] || !meant(n) {
+			continue
+		}
+		g.follow(via, n, func(e *entry) {
+			if gone(e) {
+				each(e, g.name(n))
+			}
+		})
+	}
+}
+
 // follow gives the entries of the chain to a snapshot that cheapest has found, the
 // last one first.
 func (g *graph) follow(via []int, n int, each func(*entry)) {

@@ -18,6 +18,8 @@ const (
 	uploadsFolder  = ".buttersink-uploads"
 	markerName     = ".buttersink-archive.json"
 	manifestSuffix = ".json"
+	tombSuffix     = ".trashed"
+	doomSuffix     = ".deleting"
 	noParent       = "None"
 )
 
@@ -42,6 +44,8 @@ const (
 	isObject              // a stream
 	isDescr               // the manifest of a stream
 	isSizes               // known sizes of streams
+	isTomb                // the tombstone of a stream
+	isDoom                // the mark of a stream that is being deleted for good
 	elsewhere             // it is not below the prefix
 )
 
@@ -86,15 +90,27 @@ func parseKey(prefix, key string) named {
 		return named{kind: isSizes, path: snapshot.UnescapePath(p)}
 	}
 	n := named{kind: isObject}
-	if stream, ok := strings.CutSuffix(name, manifestSuffix); ok {
-		name, n.kind = stream, isDescr
-	}
+	name, n.kind = cutBeside(name)
 	var ok bool
 	if n.edge, n.form, ok = parseName(name); !ok || dir == "" {
 		return named{kind: foreign}
 	}
 	n.path = snapshot.UnescapePath(dir)
 	return n
+}
+
+// cutBeside splits off what the keys of small objects have that lie beside
+// streams, and tells what they are.
+func cutBeside(name string) (stream string, is kind) {
+	for _, k := range [...]struct {
+		suffix string
+		is     kind
+	}{{manifestSuffix, isDescr}, {tombSuffix, isTomb}, {doomSuffix, isDoom}} {
+		if stream, ok := strings.CutSuffix(name, k.suffix); ok {
+			return stream, k.is
+		}
+	}
+	return name, isObject
 }
 
 // parseName reads the last component of the key of a stream.
@@ -127,6 +143,11 @@ func edgeName(e snapshot.Edge, f seal.Form) string {
 
 // manifestKey is the key of the manifest of a stream.
 func manifestKey(key string) string { return key + manifestSuffix }
+
+// tombKey is the key of the tombstone of a stream, and doomKey that of the mark
+// that it has while it is deleted for good.
+func tombKey(key string) string { return key + tombSuffix }
+func doomKey(key string) string { return key + doomSuffix }
 
 // keyFor is the key of the stream of an edge to the snapshot at a path. It fails
 // where there can be no such key.
@@ -204,7 +225,7 @@ func owned(name string) bool {
 // badComponent says what is wrong with the components of an escaped path.
 func badComponent(key string) string {
 	for c := range strings.SplitSeq(key, "/") {
-		stream, _ := strings.CutSuffix(c, manifestSuffix)
+		stream, _ := cutBeside(c)
 		_, _, taken := parseName(stream)
 		switch {
 		case len(c)+len(store.SizesSuffix)+len("~999") > maxComponent:

@@ -20,10 +20,22 @@ type scanner struct {
 	sizes   map[uint32]string
 	descr   []entry // manifests whose objects have not been seen right before
 	last    string  // key of the last entry
-	hollow  []spot  // snapshots of which an object is empty
+	hollow  []hollow
+	// tombs are what counts as removed by what lies beside it, and buried the
+	// entries of those that are there.
+	tombs  map[snapshot.Edge][]*tomb
+	buried []grave
+	fixed  bool // some object is not to be copied
 
 	ignored, refused, empty tally
 	warnings                []string
+}
+
+// hollow is a stream of which the object is empty.
+type hollow struct {
+	spot
+	edge snapshot.Edge
+	key  string
 }
 
 // tally counts things and remembers the first ones.
@@ -154,7 +166,9 @@ func (x *scanner) see(o Object, outside bool) {
 	}
 	n := parseKey(prefix, o.Key)
 	if outside {
-		if n.kind != isObject && n.kind != isDescr {
+		switch n.kind {
+		case isObject, isDescr, isTomb, isDoom:
+		default:
 			return // of no interest
 		}
 	}
@@ -176,11 +190,15 @@ func (x *scanner) see(o Object, outside bool) {
 			return
 		}
 		x.descr = append(x.descr, x.entry(Object{Key: key}, n, outside))
+	case isTomb, isDoom:
+		x.entomb(o, n)
 	case isObject:
+		x.fixed = x.fixed || o.Fixed
 		if o.Size <= 0 {
-			x.empty.add(o.Key)
 			if !outside {
-				x.hollow = append(x.hollow, spot{n.edge.To, strings.Clone(n.path)})
+				x.hollow = append(x.hollow, hollow{spot{n.edge.To, strings.Clone(n.path)}, n.edge, strings.Clone(o.Key)})
+			} else {
+				x.empty.add(o.Key)
 			}
 			return
 		}
@@ -239,7 +257,8 @@ func (x *scanner) number(p string) uint32 {
 
 // catalogue puts in order what has been seen.
 func (x *scanner) catalogue() *catalogue {
-	c := &catalogue{prefix: x.prefix}
+	x.settle()
+	c := &catalogue{prefix: x.prefix, tombs: x.tombsByKey(), fixed: x.fixed}
 	const unused = ^uint32(0)
 	used := make([]bool, len(x.paths))
 	for i := range x.entries {
@@ -326,6 +345,9 @@ func (x *scanner) keepNeeded(g *graph) {
 // complaints are what the listing has met.
 func (x *scanner) complaints(c *catalogue) []string {
 	w := x.warnings
+	for _, h := range x.hollow {
+		x.empty.add(h.key)
+	}
 	for _, t := range []struct {
 		tally
 		one, many string

@@ -117,7 +117,7 @@ func (s *Store) marked(ctx context.Context) (*marker, error) {
 	}
 	m, err := s.readMarker(ctx)
 	switch {
-	case denied(err) && !s.needsMarker():
+	case (denied(err) || errors.Is(err, store.ErrCold)) && !s.needsMarker():
 		m = &marker{hidden: err}
 	case err != nil:
 		return nil, fmt.Errorf("asking whether %s may be written to: %w", s, err)

@@ -31,7 +31,8 @@ func (e *DigestError) Error() string {
 }
 
 // Open starts the stream of an edge. It takes the smallest object that can be
-// opened now.
+// opened now, whatever the last listing has said: what was cold may have been
+// thawed since.
 func (s *Store) Open(ctx context.Context, r store.Request) (io.ReadCloser, error) {
 	all := s.of(r.Edge)
 	if len(all) == 0 {
@@ -42,10 +43,6 @@ func (s *Store) Open(ctx context.Context, r store.Request) (io.ReadCloser, error
 	})
 	var why error
 	for _, o := range all {
-		if o.Cold {
-			why = cmp.Or(why, error(&ColdError{Key: o.Key, Class: o.Class}))
-			continue
-		}
 		in, err := s.open(ctx, o)
 		if err == nil {
 			return in, nil

@@ -50,7 +50,7 @@ func (l Limits) holds(part int64) int64 {
 // two.
 func (s *Store) shape(size snapshot.Size) (shape, error) {
 	l := s.bucket.Limits()
-	sh := shape{part: min(max(s.o.PartSize, l.MinPart, 1), l.MaxPart), expect: -1}
+	sh := shape{part: s.partSize(), expect: -1}
 	need := int64(unknownRoom)
 	if size.Known && size.Bytes >= 0 {
 		sh.expect = seal.Bound(s.o.Seal, size.Bytes)
@@ -66,9 +66,41 @@ func (s *Store) shape(size snapshot.Size) (shape, error) {
 	if l.holds(sh.part) < need {
 		const round = 1 << 20
 		part := (need + int64(l.Parts) - 1) / int64(l.Parts)
-		sh.part = min((part+round-1)/round*round, l.MaxPart)
+		sh.part = l.rounded((part + round - 1) / round * round)
 	}
 	return sh, nil
+}
+
+// partSize is how long parts are, unless the object needs longer ones.
+func (s *Store) partSize() int64 {
+	return s.bucket.Limits().rounded(s.o.PartSize)
+}
+
+// rounded is the least length of parts that the bucket takes and that is not
+// shorter than one, if there is such a length.
+func (l Limits) rounded(part int64) int64 {
+	least := max(l.MinPart, 1)
+	part = min(max(part, least), l.MaxPart)
+	if !l.PowersOfTwo {
+		return part
+	}
+	size := least
+	for size < part && size <= l.MaxPart/2 {
+		size *= 2
+	}
+	return size
+}
+
+// surely is how long an object gets at most, as far as that can be told; 0 if
+// nothing is known. An estimate may be wrong by a factor of two.
+func (sh shape) surely(size snapshot.Size) int64 {
+	switch {
+	case sh.expect < 0:
+		return 0
+	case size.Exact:
+		return sh.expect
+	}
+	return 2 * sh.expect
 }
 
 // amount writes a number of bytes for people.

@@ -85,11 +85,16 @@ func (s *Store) remove(ctx context.Context, at spot) error {
 // one is there too.
 func (s *Store) streams(ctx context.Context, at spot) (all []*stored, others bool, err error) {
 	folder := below(s.o.Prefix, snapshot.EscapePath(at.path)+"/")
+	buried := map[string]bool{}
 	for o, err := range s.bucket.List(ctx, folder) {
 		if err != nil {
 			return nil, false, err
 		}
 		n := parseKey(s.o.Prefix, o.Key)
+		if n.kind == isTomb || n.kind == isDoom {
+			key, _ := cutBeside(o.Key)
+			buried[key] = true
+		}
 		switch {
 		case n.kind != isObject || n.path != at.path:
 		case n.edge.To == at.id:
@@ -99,14 +104,14 @@ func (s *Store) streams(ctx context.Context, at spot) (all []*stored, others boo
 		}
 	}
 	for _, o := range s.elsewhere(at, folder) {
-		switch _, err := s.bucket.Stat(ctx, o.Key); {
-		case err == nil:
-			all = append(all, o)
-		case !errors.Is(err, ErrNoObject):
+		switch there, err := s.alive(ctx, o.Key, s.doubtful()); {
+		case err != nil:
 			return nil, false, err
+		case there:
+			all = append(all, o)
 		}
 	}
-	return all, others, nil
+	return slices.DeleteFunc(all, func(o *stored) bool { return buried[o.Key] }), others, nil
 }
 
 // elsewhere returns the known objects of a snapshot at a path whose keys are
@@ -142,6 +147,7 @@ func (s *Store) Sweep(ctx context.Context, all []snapshot.Snapshot, removed func
 		return err
 	}
 	s.learn(c, began)
+	s.dropStones(ctx, c)
 	going := map[spot]bool{}
 	for _, snap := range all {
 		if !snap.Outside {
@@ -303,44 +309,45 @@ func (s *Store) healOnce(ctx context.Context, fates map[spot]error) (again bool,
 			x.entries = append(x.entries, e)
 		}
 	}
+	for _, b := range x.buried {
+		// What is being deleted for good cannot be had back.
+		if !b.has(flagOutside) && !b.doomed {
+			b.flags |= flagTrashed
+			x.entries = append(x.entries, b.entry)
+		}
+	}
 	g = newGraph(x.catalogue())
 	gone := func(e *entry) bool { return e.has(flagTrashed) }
-	live := g.rooted(gone)
-	via := g.cheapest(func(e *entry) int {
-		if gone(e) {
-			return 1
-		}
-		return 0
-	})
 	done := map[string]bool{}
 	var failed error
-	for n := range g.start {
-		if live[n] || !g.inside(n, gone) {
-			continue
+	g.missed(gone, func(n int) bool { return g.inside(n, gone) }, func(e *entry, by string) {
+		o := g.c.object(e)
+		if done[o.Key] {
+			return
 		}
-		g.follow(via, n, func(e *entry) {
-			o := g.c.object(e)
-			if !gone(e) || done[o.Key] {
-				return
-			}
-			done[o.Key] = true
-			at := spot{o.Edge.To, o.Path}
-			fates[at] = &neededError{g.name(n)}
-			err := s.returned(ctx, o)
-			if err != nil {
-				err = fmt.Errorf("%s needs what was removed, and is lost until it is put back from the trash: %w", printable(g.name(n)), err)
-				fates[at], failed = err, errors.Join(failed, err)
-				return
-			}
-			again = true
-			s.log.Warn("put back from the trash, since another snapshot needs it", "snapshot", o.Path, "needed by", g.name(n))
-		})
-	}
+		done[o.Key] = true
+		at := spot{o.Edge.To, o.Path}
+		fates[at] = &neededError{by}
+		if err := s.returned(ctx, o); err != nil {
+			err = fmt.Errorf("%s needs what was removed, and is lost until it is put back from the trash: %w", printable(by), err)
+			fates[at], failed = err, errors.Join(failed, err)
+			return
+		}
+		again = true
+		s.log.Warn("put back from the trash, since another snapshot needs it", "snapshot", o.Path, "needed by", by)
+	})
 	return again, failed
 }
 
 // returned puts an object of the trash back, if nobody else has done so.
 func (s *Store) returned(ctx context.Context, o *stored) error {
+	if !inFolder(o.Key, trashFolder) {
+		err := s.exhume(ctx, o.Key, named{isObject, o.Path, o.Edge, o.Form})
+		if errors.Is(err, errNotBuried) {
+			return nil
+		}
+		return err
+	}
 	key, n, err := s.original(o.Key)
 	if err != nil {
 		return err
@@ -391,15 +398,27 @@ func (s *Store) stands(ctx context.Context, id snapshot.ID) (bool, error) {
 			return ok, err
 		}
 	}
-	began := s.began()
-	_, c, err := s.scan(ctx)
-	if err != nil {
-		return false, err
+	for range healings {
+		began := s.began()
+		_, c, err := s.scan(ctx)
+		if err != nil {
+			return false, err
+		}
+		s.learn(c, began)
+		g := newGraph(c)
+		n, ok := g.node(id)
+		if !ok || !g.rooted(nil)[n] || !s.doubtful() {
+			return ok && g.rooted(nil)[n], nil
+		}
+		// The listing may have shown an object before it was deleted for good, and not
+		// its tombstone, which went after it.
+		if chain := s.chain(id); chain != nil {
+			if ok, err := s.allThere(ctx, chain); ok || err != nil {
+				return ok, err
+			}
+		}
 	}
-	s.learn(c, began)
-	g := newGraph(c)
-	n, ok := g.node(id)
-	return ok && g.rooted(nil)[n], nil
+	return false, nil
 }
 
 // chain returns the keys of a chain that is known to lead to a snapshot: one of
@@ -432,25 +451,22 @@ func (s *Store) chain(id snapshot.ID) []string {
 	return nil
 }
 
-// allThere reports whether there are objects with all keys.
+// allThere reports whether there are objects with all keys, and none of them
+// counts as removed.
 func (s *Store) allThere(ctx context.Context, keys []string) (bool, error) {
-	errs := make([]error, len(keys))
+	errs, there := make([]error, len(keys)), make([]bool, len(keys))
+	doubt := s.doubtful()
 	var workers sync.WaitGroup
 	for w := range lookers {
 		workers.Go(func() {
 			for i := w; i < len(keys); i += lookers {
-				_, errs[i] = s.bucket.Stat(ctx, keys[i])
+				there[i], errs[i] = s.alive(ctx, keys[i], doubt)
 			}
 		})
 	}
 	workers.Wait()
-	for _, err := range errs {
-		if errors.Is(err, ErrNoObject) {
-			return false, nil
-		}
-		if err != nil {
-			return false, err
-		}
+	if slices.Contains(there, false) {
+		return false, errors.Join(errs...)
 	}
 	return true, nil
 }

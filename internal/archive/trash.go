@@ -43,22 +43,30 @@ func trashed(handle string) (key string, ok bool) {
 // interrupted, or the object was put back.
 //
 // The copies come first, so that whenever this ends nothing is lost; then the
-// object goes, and last what describes it.
+// object goes, and last what describes it. What is not to be copied stays where it
+// is, and gets a tombstone.
 func (s *Store) toTrash(ctx context.Context, key string) error {
 	o, err := s.bucket.Stat(ctx, key)
 	if err != nil {
 		return err
 	}
+	if o.Fixed {
+		return s.bury(ctx, o)
+	}
 	handle, err := s.place(ctx, o)
 	if err != nil {
 		return err
 	}
-	if err := s.bucket.Copy(ctx, key, handle); err != nil {
+	if err := s.bucket.Copy(ctx, key, handle); errors.Is(err, store.ErrCold) {
+		return s.bury(ctx, o) // it has gone there just now
+	} else if err != nil {
 		return fmt.Errorf("copying %s to the trash: %w", printable(key), err)
 	}
 	err = s.bucket.Copy(ctx, manifestKey(key), manifestKey(handle))
 	described := err == nil
-	if err != nil && !errors.Is(err, ErrNoObject) {
+	if errors.Is(err, store.ErrCold) {
+		s.log.Warn("the manifest of what is removed is in cold storage, and stays behind", "key", printable(manifestKey(key)), "error", err)
+	} else if err != nil && !errors.Is(err, ErrNoObject) {
 		return fmt.Errorf("copying the manifest of %s to the trash: %w", printable(key), err)
 	}
 	if there, err := s.bucket.Stat(ctx, handle); err != nil || there.Size != o.Size {
@@ -109,7 +117,7 @@ func (s *Store) same(ctx context.Context, a, b Object) (bool, error) {
 	var sums [2]Hash
 	for i, o := range []Object{a, b} {
 		text, err := s.small(ctx, manifestKey(o.Key), maxManifest)
-		if errors.Is(err, ErrNoObject) {
+		if errors.Is(err, ErrNoObject) || errors.Is(err, store.ErrCold) {
 			return false, nil
 		}
 		if err != nil {
@@ -135,14 +143,17 @@ func (s *Store) trashPrefixes(rel string) []string {
 
 // Trashed returns what has been removed from the archive, the oldest first.
 func (s *Store) Trashed(ctx context.Context) ([]store.Trashed, error) {
-	var all []store.Trashed
+	all, err := s.allBuried(ctx)
+	if err != nil {
+		return nil, err
+	}
 	for o, err := range s.inTrash(ctx, "") {
 		if err != nil {
 			return nil, fmt.Errorf("listing the trash of %s: %w", s, err)
 		}
 		all = append(all, store.Trashed{
 			Stored: snapshot.Stored{Edge: o.Edge, Size: snapshot.ExactSize(o.Size)},
-			Path:   o.Path, When: o.Modified, Handle: strings.Clone(o.Key),
+			Path:   o.Path, When: o.Modified, Handle: strings.Clone(o.Key), Class: strings.Clone(o.Class), Since: o.Modified,
 		})
 	}
 	slices.SortFunc(all, func(a, b store.Trashed) int {
@@ -177,8 +188,8 @@ func (s *Store) inTrash(ctx context.Context, rel string) func(yield func(*stored
 	}
 }
 
-// original checks that a handle is that of a stream in our trash, and returns the
-// key that it had.
+// original checks that a handle is that of a stream in our trash folder, and
+// returns the key that it had.
 func (s *Store) original(handle string) (key string, n named, err error) {
 	key, ok := trashed(handle)
 	if n = parseKey(s.o.Prefix, key); !ok || n.kind != isObject {
@@ -189,6 +200,9 @@ func (s *Store) original(handle string) (key string, n named, err error) {
 
 // Untrash puts a stream back where it was, with what describes it.
 func (s *Store) Untrash(ctx context.Context, t store.Trashed) error {
+	if n, ok := s.inPlace(t.Handle); ok {
+		return s.untrashBuried(ctx, t.Handle, n)
+	}
 	key, n, err := s.original(t.Handle)
 	if err != nil {
 		return err
@@ -230,20 +244,29 @@ func (s *Store) putBack(ctx context.Context, handle, key string, n named) error 
 	if err != nil {
 		return fmt.Errorf("putting back the manifest of %s: %w", printable(key), err)
 	}
-	sizes := sizesKey(s.o.Prefix, n.path)
-	if _, err := s.bucket.Stat(ctx, sizes); errors.Is(err, ErrNoObject) {
-		if err := s.bucket.Copy(ctx, trashKey(sizes, 1), sizes); err != nil && !errors.Is(err, ErrNoObject) {
-			s.log.Warn("the noted sizes of a snapshot cannot be put back", "key", sizes, "error", err)
-		}
-	}
+	s.sizesBack(ctx, n.path)
 	o.Key = key
 	s.add(&stored{Object: o, Edge: n.edge, Path: n.path, Form: n.form, Described: described})
 	return nil
 }
 
+// sizesBack puts the noted sizes of a snapshot back, where there are none.
+func (s *Store) sizesBack(ctx context.Context, path string) {
+	sizes := sizesKey(s.o.Prefix, path)
+	if _, err := s.bucket.Stat(ctx, sizes); errors.Is(err, ErrNoObject) {
+		if err := s.bucket.Copy(ctx, trashKey(sizes, 1), sizes); err != nil && !errors.Is(err, ErrNoObject) {
+			s.log.Warn("the noted sizes of a snapshot cannot be put back", "key", sizes, "error", err)
+		}
+	}
+}
+
 // Discard removes a stream for good, and with the last one of its path in the
-// trash the sizes that were noted.
+// trash the sizes that were noted. Of what has not been copied, it removes nothing
+// that a snapshot needs which is there.
 func (s *Store) Discard(ctx context.Context, t store.Trashed) error {
+	if n, ok := s.inPlace(t.Handle); ok {
+		return s.discardBuried(ctx, t.Handle, n)
+	}
 	_, n, err := s.original(t.Handle)
 	if err != nil {
 		return err
@@ -256,11 +279,17 @@ func (s *Store) Discard(ctx context.Context, t store.Trashed) error {
 			return fmt.Errorf("removing %s for good: %w", printable(key), err)
 		}
 	}
-	for o, err := range s.inTrash(ctx, snapshot.EscapePath(n.path)+"/") {
+	return s.discardSizes(ctx, n.path)
+}
+
+// discardSizes removes the noted sizes of a snapshot from the trash, if no stream
+// of its path is there any more.
+func (s *Store) discardSizes(ctx context.Context, path string) error {
+	for o, err := range s.inTrash(ctx, snapshot.EscapePath(path)+"/") {
 		if err != nil {
 			return fmt.Errorf("listing the trash of %s: %w", s, err)
 		}
-		if o.Path == n.path {
+		if o.Path == path {
 			return nil // there is another one
 		}
 	}
@@ -268,7 +297,7 @@ func (s *Store) Discard(ctx context.Context, t store.Trashed) error {
 	// last one goes first, so that none is hidden behind a gap.
 	var noted []string
 	for i := 1; i <= maxNumber; i++ {
-		key := trashKey(sizesKey(s.o.Prefix, n.path), i)
+		key := trashKey(sizesKey(s.o.Prefix, path), i)
 		_, err := s.bucket.Stat(ctx, key)
 		if errors.Is(err, ErrNoObject) {
 			break

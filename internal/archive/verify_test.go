@@ -349,6 +349,14 @@ func (b trouble) Get(ctx context.Context, key string, offset, length int64) (io.
 	return b.Bucket.Get(ctx, key, offset, length)
 }
 
+func (b trouble) Stat(ctx context.Context, key string) (archive.Object, error) {
+	o, err := b.Bucket.Stat(ctx, key)
+	if err == nil && b.cold != nil && b.cold(key) {
+		o.Cold, o.Class = true, "GLACIER"
+	}
+	return o, err
+}
+
 func (b trouble) List(ctx context.Context, prefix string) iter.Seq2[archive.Object, error] {
 	return func(yield func(archive.Object, error) bool) {
 		for o, err := range b.Bucket.List(ctx, prefix) {

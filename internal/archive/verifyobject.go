@@ -82,8 +82,11 @@ func (v *verifier) manifest(ctx context.Context, o *stored, r *result) *Manifest
 // readAll reads an object to its end, and what is in it if there is a key.
 func (v *verifier) readAll(ctx context.Context, o *stored, m *Manifest, r *result) {
 	if o.Cold {
-		r.worse(unchecked, (&ColdError{Key: printable(o.Key), Class: o.Class}).Error())
-		return
+		// A listing need not know what has been thawed.
+		if there, err := v.s.bucket.Stat(ctx, o.Key); err != nil || there.Cold {
+			r.worse(unchecked, (&ColdError{Key: printable(o.Key), Class: o.Class}).Error())
+			return
+		}
 	}
 	raw := v.s.raw(ctx, o.Key, o.Size)
 	defer raw.Close()

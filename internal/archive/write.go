@@ -75,7 +75,7 @@ func (s *Store) Create(ctx context.Context, want store.Want) (store.Writer, erro
 	if err != nil {
 		return nil, fmt.Errorf("storing %s: %w", s.where(want.Path), err)
 	}
-	up, err := s.upload(ctx, key, form, sh, want.Fresh)
+	up, err := s.upload(ctx, key, form, sh, want)
 	if err != nil {
 		return nil, fmt.Errorf("storing %s: %w", s.where(want.Path), err)
 	}
@@ -111,6 +111,9 @@ func (s *Store) free(ctx context.Context, want store.Want, key string) (there bo
 	case !errors.Is(err, ErrNoObject):
 		return false, fmt.Errorf("storing %s: %w", s.where(want.Path), err)
 	}
+	if err := s.clearGround(ctx, key); err != nil {
+		return false, fmt.Errorf("storing %s: %w", s.where(want.Path), err)
+	}
 	if want.Edge.IsFull() || len(s.leading(want.Edge.From)) > 0 {
 		return false, nil
 	}
@@ -127,8 +130,8 @@ func (s *Store) remains(path string, o Object) error {
 }
 
 // upload returns the one that is carried on with, or a new one.
-func (s *Store) upload(ctx context.Context, key string, f seal.Form, sh shape, fresh bool) (*upload, error) {
-	if !fresh && f.Cipher != seal.GPG {
+func (s *Store) upload(ctx context.Context, key string, f seal.Form, sh shape, want store.Want) (*upload, error) {
+	if !want.Fresh && f.Cipher != seal.GPG {
 		l := s.bucket.Limits()
 		// Two parts are in memory at least, so much longer ones than now are not taken
 		// over; the usual length is, whatever was asked for.
@@ -140,12 +143,12 @@ func (s *Store) upload(ctx context.Context, key string, f seal.Form, sh shape, f
 			return up, err
 		}
 	}
-	return s.begin(ctx, key, f, sh)
+	return s.begin(ctx, key, f, sh, want.Size)
 }
 
-func (s *Store) begin(ctx context.Context, key string, f seal.Form, sh shape) (*upload, error) {
+func (s *Store) begin(ctx context.Context, key string, f seal.Form, sh shape, size snapshot.Size) (*upload, error) {
 	s.intend(key)
-	u, err := s.bucket.Begin(ctx, key, UploadOptions{PartSize: sh.part, Size: max(sh.expect, 0)})
+	u, err := s.bucket.Begin(ctx, key, UploadOptions{PartSize: sh.part, Size: min(sh.surely(size), s.bucket.Limits().holds(sh.part))})
 	if err != nil {
 		s.forgetNote(noteBegin + key)
 		return nil, err
