@@ -31,6 +31,8 @@ need ip iproute2
 need mkfs.xfs xfsprogs
 need mkfs.vfat dosfstools
 need mkfs.exfat exfatprogs
+# Amazon's own Python library, that tree hashes are held against.
+/usr/bin/python3 -c 'import botocore.utils' 2>/dev/null || want="$want python3-botocore"
 
 for extra in "$@"; do
 	case $extra in

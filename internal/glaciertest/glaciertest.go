@@ -31,9 +31,11 @@ import (
 	"crypto/rand"
 	"io"
 	"log"
+	mathrand "math/rand/v2"
 	"net"
 	"net/http"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -106,7 +108,7 @@ func At(now time.Time) Option {
 func Start(t testing.TB, opts ...Option) *Server {
 	t.Helper()
 	s := &Server{
-		Access: "AKIA" + rand.Text()[:16], Secret: rand.Text(), t: t, addr: "127.0.0.1:0",
+		Access: "AKIA" + rand.Text()[:16], Secret: rand.Text(), t: t,
 		state: &state{},
 	}
 	for _, opt := range opts {
@@ -140,8 +142,10 @@ func (s *Server) Restart() {
 	if err != nil {
 		s.t.Fatalf("reading the state of the vaults: %v", err)
 	}
+	s.calls.Lock()
 	s.state = loaded
-	l, err := net.Listen("tcp", s.addr)
+	s.calls.Unlock()
+	l, err := listen(s.addr)
 	if err != nil {
 		s.t.Fatalf("listening for the vaults: %v", err)
 	}
@@ -152,6 +156,22 @@ func (s *Server) Restart() {
 		BaseContext: func(net.Listener) context.Context { return context.Background() },
 	}
 	go func(server *http.Server) { _ = server.Serve(l) }(s.http) // ends with Close, and says so
+}
+
+// listen listens on an address, or if it is empty on a free port, which is below
+// those that the kernel gives to connections, so that it is free again later.
+func listen(addr string) (l net.Listener, err error) {
+	if addr != "" {
+		return net.Listen("tcp", addr)
+	}
+	const first, count, attempts = 10000, 20000, 100
+	for range attempts {
+		port := strconv.Itoa(first + mathrand.IntN(count))
+		if l, err = net.Listen("tcp", net.JoinHostPort("127.0.0.1", port)); err == nil {
+			return l, nil
+		}
+	}
+	return nil, err
 }
 
 // Addr is "127.0.0.1:23456", for a proxy before the server.

@@ -5,11 +5,13 @@ import (
 	"io"
 	"log"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/httputil"
 	"net/url"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -67,7 +69,7 @@ func (s *Server) Cold(t testing.TB) *Cold {
 // one of an earlier Cold before the same data.
 func (s *Server) ColdIn(t testing.TB, file string) *Cold {
 	t.Helper()
-	c := &Cold{t: t, server: s, file: file, Addr: "127.0.0.1:0"}
+	c := &Cold{t: t, server: s, file: file, Addr: net.JoinHostPort("127.0.0.1", strconv.Itoa(freePort(t)))}
 	c.Restart()
 	t.Cleanup(c.Stop)
 	return c
@@ -181,12 +183,13 @@ func (c *Cold) Restart() {
 	if err != nil {
 		c.t.Fatalf("reading the classes of objects: %v", err)
 	}
+	c.calls.Lock()
 	c.state = state
-	l, err := listen(c.Addr)
+	c.calls.Unlock()
+	l, err := net.Listen("tcp", c.Addr)
 	if err != nil {
 		c.t.Fatalf("listening for the cold storage: %v", err)
 	}
-	c.Addr = l.Addr().String()
 	c.Endpoint = "http://" + c.Addr
 	c.http = &http.Server{Handler: c.handler(), ErrorLog: log.New(io.Discard, "", 0), ReadHeaderTimeout: time.Minute}
 	go func(server *http.Server) { _ = server.Serve(l) }(c.http) // ends with Close, and says so

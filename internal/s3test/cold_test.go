@@ -299,8 +299,8 @@ func TestColdStaysTheServersBusiness(t *testing.T) {
 	if err := restore(t, client(cold.Endpoint, server.Access, "wrong"), bucket, "k", types.TierBulk, 1); code(err) != "SignatureDoesNotMatch" {
 		t.Errorf("with a wrong secret: %v", err)
 	}
-	if err := restore(t, c, bucket, "none", types.TierBulk, 1); err == nil {
-		t.Error("what is not there is restored")
+	if err := restore(t, c, bucket, "none", types.TierBulk, 1); code(err) != "NoSuchKey" {
+		t.Errorf("restoring what is not there: %v", err)
 	}
 	access, secret := server.User(t, bucket, "s3:GetObject", "s3:ListBucket")
 	if err := restore(t, client(cold.Endpoint, access, secret), bucket, "k", types.TierBulk, 1); code(err) != "AccessDenied" {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"encoding/xml"
+	"errors"
 	"fmt"
 	"html"
 	"io"
@@ -13,6 +14,9 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/aws/aws-sdk-go-v2/service/s3"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 )
 
 // What S3 says of classes, in the place of a server that has none. A request is
@@ -196,6 +200,13 @@ func (c *Cold) restore(r *http.Response, bucket, key, version string) error {
 	if x.Days != nil {
 		ask.Days = *x.Days
 	}
+	there, err := c.there(bucket, key, version)
+	if err != nil {
+		return err
+	}
+	if !there {
+		return replace(r, &refusal{status: http.StatusNotFound, code: "NoSuchKey", message: "The specified key does not exist."})
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	no, err := c.grant(&ask, x.Days != nil)
@@ -210,6 +221,22 @@ func (c *Cold) restore(r *http.Response, bucket, key, version string) error {
 		return replace(r, no)
 	}
 	return replace(r, &refusal{status: ask.Status})
+}
+
+// there asks the server whether it has an object: to be restored it answers the
+// same to all.
+func (c *Cold) there(bucket, key, version string) (bool, error) {
+	ctx, cancel := soon()
+	defer cancel()
+	in := &s3.HeadObjectInput{Bucket: &bucket, Key: &key}
+	if version != "" {
+		in.VersionId = &version
+	}
+	_, err := c.server.client.HeadObject(ctx, in)
+	if _, ok := errors.AsType[*types.NotFound](err); ok {
+		return false, nil
+	}
+	return err == nil, err
 }
 
 // grant does what is asked for, or says why not.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"time"
@@ -187,5 +186,3 @@ func until(from time.Time, days int) time.Time {
 	}
 	return end
 }
-
-func listen(addr string) (net.Listener, error) { return net.Listen("tcp", addr) }
