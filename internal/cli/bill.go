@@ -126,8 +126,8 @@ func aligned(rows [][]string) (lines []string) {
 	return lines
 }
 
-// durationText is "5 h", "2 min", "3 days".
-func durationText(d time.Duration) string {
+// roughly is "5 h", "2 min", "3 days".
+func roughly(d time.Duration) string {
 	switch {
 	case d < time.Hour:
 		return fmt.Sprintf("%.0f min", max(d.Minutes(), 1))
@@ -142,10 +142,10 @@ func waitText(w bill.Wait) string {
 	switch {
 	case w == (bill.Wait{}):
 		return "readable at once"
-	case durationText(w.Least) == durationText(w.Most):
-		return "readable after about " + durationText(w.Most)
+	case roughly(w.Least) == roughly(w.Most):
+		return "readable after about " + roughly(w.Most)
 	}
-	return "readable after " + durationText(w.Least) + " to " + durationText(w.Most)
+	return "readable after " + roughly(w.Least) + " to " + roughly(w.Most)
 }
 
 // tierOrder is the order in which tiers are shown: the cheapest first.
