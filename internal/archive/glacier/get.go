@@ -29,7 +29,7 @@ func (v *Vault) Get(ctx context.Context, id string, offset, length int64) (io.Re
 		return nil, fmt.Errorf("reading archive %s in %s: %d bytes from %d on are no part of anything", id, v, length, offset)
 	}
 	for fresh := false; ; fresh = true {
-		j, err := v.retrieved(ctx, id, fresh)
+		j, err := v.retrieved(ctx, id, fresh, false)
 		if err != nil {
 			return nil, err
 		}
@@ -48,14 +48,18 @@ func (v *Vault) Get(ctx context.Context, id string, offset, length int64) (io.Re
 	}
 }
 
-// retrieved finds the job that has an archive.
-func (v *Vault) retrieved(ctx context.Context, id string, fresh bool) (Job, error) {
+// retrieved finds the job that has an archive: among those that are known, with
+// fresh by asking again, with known never.
+func (v *Vault) retrieved(ctx context.Context, id string, fresh, known bool) (Job, error) {
 	v.mu.Lock()
 	j, ok := v.jobs[id]
 	ok = ok && !v.gone[j.ID]
 	v.mu.Unlock()
 	if ok && !fresh {
 		return j, nil
+	}
+	if known {
+		return Job{}, &archive.ColdError{Key: "archive " + id, Class: Class}
 	}
 	all, err := v.retrievals(ctx)
 	if err != nil {
@@ -68,9 +72,7 @@ func (v *Vault) retrieved(ctx context.Context, id string, fresh bool) (Job, erro
 	if !ok || j.Done.IsZero() {
 		return Job{}, &archive.ColdError{Key: "archive " + id, Class: Class}
 	}
-	v.mu.Lock()
-	defer v.mu.Unlock()
-	v.jobs[id] = j
+	v.remember(id, j)
 	return j, nil
 }
 

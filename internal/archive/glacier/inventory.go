@@ -16,7 +16,9 @@ import (
 
 // Inventory is what a vault held at a time.
 type Inventory struct {
-	Taken    time.Time
+	Taken time.Time
+	// Asked is when it was asked for, by the vault's clock.
+	Asked    time.Time
 	Archives []Stored
 }
 
@@ -125,6 +127,7 @@ func (v *Vault) readInventory(ctx context.Context, j Job) (*Inventory, error) {
 		inventory, err := ParseInventory(out.Body)
 		out.Body.Close()
 		if err == nil {
+			inventory.Asked = j.Asked
 			return inventory, nil
 		}
 		broken := passing(err) || isNetwork(err)

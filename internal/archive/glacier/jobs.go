@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -78,11 +79,16 @@ func (v *Vault) Retrievals(ctx context.Context, ids []string, t store.Tier, ask 
 	if !ask {
 		return found, nil
 	}
-	return found, v.askForAll(ctx, missing, name, found)
+	nowhere, err := v.askForAll(ctx, missing, name, found)
+	for _, id := range nowhere {
+		err = errors.Join(err, fmt.Errorf("asking for archive %s in %s: %w", id, v, errNoArchive))
+	}
+	return found, err
 }
 
-// askForAll asks for archives, some at a time, and adds the jobs.
-func (v *Vault) askForAll(ctx context.Context, ids []string, tier string, found map[string]Job) error {
+// askForAll asks for archives, some at a time, adds the jobs, and tells which are
+// not in the vault.
+func (v *Vault) askForAll(ctx context.Context, ids []string, tier string, found map[string]Job) (nowhere []string, err error) {
 	const atATime = 4
 	var (
 		mu    sync.Mutex
@@ -102,18 +108,22 @@ func (v *Vault) askForAll(ctx context.Context, ids []string, tier string, found 
 			j, err := v.askFor(ctx, id, tier)
 			mu.Lock()
 			defer mu.Unlock()
-			if err != nil {
+			switch {
+			case errors.Is(err, errNoArchive):
+				nowhere = append(nowhere, id)
+			case err != nil:
 				errs = append(errs, err)
-				return
+			default:
+				found[id] = j
 			}
-			found[id] = j
 		})
 	}
 	group.Wait()
 	if len(errs) > 3 {
 		errs = append(errs[:3:3], fmt.Errorf("and %d more", len(errs)-3))
 	}
-	return errors.Join(errs...)
+	slices.Sort(nowhere)
+	return nowhere, errors.Join(errs...)
 }
 
 // askFor asks for one archive.

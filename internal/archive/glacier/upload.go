@@ -322,7 +322,10 @@ func (u *Upload) Complete(ctx context.Context, size int64, parts []TreeHash) (St
 	if want := (size + u.u.PartSize - 1) / max(u.u.PartSize, 1); size <= 0 || want != int64(len(parts)) {
 		return Stored{}, r.wrap(u.v, fmt.Errorf("%d bytes are not %d parts of %d", size, len(parts), u.u.PartSize))
 	}
-	tree := JoinTreeHashes(parts)
+	return u.complete(ctx, r, size, JoinTreeHashes(parts))
+}
+
+func (u *Upload) complete(ctx context.Context, r *request, size int64, tree TreeHash) (Stored, error) {
 	var out *sdk.CompleteMultipartUploadOutput
 	err := u.v.do(ctx, r, func(o option) (err error) {
 		out, err = u.v.client.CompleteMultipartUpload(ctx, &sdk.CompleteMultipartUploadInput{

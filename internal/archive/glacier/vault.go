@@ -105,6 +105,7 @@ type Vault struct {
 	mu   sync.Mutex
 	jobs map[string]Job  // by archive: those whose output may be there
 	gone map[string]bool // jobs whose output has turned out to be gone
+	made bool            // the vault was not there before Make
 }
 
 // Open makes a vault ready. It finds credentials, and asks the vault nothing.
@@ -189,7 +190,13 @@ func (v *Vault) Make(ctx context.Context) (made bool, err error) {
 		_, err := v.client.CreateVault(ctx, &sdk.CreateVaultInput{AccountId: v.account(), VaultName: &v.o.Vault}, o)
 		return err
 	})
-	return err == nil, err
+	if err != nil {
+		return false, err
+	}
+	v.mu.Lock()
+	defer v.mu.Unlock()
+	v.made = true
+	return true, nil
 }
 
 // describe asks for what there is to know of the vault. It fails with errNoVault.
