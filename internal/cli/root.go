@@ -27,6 +27,10 @@ func program(env *Env) *cobra.Command {
 		cmd = newChecksumdir(env)
 	case backupProgram:
 		cmd = newBackup(env, backupProgram)
+	case btrsendProgram:
+		cmd = newBtrsend(env, btrsendProgram)
+	case btrsnapProgram:
+		cmd = newBtrsnap(env, btrsnapProgram)
 	default:
 		cmd = newRoot(env)
 	}
@@ -103,7 +107,7 @@ After: see "buttersink sync --help" and "buttersink list --help".`,
 	}
 	root.Flags().AddFlagSet(sync.Flags()) // the same variables, under both commands
 	serverFlagsOf(root, &server)
-	root.AddCommand(sync, list, newBackup(env, "backup"), newPrune(env), newHold(env), newRelease(env), newExplain(env), newInit(env), newVerify(env), newTrash(env), newStream(env), newBtrfslist(env), newChecksumdir(env),
+	root.AddCommand(sync, list, newBackup(env, "backup"), newBtrsend(env, btrsendProgram), newBtrsnap(env, btrsnapProgram), newPrune(env), newCost(env), newHold(env), newRelease(env), newExplain(env), newInit(env), newVerify(env), newTrash(env), newStream(env), newBtrfslist(env), newChecksumdir(env),
 		&cobra.Command{
 			Use:   "exit-codes",
 			Short: "What the exit codes mean",
