@@ -216,6 +216,9 @@ func (t *Table) Restoring(p Place, objects []Object, tier string, days int) (Est
 			}
 			wait.Least, wait.Most = max(wait.Least, way.wait().Least), max(wait.Most, way.wait().Most)
 			s.waits(o.class())
+			if *c.Monitoring > 0 {
+				s.assume(fmt.Sprintf("what is in %s counts as having gone to its archive tiers", o.class()))
+			}
 		}
 		s.add(Line{What: Reading, Class: o.class(), Count: 1, Cost: *c.Get / 1000})
 		if *c.Retrieval > 0 {

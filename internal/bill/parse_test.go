@@ -175,7 +175,7 @@ func TestBadTables(t *testing.T) {
 
 // Whatever is read can be reckoned with.
 func FuzzParse(f *testing.F) {
-	f.Add(Text())
+	f.Add([]byte(small + "[place.class.COLD]\nstorage = 1\n[place.class.COLD.tier.bulk]\ngb = 3\nmost-hours = 2\n[[place]]\nprovider = \"s3.example.org\"\nservice = \"s3\"\nregion = \"n\"\nlike = \"*\"\n"))
 	f.Add([]byte(small))
 	f.Add([]byte(head + "[[place]]\nprovider = \"a\"\n"))
 	f.Fuzz(func(t *testing.T, data []byte) {

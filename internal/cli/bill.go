@@ -155,10 +155,17 @@ var tierOrder = []store.Tier{store.Bulk, store.Standard, store.Expedited}
 // of them is cold, once.
 func restoringLines(what string, r *job.Restoring) []string {
 	head := fmt.Sprintf("%s: %d streams, %s", what, r.Streams, humanSize(r.Bytes))
+	if r.Pending > 0 {
+		head += fmt.Sprintf(", %d of them asked for already", r.Pending)
+	}
 	if r.Cold == 0 {
+		ready := ", readable at once: "
+		if r.Pending > 0 {
+			ready = ": "
+		}
 		for _, tier := range tierOrder {
 			if c, ok := r.Tiers[tier]; ok {
-				return []string{head + ", readable at once: " + priceText(c.Estimate)}
+				return []string{head + ready + priceText(c.Estimate)}
 			}
 		}
 		return []string{head}

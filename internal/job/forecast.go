@@ -34,11 +34,14 @@ type Restoring struct {
 	Tiers map[store.Tier]TierCost `json:"tiers"`
 	// Days is how long they are to stay readable.
 	Days int `json:"days"`
-	// Streams counts them, Bytes is how long they are together, as they are stored,
-	// and Cold counts those that have to be asked for.
+	// Streams counts them, and Bytes is how long they are together, as they are
+	// stored. Cold counts those that have to be asked for, and Pending those that have
+	// been asked for and cannot be read yet: they cost nothing more, and how long they
+	// take is not part of Wait.
 	Streams int   `json:"streams"`
 	Bytes   int64 `json:"bytes"`
 	Cold    int   `json:"cold"`
+	Pending int   `json:"pending,omitempty"`
 }
 
 // TierCost is what one tier costs.
@@ -111,7 +114,13 @@ func (e *Engine) restoring(_ context.Context, src store.Store, streams []store.T
 	for _, s := range streams {
 		objects = append(objects, bill.Object{Class: s.Class, Bytes: s.Bytes, Readable: s.State != store.Cold})
 	}
-	return e.back(t, objects, days)
+	r := e.back(t, objects, days)
+	for _, s := range streams {
+		if s.State == store.Pending {
+			r.Pending++
+		}
+	}
+	return r
 }
 
 // back estimates what it costs to have objects back.
@@ -141,8 +150,10 @@ func (e *Engine) forecast(ctx context.Context, src, dst store.Store, outlook *Ou
 	f := &Forecast{Restoring: e.restoring(ctx, src, outlook.Thawings, daysOf(o.Thaw))}
 	if o.DryRun {
 		e.storing(dst, outlook, daysOf(o.Thaw), f)
-		if early := e.early(ctx, dst, outlook.Remove); early != nil && !early.Later {
-			f.Removing = &early.Estimate
+		if _, trash := dst.(store.Trash); !trash {
+			if early := e.early(ctx, dst, outlook.Remove); early != nil {
+				f.Removing = &early.Estimate
+			}
 		}
 	}
 	if *f == (Forecast{}) {
