@@ -40,7 +40,7 @@ var exitCodes = []struct {
 	{exitConfig, "config", "the configuration is wrong; nothing was begun"},
 	{exitPartly, "partly done", "some steps are done, others failed"},
 	{exitPending, "pending", "nothing failed, but something has to be waited for: run it again later"},
-	{exitConflict, "conflict", "what is at the destination contradicts what should be put there, a full stream is longer than --max-full, or rules would remove too much at once"},
+	{exitConflict, "conflict", "what is at the destination contradicts what should be put there, a full stream is longer than --max-full, reading costs more than --max-cost, or rules would remove too much at once"},
 	{exitLocked, "locked", "another run is at work on the same source or destination"},
 	{exitInterrupted, "interrupted", "a signal ended the run; the next run carries on"},
 }
@@ -112,8 +112,12 @@ var verdicts = []func(error) (verdict, bool){
 		return verdict{exitFailed, "Run it as root, or give it the capability " + e.Capability + "."}
 	}),
 	onType(func(e *archive.ColdError) verdict {
-		return verdict{exitPending, "Have it thawed, as with 'aws s3api restore-object', and run this again when it is."}
+		return verdict{exitPending, "'buttersink thaw' asks for it; run this again when it can be read."}
 	}),
+	onType(func(e *store.PendingError) verdict {
+		return verdict{exitPending, "Run the same again then: it goes on, and nothing is asked for twice."}
+	}),
+	onValue(store.ErrCold, verdict{exitPending, "Run the same again later."}),
 	onType(func(e *archive.DeniedError) verdict {
 		if strings.HasPrefix(e.Bucket, "s3://") {
 			return verdict{exitFailed, "Whose credentials are these?  'aws sts get-caller-identity' tells; docs/s3.md has what each command has to be allowed."}

@@ -10,6 +10,7 @@ import (
 	"github.com/buttersink/buttersink/internal/archive"
 	"github.com/buttersink/buttersink/internal/archive/seal"
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/stream"
 )
 
@@ -19,8 +20,8 @@ func waiting(failures []error) bool {
 	cold := 0
 	for _, err := range failures {
 		p, problem := errors.AsType[*job.ProblemError](err)
-		switch _, ok := errors.AsType[*archive.ColdError](err); {
-		case ok:
+		switch {
+		case errors.Is(err, store.ErrCold):
 			cold++
 		case !problem || p.Conflict:
 			return false
@@ -53,7 +54,11 @@ func explainIncomplete(e *job.IncompleteError, src *opened, destination string) 
 	if !interrupted && src.archive() && slices.ContainsFunc(e.Failures, damaged) {
 		x.hint = fmt.Sprintf("Trying again does not mend what is damaged: 'buttersink verify --data %s' says what it is, and what can be done.", shellWord(src.arg))
 	}
-	x.err = errors.Join(append([]error{head}, gathered(e.Failures)...)...)
+	all := append([]error{head}, gathered(e.Failures)...)
+	if len(e.Waiting) > 0 && !interrupted {
+		all = append(all, &job.PendingError{Source: redact(src.arg), Waiting: e.Waiting})
+	}
+	x.err = errors.Join(all...)
 	return x
 }
 

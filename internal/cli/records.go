@@ -97,6 +97,10 @@ type (
 		Cost        int64           `json:"cost"`    // what the plan reckons with, in bytes
 		Bound       int64           `json:"bound"`   // what no plan costs less than
 		Guessed     int             `json:"guessed"` // steps whose sizes had to be guessed
+		// Thawing are the streams that cannot be read before cold storage has been asked
+		// for them, and some time has passed.
+		Thawing  []thawingRecord `json:"thawing"`
+		Forecast *job.Forecast   `json:"forecast,omitempty"` // of costs
 	}
 	stepRecord struct {
 		Action   plan.Action  `json:"action"`
@@ -142,8 +146,12 @@ type (
 		Bytes       int64  `json:"bytes"`
 		// Skipped is how much an archive had from interrupted transfers, as it is
 		// stored.
-		Skipped int64  `json:"skipped,omitzero"`
-		Error   string `json:"error,omitempty"`
+		Skipped int64 `json:"skipped,omitzero"`
+		// Pending counts the streams in cold storage that were asked for and cannot be
+		// read yet; Due is when all of them can be, as a rule.
+		Pending int       `json:"pending,omitzero"`
+		Due     time.Time `json:"due,omitzero"`
+		Error   string    `json:"error,omitempty"`
 	}
 )
 
@@ -190,6 +198,10 @@ func recordOfPlan(o *job.Outlook, dryRun bool) planRecord {
 		Bytes: bytesOf(total), Exact: total.Exact, Cost: o.Cost, Bound: o.Bound, Guessed: o.Guessed,
 		// Empty lists, not null, for whoever loops over them.
 		Steps: []stepRecord{}, Keep: []keptRecord{}, Problems: []problemRecord{}, Remove: []keptRecord{},
+		Thawing: []thawingRecord{}, Forecast: o.Forecast,
+	}
+	for _, t := range frozenOf(o.Thawings) {
+		r.Thawing = append(r.Thawing, recordOfThawing(t, time.Time{}))
 	}
 	for _, s := range o.Steps {
 		r.Steps = append(r.Steps, recordOfStep(s))

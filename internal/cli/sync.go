@@ -41,6 +41,7 @@ type syncOptions struct {
 	keep              keepFlags
 	ssh               sshFlags
 	wire              wireFlags
+	thaw              thawFlags
 	again             bool
 }
 
@@ -51,6 +52,7 @@ var syncGroups = []flagGroup{
 	sshGroup,
 	{"To an archive (dir://, s3://)", []string{"compress", "encrypt", "require-encryption", "max-chain", "max-restore", "part-size"}},
 	{"From an archive", []string{"identity"}},
+	coldGroup,
 	{"S3", []string{"s3-endpoint", "s3-path-style", "storage-class", "sse", "kms-key"}},
 	{"To a command (shell://)", []string{"again"}},
 }
@@ -122,6 +124,15 @@ in which anything fails removes nothing. What is removed from an archive goes to
 its trash ("buttersink trash"); what a snapshot that stays needs is not removed, nor
 what is held there ("buttersink hold").
 
+What SRC has in cold storage (the classes GLACIER, DEEP_ARCHIVE and the like of S3,
+or a vault) has to be asked for before it can be read: all that the run needs is
+asked for at once, by --tier. What can be read goes at once, the rest is listed with
+when it is due, and the exit code is 5. The same command, later, here or on another
+machine, carries on, and asks for nothing twice. --wait waits, however long it takes,
+and keeps no other run out meanwhile. -n asks for nothing, and says what it costs by
+each tier; --max-cost ends a run that costs more with exit code 6 before anything is
+asked for.
+
 Only one run at a time can write to a btrfs directory; another ends with exit code
 7. Several machines can write to one archive at the same time. Sending cannot be
 stopped with Ctrl-Z: a stopped send has to start again.`,
@@ -134,7 +145,8 @@ stopped with Ctrl-Z: a stopped send has to start again.`,
   buttersink sync --limit 5M ssh://host/mnt/b/snaps/ /mnt/a/snaps/  pull, slowly
   buttersink sync /mnt/a/snaps/ dir:///mnt/usb/snaps/
   buttersink sync --encrypt age:backup.pub /mnt/a/snaps/ s3://bucket/snaps/
-  buttersink sync -i /root/backup.key s3://bucket/snaps/ /mnt/b/snaps/   restore`,
+  buttersink sync -i /root/backup.key s3://bucket/snaps/ /mnt/b/snaps/   restore
+  buttersink sync --tier standard --max-cost 25 --wait s3://bucket/cold/monday /mnt/b/`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if err := o.ssh.spaced(cmd.CommandPath(), args...); err != nil {
 				return err
@@ -160,6 +172,7 @@ stopped with Ctrl-Z: a stopped send has to start again.`,
 	s3FlagsOf(cmd, &o.s3)
 	sshFlagsOf(cmd, &o.ssh)
 	wireFlagsOf(cmd, &o.wire)
+	thawFlagsOf(cmd, &o.thaw)
 	groupFlags(cmd, syncGroups)
 	return cmd
 }
@@ -189,11 +202,18 @@ func runSync(ctx context.Context, env *Env, command string, o *syncOptions, sour
 	if err := o.fits(command, from, to); err != nil {
 		return err
 	}
-	engine := &job.Engine{Log: env.Log}
+	prices, err := env.prices(o.thaw.prices)
+	if err != nil {
+		return err
+	}
+	engine := &job.Engine{Log: env.Log, Prices: prices}
 	var notes *ledger.Ledger
-	if o.dryRun {
+	switch {
+	case o.dryRun && from.scheme != "glacier" && to.scheme != "glacier": // which have a catalogue
 		notes = env.notesFor(to)
-	} else {
+	case o.dryRun:
+		notes = env.openLedger()
+	default:
 		engine.Ledger = env.openLedger()
 		notes = engine.Ledger
 		if notes == nil && to.scheme == "shell" {
@@ -213,8 +233,9 @@ func runSync(ctx context.Context, env *Env, command string, o *syncOptions, sour
 		Selection: job.Selection{Name: src.name, Exclude: exclude},
 		Delete:    o.delete, DryRun: o.dryRun, Estimate: o.estimate,
 		MaxChain: o.maxChain, MaxRestore: o.maxRestore.bytes, MaxFull: o.fullLimit(env), Parallel: o.together(to),
+		Thaw: o.thaw.options(), Wait: o.thaw.wait, MaxCost: o.thaw.maxCost,
 		Who:       strings.Join([]string{"buttersink sync", src.arg, dst.arg}, " "),
-		Measuring: show.measuring, Planned: show.planned, Event: show.event, Removed: show.removed,
+		Measuring: show.measuring, Planned: show.planned, Event: show.event, Waiting: show.waiting, Removed: show.removed,
 	})
 	return explainSync(err, command, src, to.withSlash(), o.maxFull.given)
 }
@@ -236,7 +257,7 @@ func (o *syncOptions) check(command string) error {
 	case o.parallel < 0:
 		return usagef(command, "--parallel %d: want 1 or more, or 0 for as many as seem best", o.parallel)
 	}
-	return nil
+	return o.thaw.check(command)
 }
 
 // fits says which flags have been given that the places have no use for: who
@@ -262,6 +283,7 @@ func (o *syncOptions) fits(command string, from, to place) error {
 		{"--kernel-send", o.kernelSend, from.ours(), "the source is a btrfs directory on a machine with buttersink"},
 		{"--decompress", o.decompress, from.ours(), "the source is a btrfs directory on a machine with buttersink"},
 		{"--delete", o.delete, to.scheme != "shell", "the destination is no command (shell://): what becomes of the streams is its own affair"},
+		{o.thaw.given(), o.thaw.given() != "", from.archive(), "the source is an archive (dir://, s3:// or glacier://)"},
 		{"--again", o.again, to.scheme == "shell", "the destination is a command (shell://)"},
 	} {
 		if f.given && !f.use {
@@ -433,6 +455,12 @@ func explainSync(err error, command string, src *opened, destination, maxFull st
 	}
 	if e, ok := errors.AsType[*job.IncompleteError](err); ok {
 		return explainIncomplete(e, src, destination)
+	}
+	if e, ok := errors.AsType[*job.PendingError](err); ok {
+		return explainPending(e)
+	}
+	if e, ok := errors.AsType[*job.CostError](err); ok {
+		return explainCost(e)
 	}
 	if e, ok := errors.AsType[*job.NoSnapshotsError](err); ok {
 		return &exitError{code: exitFailed, err: err, hint: src.noSnapshots(e.There)}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path"
 	"strings"
@@ -18,17 +19,23 @@ type syncView struct {
 	o        *syncOptions
 	progress *progress
 	outlook  *job.Outlook
+	pending  waitingView
 
 	ctx     context.Context // of the run
 	release func()          // lets the machine sleep again
 }
 
 func newSyncView(env *Env, o *syncOptions) *syncView {
-	return &syncView{env: env, o: o, progress: env.newProgress(o.json)}
+	return &syncView{env: env, o: o, progress: env.newProgress(o.json), pending: waitingView{env: env}}
 }
 
 func (v *syncView) close() {
 	v.progress.close()
+	v.letSleep()
+}
+
+// letSleep lets the machine go to sleep again.
+func (v *syncView) letSleep() {
 	if v.release != nil {
 		v.release()
 		v.release = nil
@@ -103,6 +110,11 @@ func (v *syncView) planned(o *job.Outlook) {
 				v.say("       %s", line)
 			}
 		}
+	}
+	v.env.sayCold(&v.o.thaw, o.Thawings, v.o.dryRun)
+	v.env.sayForecast(o.Forecast)
+	if o.Forecast != nil {
+		v.env.warnDear(&v.o.thaw, o.Forecast.Restoring)
 	}
 	v.env.warnFull("", v.o.maxFull, o)
 	if v.o.delete {
@@ -198,6 +210,16 @@ func (v *syncView) event(e transfer.Event) {
 	v.progress.event(e)
 }
 
+// waiting shows what cold storage does not give yet.
+func (v *syncView) waiting(all []job.Waiting) {
+	v.letSleep()
+	if v.o.json {
+		emitWaiting(v.progress.emit, all)
+		return
+	}
+	v.pending.waiting(all)
+}
+
 func (v *syncView) removed(s snapshot.Snapshot, err error) {
 	if v.o.json {
 		v.progress.emit(removedRecord{Event: "removed", ID: s.ID, Path: validText(s.Path), Error: errorText(err)})
@@ -214,6 +236,11 @@ func (v *syncView) result(r *job.SyncReport, err error) {
 	if r != nil {
 		record.Kept, record.Removed = r.Kept, len(r.Removed)
 		record.Transferred, record.Bytes, record.Skipped = r.Transferred, r.Bytes, r.Skipped
+	}
+	if e, ok := errors.AsType[*job.PendingError](err); ok {
+		record.Pending, record.Due = len(e.Waiting), e.Due()
+	} else if e, ok := errors.AsType[*job.IncompleteError](err); ok {
+		record.Pending = len(e.Waiting)
 	}
 	if v.o.json {
 		v.progress.emit(record)
