@@ -27,9 +27,9 @@ type Job struct {
 	Fresh bool
 }
 
-// kept is how long the output of a job is there at least, once it is done.
+// OutputKept is how long the output of a job is there at least, once it is done.
 // docs.aws.amazon.com/amazonglacier/latest/dev/api-job-output-get.html
-const kept = 24 * time.Hour
+const OutputKept = 24 * time.Hour
 
 // errNoJob says that a job, or its output, is not there any more.
 var errNoJob = errors.New("no such job")
@@ -270,7 +270,7 @@ func (v *Vault) current(ctx context.Context, jobs []Job) (Job, bool, error) {
 		if v.isGone(j.ID) {
 			continue
 		}
-		if !j.Done.IsZero() && v.now().Sub(j.Done) > kept {
+		if !j.Done.IsZero() && v.now().Sub(j.Done) > OutputKept {
 			there, err := v.hasOutput(ctx, j.ID)
 			if err != nil {
 				return Job{}, false, err

@@ -58,7 +58,7 @@ func (b *bucket) Thaw(ctx context.Context, keys []string, o store.ThawOptions) (
 		t := &thawings[i]
 		t.State, t.Asked, t.Tier, t.Fresh = store.Pending, j.Asked, j.Tier, j.Fresh
 		if !j.Done.IsZero() {
-			t.State, t.Until = store.Readable, j.Done.Add(kept)
+			t.State, t.Until = store.Readable, j.Done.Add(OutputKept)
 			b.remember(e.ID, j)
 		}
 	}
