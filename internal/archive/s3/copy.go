@@ -42,8 +42,8 @@ func (b *Bucket) Copy(ctx context.Context, from, to string) error {
 	if errors.Is(err, archive.ErrTaken) { // of the condition on the source
 		return store.MarkTemporary(r.wrap(b, errors.New("its source has been replaced meanwhile")))
 	}
-	if cold, ok := errors.AsType[*archive.ColdError](err); ok {
-		cold.Key, cold.Class = from, source.class
+	if _, ok := errors.AsType[*archive.ColdError](err); ok {
+		return r.wrap(b, &archive.ColdError{Key: from, Class: source.class})
 	}
 	return err
 }

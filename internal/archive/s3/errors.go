@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	awshttp "github.com/aws/aws-sdk-go-v2/aws/transport/http"
+	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 	"github.com/aws/smithy-go"
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
@@ -140,7 +141,11 @@ func (b *Bucket) explain(r *request, err error) error {
 	case a.code == "NoSuchBucket":
 		return r.wrap(b, fmt.Errorf("there is no bucket %s %s; make it first, or look at its name and the endpoint", b.o.Bucket, b.at()))
 	case a.code == "InvalidObjectState":
-		return r.wrap(b, &archive.ColdError{Key: r.key, Class: "cold"})
+		cold := &archive.ColdError{Key: r.key, Class: unnamedClass}
+		if state, ok := errors.AsType[*types.InvalidObjectState](err); ok && state.StorageClass != "" {
+			cold.Class = string(state.StorageClass)
+		}
+		return r.wrap(b, cold)
 	case noCapacity(err):
 		return store.MarkTemporary(r.wrap(b, fmt.Errorf("%w: nothing is thawed within minutes at present; ask later, or with another tier (--tier standard)", a)))
 	case a.code == "InvalidStorageClass":
@@ -167,6 +172,9 @@ func (b *Bucket) explain(r *request, err error) error {
 	}
 	return r.wrap(b, a)
 }
+
+// unnamedClass stands for the class of an object where a server does not name it.
+const unnamedClass = "archived"
 
 // unauthorized is how AWS names what is not allowed, which may be more than was
 // asked for: using a key, for instance.

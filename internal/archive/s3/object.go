@@ -115,7 +115,7 @@ func (b *Bucket) Get(ctx context.Context, key string, offset, length int64) (io.
 		return io.NopCloser(bytes.NewReader(nil)), nil // it ends before
 	}
 	if err != nil {
-		return nil, b.cold(ctx, key, err)
+		return nil, b.cold(ctx, r, err)
 	}
 	if offset > 0 && out.ContentRange == nil {
 		out.Body.Close()
@@ -125,13 +125,12 @@ func (b *Bucket) Get(ctx context.Context, key string, offset, length int64) (io.
 }
 
 // cold names the class in an error about an object that is in cold storage.
-func (b *Bucket) cold(ctx context.Context, key string, err error) error {
-	cold, ok := errors.AsType[*archive.ColdError](err)
-	if !ok {
+func (b *Bucket) cold(ctx context.Context, r *request, err error) error {
+	if cold, ok := errors.AsType[*archive.ColdError](err); !ok || cold.Class != unnamedClass {
 		return err
 	}
-	if h, err := b.head(ctx, key); err == nil && h.class != "" {
-		cold.Class = h.class
+	if h, failed := b.head(ctx, r.key); failed == nil && h.class != "" {
+		return r.wrap(b, &archive.ColdError{Key: r.key, Class: h.class})
 	}
 	return err
 }
