@@ -34,20 +34,22 @@ type shelf struct {
 
 // open opens where backups are, and takes the lock for a run that people know by
 // who; a run without name writes nothing, and takes none.
-func (o *btrsendOptions) open(ctx context.Context, env *Env, command, who string) (s *shelf, err error) {
-	s = &shelf{}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.close())
-		}
-	}()
+func (o *btrsendOptions) open(ctx context.Context, env *Env, command, who string) (*shelf, error) {
+	s := &shelf{}
+	if err := s.open(ctx, env, command, o, who); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+func (s *shelf) open(ctx context.Context, env *Env, command string, o *btrsendOptions, who string) error {
 	p, with, err := o.place(command)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	if p.ofBtrsend() {
 		if s.db, err = openRows(env, o.database, who == ""); err != nil {
-			return nil, err
+			return err
 		}
 		with.rows = emptyRows{}
 		if s.db != nil {
@@ -56,24 +58,24 @@ func (o *btrsendOptions) open(ctx context.Context, env *Env, command, who string
 	}
 	if who != "" {
 		if err := s.lock(who); err != nil {
-			return nil, err
+			return err
 		}
 		s.ledger = env.openLedger()
 		with.ledger = s.ledger
 	}
 	if err := with.archive.Seal.Usable(ctx); err != nil {
-		return nil, &exitError{code: exitConfig, err: err}
+		return &exitError{code: exitConfig, err: err}
 	}
 	if s.opened, err = env.open(ctx, command, p, with); err != nil {
-		return nil, err
+		return err
 	}
 	if a, ok := s.Store.(*archive.Store); ok && who != "" {
 		// It would be late to hear of it with the stream at the door.
 		if err := a.Writable(ctx); err != nil {
-			return nil, err
+			return err
 		}
 	}
-	return s, nil
+	return nil
 }
 
 // openRows opens the database, or makes it. With look it is left alone: nil if

@@ -24,6 +24,7 @@ func TestMain(m *testing.M) {
 		"btrfslist":    run,
 		"checksumdir":  run,
 		"btrfs-backup": run,
+		"btrsend":      run,
 	})
 }
 
