@@ -44,7 +44,7 @@ var backupGroups = []flagGroup{
 	{"How it is sent", []string{"checkpoint", "decompress", "estimate", "kernel-send", "max-full", "parallel"}},
 	sshGroup,
 	{"To archives (dir://, s3://)", []string{"compress", "encrypt", "require-encryption", "max-chain", "max-restore", "part-size"}},
-	{"S3", []string{"s3-endpoint", "s3-path-style", "storage-class", "sse", "kms-key"}},
+	{"S3", []string{"s3-endpoint", "s3-path-style", "storage-class", "sse", "kms-key", "prices"}},
 	{"To a command (shell://)", []string{"again"}},
 	{"Of old", []string{"latest-only", "skip-fs-checks"}},
 }
@@ -161,6 +161,7 @@ here (see --wait).`,
 	f.IntVar(&o.maxChain, "max-chain", usualChain, "let no snapshot depend on more than `N` streams, and begin with a full one then; 0 is no limit")
 	transferFlagsOf(cmd, &o.syncOptions)
 	s3FlagsOf(cmd, &o.s3)
+	pricesFlag(cmd, &o.thaw.prices)
 	sshFlagsOf(cmd, &o.ssh)
 	f.Lookup("ssh-sudo").Usage = "run the far side with sudo; =auto: unless the login is root; =never is the default"
 	wireFlagsOf(cmd, &o.wire)
@@ -264,6 +265,9 @@ func runBackup(ctx context.Context, env *Env, command string, o *backupOptions, 
 	}
 	show.places(run)
 	engine := &job.Engine{Log: env.Log, Now: env.Now}
+	if engine.Prices, err = env.prices(o.thaw.prices); err != nil {
+		return err
+	}
 	if !o.dryRun {
 		engine.Ledger = env.openLedger()
 		run.ledger = engine.Ledger

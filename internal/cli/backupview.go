@@ -301,6 +301,9 @@ func (v *backupView) planned(destination string, o *job.Outlook) {
 			v.say("WOULD: %s: %s", destination, stepLine(o, s))
 			v.say("       %s", s.Reason)
 		}
+		for _, line := range forecastLines(o.Forecast) {
+			v.say("%s: %s", destination, line)
+		}
 	}
 	v.env.warnFull(destination+": ", v.o.maxFull, o)
 }

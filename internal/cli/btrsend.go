@@ -35,6 +35,7 @@ type btrsendOptions struct {
 	chain, lifetime int
 
 	dryRun, noHook bool
+	prices         string
 }
 
 // btrsendGroups order the flags in its help.
@@ -42,7 +43,7 @@ var btrsendGroups = []flagGroup{
 	{"When", []string{"days-of-month", "chain", "lifetime"}},
 	{"Where: a vault of Glacier", []string{"vault", "region", "recipient", "level", "database", "account", "endpoint"}},
 	{"Where: any other archive", []string{"archive", "compress", "encrypt", "require-encryption", "s3-endpoint", "s3-path-style"}},
-	{"What is done and said", []string{"dry-run", "no-post-hook", "quiet", "logfile", "help", "version"}},
+	{"What is done and said", []string{"dry-run", "prices", "no-post-hook", "quiet", "logfile", "help", "version"}},
 }
 
 // newBtrsend returns the command that takes the stream of a day's snapshot if the
@@ -118,6 +119,7 @@ and 7 if another run is at work.`,
 	f.BoolVar(&o.requireEncryption, "require-encryption", false, "store nothing that is not encrypted")
 	s3FlagsOf(cmd, &o.s3)
 	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "say what would be done, and do nothing")
+	pricesFlag(cmd, &o.prices)
 	f.BoolVar(&o.noHook, "no-post-hook", false, "do not run .btrsend-post-hook")
 	groupFlags(cmd, btrsendGroups)
 	return cmd
@@ -251,12 +253,16 @@ func (o *btrsendOptions) service() string {
 
 // foretell says what would be done.
 func (o *btrsendOptions) foretell(ctx context.Context, env *Env, command string, date schedule.Date) error {
+	prices, err := env.prices(o.prices)
+	if err != nil {
+		return err
+	}
 	shelf, err := o.open(ctx, env, command, "")
 	if err != nil {
 		return err
 	}
 	defer shelf.close()
-	engine := &job.Engine{Log: env.Log, Now: env.Now}
+	engine := &job.Engine{Log: env.Log, Now: env.Now, Prices: prices}
 	report, err := engine.Calendar(ctx, shelf.Store, job.CalendarOptions{Rule: o.calendar(), Today: date, DryRun: true})
 	if err != nil {
 		return explainBtrsend(err, report)
@@ -276,7 +282,11 @@ func (o *btrsendOptions) foretell(ctx context.Context, env *Env, command string,
 	default:
 		fmt.Fprintf(env.Stdout, "WOULD: Create a backup for %s with parent %s: %s\n", date, d.Parent, d.Reason)
 	}
-	return nil
+	forecast, err := engine.ForecastCalendar(ctx, shelf.Store, report)
+	for _, line := range forecastLines(forecast) {
+		fmt.Fprintln(env.Stdout, line)
+	}
+	return err
 }
 
 // explainBtrsend gives errors their exit codes and hints.
