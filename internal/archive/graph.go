@@ -172,9 +172,9 @@ func (g *graph) cheapest(cost func(*entry) int) (via []int) {
 }
 
 // missed gives of what is gone those entries that snapshots need which are there
-// and have no chain, as few as there can be of each chain. Meant says which of the
-// snapshots count.
-func (g *graph) missed(gone func(*entry) bool, meant func(n int) bool, each func(e *entry, by string)) {
+// and have no chain, as few as there can be of each chain, and in the order of the
+// chain, until each returns false. Meant says which of the snapshots count.
+func (g *graph) missed(gone func(*entry) bool, meant func(n int) bool, each func(e *entry, by string) bool) {
 	live := g.rooted(gone)
 	if !slices.Contains(live, false) {
 		return
@@ -189,11 +189,17 @@ func (g *graph) missed(gone func(*entry) bool, meant func(n int) bool, each func
 		if live[n] || !meant(n) {
 			continue
 		}
+		var chain []*entry
 		g.follow(via, n, func(e *entry) {
 			if gone(e) {
-				each(e, g.name(n))
+				chain = append(chain, e)
 			}
 		})
+		for _, e := range slices.Backward(chain) {
+			if !each(e, g.name(n)) {
+				break
+			}
+		}
 	}
 }
 

@@ -34,6 +34,8 @@ type memoryBucket struct {
 	keys    []string // of objects, in order; nil if that is not known
 	uploads map[string]*memoryUpload
 	number  int
+	class   string         // where streams are kept that are not known to be small
+	asked   map[string]int // how often an object was thawed
 	calls   map[string]int
 	closed  bool
 }
@@ -45,12 +47,16 @@ type memoryObject struct {
 	tag      string
 	class    string
 	cold     bool
+	fixed    bool
+	// What is cold can be read in between.
+	ready, until time.Time
 }
 
 type memoryUpload struct {
 	b     *memoryBucket
 	u     Unfinished
 	parts map[int]memoryPart
+	class string
 }
 
 type memoryPart struct {
@@ -123,12 +129,17 @@ func (b *memoryBucket) set(key string, o memoryObject) {
 	b.objects[key] = o
 }
 
-func (o memoryObject) object(key string) Object {
+// isCold reports whether an object cannot be read at a time.
+func (o memoryObject) isCold(now time.Time) bool {
+	return o.cold && (o.ready.IsZero() || now.Before(o.ready) || !now.Before(o.until))
+}
+
+func (o memoryObject) object(key string, now time.Time) Object {
 	size := o.size
 	if o.data != nil {
 		size = int64(len(o.data))
 	}
-	return Object{Key: key, Size: size, Modified: o.modified, Tag: o.tag, Class: o.class, Cold: o.cold}
+	return Object{Key: key, Size: size, Modified: o.modified, Tag: o.tag, Class: o.class, Cold: o.isCold(now), Fixed: o.fixed}
 }
 
 // List holds one page at a time, and like S3 lists on from the last key of it.
@@ -147,7 +158,7 @@ func (b *memoryBucket) List(ctx context.Context, prefix string) iter.Seq2[Object
 			var page []Object
 			for ; at < len(b.keys) && len(page) < b.page && strings.HasPrefix(b.keys[at], prefix); at++ {
 				if key := b.keys[at]; key > after {
-					page = append(page, b.objects[key].object(key))
+					page = append(page, b.objects[key].object(key, b.clock))
 				}
 			}
 			b.mu.Unlock()
@@ -172,7 +183,7 @@ func (b *memoryBucket) Stat(ctx context.Context, key string) (Object, error) {
 	if !ok {
 		return Object{}, fmt.Errorf("asking for %s: %w", key, ErrNoObject)
 	}
-	return o.object(key), nil
+	return o.object(key, b.clock), nil
 }
 
 func (b *memoryBucket) Get(ctx context.Context, key string, offset, length int64) (io.ReadCloser, error) {
@@ -185,7 +196,7 @@ func (b *memoryBucket) Get(ctx context.Context, key string, offset, length int64
 	if !ok {
 		return nil, fmt.Errorf("reading %s: %w", key, ErrNoObject)
 	}
-	if o.cold {
+	if o.isCold(b.clock) {
 		return nil, &ColdError{Key: key, Class: o.class}
 	}
 	from := min(max(offset, 0), int64(len(o.data)))
@@ -219,11 +230,10 @@ func (b *memoryBucket) Copy(ctx context.Context, from, to string) error {
 	if !ok {
 		return fmt.Errorf("copying %s: %w", from, ErrNoObject)
 	}
-	if o.cold {
+	if o.isCold(b.clock) {
 		return &ColdError{Key: from, Class: o.class}
 	}
-	o.tag = md5Hex(o.data)
-	b.set(to, o)
+	b.set(to, memoryObject{data: o.data, size: o.size, tag: md5Hex(o.data)})
 	return nil
 }
 
@@ -240,7 +250,7 @@ func (b *memoryBucket) Delete(ctx context.Context, key string) error {
 	return nil
 }
 
-func (b *memoryBucket) Begin(ctx context.Context, key string, _ UploadOptions) (Upload, error) {
+func (b *memoryBucket) Begin(ctx context.Context, key string, o UploadOptions) (Upload, error) {
 	if err := b.begin(ctx, "Begin", key); err != nil {
 		return nil, err
 	}
@@ -248,6 +258,9 @@ func (b *memoryBucket) Begin(ctx context.Context, key string, _ UploadOptions) (
 	defer b.mu.Unlock()
 	b.number++
 	u := &memoryUpload{b: b, u: Unfinished{Key: key, ID: fmt.Sprintf("upload-%d", b.number), Begun: b.tick()}, parts: map[int]memoryPart{}}
+	if b.class != "" && !(o.Size > 0 && o.Size < coldSmall) {
+		u.class = b.class
+	}
 	b.uploads[u.u.ID] = u
 	return u, nil
 }
@@ -355,8 +368,8 @@ func (u *memoryUpload) Complete(ctx context.Context, parts []Part) (Object, erro
 		sums = append(sums, sum[:]...)
 	}
 	delete(b.uploads, u.u.ID)
-	b.set(u.u.Key, memoryObject{data: append([]byte{}, data...), tag: fmt.Sprintf("%s-%d", md5Hex(sums), len(parts))})
-	return b.objects[u.u.Key].object(u.u.Key), nil
+	b.set(u.u.Key, inClass(memoryObject{data: append([]byte{}, data...), tag: fmt.Sprintf("%s-%d", md5Hex(sums), len(parts))}, u.class))
+	return b.objects[u.u.Key].object(u.u.Key, b.clock), nil
 }
 
 func (u *memoryUpload) Abort(ctx context.Context) error {

@@ -75,6 +75,10 @@ func (s *Store) remove(ctx context.Context, at spot) error {
 	if others {
 		return nil
 	}
+	// Where they are not to be copied either, they stay.
+	if there, err := s.bucket.Stat(ctx, sizesKey(s.o.Prefix, at.path)); err == nil && there.Fixed {
+		return nil
+	}
 	if err := s.toTrash(ctx, sizesKey(s.o.Prefix, at.path)); err != nil && !errors.Is(err, ErrNoObject) {
 		s.log.Warn("the noted sizes of a removed snapshot cannot be moved to the trash", "snapshot", at.path, "error", err)
 	}
@@ -318,23 +322,29 @@ func (s *Store) healOnce(ctx context.Context, fates map[spot]error) (again bool,
 	}
 	g = newGraph(x.catalogue())
 	gone := func(e *entry) bool { return e.has(flagTrashed) }
-	done := map[string]bool{}
+	done := map[string]error{}
 	var failed error
-	g.missed(gone, func(n int) bool { return g.inside(n, gone) }, func(e *entry, by string) {
+	// What comes later in a chain is put back after what it starts from, or not at
+	// all: it would have no chain.
+	g.missed(gone, func(n int) bool { return g.inside(n, gone) }, func(e *entry, by string) bool {
 		o := g.c.object(e)
-		if done[o.Key] {
-			return
+		if err, was := done[o.Key]; was {
+			return err == nil
 		}
-		done[o.Key] = true
 		at := spot{o.Edge.To, o.Path}
 		fates[at] = &neededError{by}
-		if err := s.returned(ctx, o); err != nil {
+		err := s.returned(ctx, o)
+		done[o.Key], again = err, true
+		switch {
+		case err == nil:
+			s.log.Warn("put back from the trash, since another snapshot needs it", "snapshot", o.Path, "needed by", by)
+		case errors.Is(err, store.ErrNotFound) || errors.Is(err, ErrNoObject):
+			delete(fates, at) // another machine has removed it for good: so look again
+		default:
 			err = fmt.Errorf("%s needs what was removed, and is lost until it is put back from the trash: %w", printable(by), err)
 			fates[at], failed = err, errors.Join(failed, err)
-			return
 		}
-		again = true
-		s.log.Warn("put back from the trash, since another snapshot needs it", "snapshot", o.Path, "needed by", by)
+		return err == nil
 	})
 	return again, failed
 }

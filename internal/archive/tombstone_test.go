@@ -1,0 +1,533 @@
+package archive
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"math/rand/v2"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/buttersink/buttersink/internal/archive/seal"
+	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
+)
+
+// frozen is a bucket of which the objects that match are in cold storage.
+func frozen(class string, keys ...string) *memoryBucket {
+	b := newMemoryBucket()
+	for i, key := range keys {
+		b.put(key, 10+i)
+		if n := parseKey("p", key); n.kind == isObject {
+			b.move(class, key)
+		}
+	}
+	return b
+}
+
+// openAt opens the archive below p by the clock of its bucket.
+func openAt(t testing.TB, b *memoryBucket) *Store {
+	t.Helper()
+	s, err := Open(t.Context(), b, Options{Prefix: "p", Now: b.now})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func trashOf(t testing.TB, s *Store) []store.Trashed {
+	t.Helper()
+	all, err := s.Trashed(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// TestBuried: what is not to be copied stays where it is, counts as removed, and
+// comes back or goes for good.
+func TestBuried(t *testing.T) {
+	key := "p/A/" + uuidA + "_None.zst"
+	for _, class := range []string{"GLACIER", "STANDARD_IA"} {
+		b := frozen(class, key, key+".json", "p/A.bs", "p/B/"+uuidB+"_"+uuidA, "p/C/"+uuidC+"_None")
+		s := openAt(t, b)
+		before, stored := b.has(""), b.objects[key].modified
+		b.advance(time.Hour)
+		if fates := sweep(t, s, "A", "B"); fates["A"] != nil || fates["B"] != nil {
+			t.Fatal(fates)
+		}
+		inv := mustList(t, s)
+		if len(inv.Snapshots) != 1 || len(inv.Edges) != 1 || len(inv.Warnings) > 0 {
+			t.Errorf("%+v", inv)
+		}
+		if left := b.has("trash/"); len(left) != 1 { // the noted sizes
+			t.Errorf("%q were copied", left)
+		}
+		if _, err := s.Open(t.Context(), store.Request{Edge: snapshot.Edge{To: parsed(t, uuidA)}}); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("opening what has been removed: %v", err)
+		}
+		all := trashOf(t, s)
+		if len(all) != 2 || all[0].Handle != key || all[0].Path != "A" || all[0].Class != class || !all[0].Since.Equal(stored) ||
+			all[0].Size.Bytes != 10 || all[0].When.Before(stored.Add(time.Hour)) {
+			t.Fatalf("%+v", all)
+		}
+		text, err := s.small(t.Context(), key+".trashed", maxTomb)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stone, err := parseTombstone(text); err != nil || stone.Size != 10 || stone.Tag != b.objects[key].tag || !stone.When.Equal(all[0].When.Truncate(time.Second).Add(-time.Second)) {
+			t.Errorf("%s: %v", text, err)
+		}
+		for range 2 { // parents first
+			for _, x := range all {
+				if err := s.Untrash(t.Context(), x); (err == nil) != (x == all[0] || x == all[1]) && !errors.Is(err, store.ErrNotFound) {
+					t.Error(err)
+				}
+			}
+		}
+		if diff := cmp.Diff(before, b.has("p/")); diff != "" {
+			t.Error(diff)
+		}
+		if all := s.of(snapshot.Edge{To: parsed(t, uuidA)}); len(all) != 1 || !all[0].Described || !all[0].Modified.Equal(stored) {
+			t.Errorf("%+v", all)
+		}
+		sweep(t, s, "A", "B")
+		for _, x := range trashOf(t, s) {
+			if err := s.Discard(t.Context(), x); err != nil {
+				t.Error(err)
+			}
+			if err := s.Discard(t.Context(), x); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("again: %v", err)
+			}
+		}
+		if diff := cmp.Diff([]string{"p/C/" + uuidC + "_None"}, b.has("")); diff != "" {
+			t.Error(diff)
+		}
+	}
+}
+
+// TestBuriedSizes: where not even notes can be copied they stay, and go with the
+// last stream.
+func TestBuriedSizes(t *testing.T) {
+	key := "p/A/" + uuidA + "_None"
+	b := frozen("GLACIER", key, "p/A/"+uuidB+"_None", "p/A.bs")
+	b.move("GLACIER", "p/A.bs")
+	s := openAt(t, b)
+	for n := range 2 {
+		if err := s.Remove(t.Context(), mustList(t, s).Snapshots[0]); err != nil {
+			t.Fatal(err)
+		}
+		all := trashOf(t, s)
+		if len(all) != 1 {
+			t.Fatalf("%+v", all)
+		}
+		if err := s.Discard(t.Context(), all[0]); err != nil {
+			t.Error(err)
+		}
+		if left := b.has("p/A.bs"); len(left)+n != 1 {
+			t.Errorf("after %d: %q", n, left)
+		}
+	}
+	if left := b.has(""); len(left) > 0 {
+		t.Errorf("%q is left", left)
+	}
+}
+
+// TestBuriedElsewhere: in a directory that an archive was copied to tombstones
+// count too, though its objects can be copied, and other prefixes are no harm.
+func TestBuriedElsewhere(t *testing.T) {
+	b := newMemoryBucket()
+	for _, key := range []string{
+		"p/A/" + uuidA + "_None", "p/A/" + uuidA + "_None.trashed", "q/B/" + uuidB + "_" + uuidA,
+		"/p/C/" + uuidC + "_None", "/p/C/" + uuidC + "_None.trashed", // by an old version
+	} {
+		b.put(key, 5)
+	}
+	s := openAt(t, b)
+	if inv := mustList(t, s); len(inv.Snapshots)+len(inv.Warnings) > 0 {
+		t.Errorf("%+v", inv)
+	}
+	if inv := mustList(t, open(t, b, "q")); len(inv.Snapshots) != 1 || len(inv.Warnings) != 1 {
+		t.Errorf("%+v", inv)
+	}
+	for _, x := range trashOf(t, s) {
+		err := s.Discard(t.Context(), x)
+		if _, needed := errors.AsType[*neededError](err); x.Path == "A" && !needed {
+			t.Errorf("what is needed below another prefix: %v", err)
+		}
+		if err := s.Untrash(t.Context(), x); err != nil {
+			t.Error(err)
+		}
+	}
+	if left := b.has(""); len(left) != 3 || strings.Contains(strings.Join(left, " "), ".trashed") {
+		t.Errorf("%q", left)
+	}
+	if inv := mustList(t, open(t, b, "q")); len(inv.Warnings) > 0 {
+		t.Errorf("%+v", inv)
+	}
+}
+
+// TestBuriedNeeded: what a program that knows no tombstones has built on is not
+// removed for good, and the next sweep puts it back.
+func TestBuriedNeeded(t *testing.T) {
+	key := "p/A/" + uuidA + "_None"
+	b := frozen("DEEP_ARCHIVE", key)
+	s := openAt(t, b)
+	sweep(t, s, "A")
+	b.put("p/B/"+uuidB+"_"+uuidA, 5)
+	all := trashOf(t, s)
+	if _, ok := errors.AsType[*neededError](s.Discard(t.Context(), all[0])); !ok || len(b.has(key)) != 2 {
+		t.Error("what is needed has been removed for good")
+	}
+	if err := s.Sweep(t.Context(), nil, nil); err != nil {
+		t.Error(err)
+	}
+	if inv := mustList(t, s); len(inv.Snapshots) != 2 || len(inv.Warnings) > 0 {
+		t.Errorf("%+v", inv)
+	}
+}
+
+// TestDiscardAgainst: whoever puts back while another one removes for good, one of
+// the two gives way.
+func TestDiscardAgainst(t *testing.T) {
+	key := "p/A/" + uuidA + "_None"
+	setting := func() (*memoryBucket, *Store, store.Trashed) {
+		b := frozen("GLACIER", key)
+		s := openAt(t, b)
+		sweep(t, s, "A")
+		return b, s, trashOf(t, s)[0]
+	}
+	// Another machine puts it back between two calls of the one that removes it, and
+	// the other way round.
+	for name, two := range map[string]func(s *Store, x store.Trashed) (first, second func() error){
+		"put back while it is deleted": func(s *Store, x store.Trashed) (func() error, func() error) {
+			return func() error { return s.Discard(t.Context(), x) }, func() error { return s.Untrash(t.Context(), x) }
+		},
+		"deleted while it is put back": func(s *Store, x store.Trashed) (func() error, func() error) {
+			return func() error { return s.Untrash(t.Context(), x) }, func() error { return s.Discard(t.Context(), x) }
+		},
+		"deleted twice": func(s *Store, x store.Trashed) (func() error, func() error) {
+			return func() error { return s.Discard(t.Context(), x) }, func() error { return s.Discard(t.Context(), x) }
+		},
+	} {
+		for n, more := 1, true; more; n++ {
+			b, s, x := setting()
+			one, _ := two(s, x)
+			_, other := two(openAt(t, b), x)
+			calls := 0
+			var theirs error
+			more = false
+			b.hook = func(string, string) error {
+				if calls++; calls == n {
+					more = true
+					b.hook = nil
+					theirs = other()
+				}
+				return nil
+			}
+			ours := one()
+			if !more {
+				break
+			}
+			there := len(b.has(key)) > 0
+			live := len(mustList(t, openAt(t, b)).Snapshots) > 0
+			for _, x := range []struct {
+				puts bool
+				err  error
+			}{{name == "deleted while it is put back", ours}, {name == "put back while it is deleted", theirs}} {
+				if x.puts && x.err == nil && !live {
+					t.Fatalf("%s, at call %d: it is put back, and not there: %v, %v", name, n, ours, theirs)
+				}
+			}
+			if name == "deleted twice" && (there || ours != nil && theirs != nil) {
+				t.Errorf("%s, at call %d: %v, %v", name, n, ours, theirs)
+			}
+			if left := b.has(key + "."); there && !live && len(left) == 0 || !there && len(left) > 0 && name != "deleted while it is put back" && name != "put back while it is deleted" {
+				t.Errorf("%s, at call %d: %q are left", name, n, b.has(""))
+			}
+		}
+	}
+}
+
+// TestDiscardInterrupted: wherever removing for good ends, the next try ends it,
+// after a day where nobody can know whether the first one is still at it.
+func TestDiscardInterrupted(t *testing.T) {
+	key := "p/A/" + uuidA + "_None"
+	died := errors.New("the power is gone")
+	for n := 0; ; n++ {
+		b := frozen("GLACIER", key, key+".json")
+		s := openAt(t, b)
+		sweep(t, s, "A")
+		x := trashOf(t, s)[0]
+		calls := 0
+		b.hook = func(string, string) error {
+			if calls++; calls > n {
+				return died
+			}
+			return nil
+		}
+		err := s.Discard(t.Context(), x)
+		b.hook = nil
+		if err == nil && calls <= n {
+			break
+		}
+		b.advance(doomedFor)
+		s = openAt(t, b)
+		for _, x := range trashOf(t, s) {
+			if err := s.Discard(t.Context(), x); err != nil {
+				t.Errorf("after %d calls: %v", n, err)
+			}
+		}
+		if err := s.Sweep(t.Context(), nil, nil); err != nil {
+			t.Error(err)
+		}
+		b.put("p/A/"+uuidA+"_None", 10)
+		if left := b.has(""); len(mustList(t, s).Snapshots) != 1 || strings.Contains(strings.Join(left, " "), ".trashed") || strings.Contains(strings.Join(left, " "), ".deleting") {
+			t.Errorf("after %d calls: %q are left", n, left)
+		}
+	}
+}
+
+// TestRevive: storing again what has been removed brings it back, and what its
+// tombstone has left behind does not bury what comes to the key.
+func TestRevive(t *testing.T) {
+	full, next := snapshot.Edge{To: id(1)}, snapshot.Edge{To: id(2), From: id(1)}
+	for _, other := range []bool{false, true} {
+		b := newMemoryBucket()
+		b.class = "GLACIER"
+		f := openOn(t, b, newNotes(), func(o *Options) { o.Now = b.now })
+		data, inc := streamOf(t, full, 300_000, 1), streamOf(t, next, 300_000, 2)
+		put := func(e snapshot.Edge, data []byte) error {
+			mustList(t, f.Store)
+			want := sized(e, data)
+			want.Path = e.To.String()
+			_, err := f.store(t.Context(), want, runs(t, data))
+			return err
+		}
+		if err := errors.Join(put(full, data), put(next, inc)); err != nil {
+			t.Fatal(err)
+		}
+		sweep(t, f.Store, full.To.String(), next.To.String())
+		if other {
+			data, inc = streamOf(t, full, 300_000, 3), streamOf(t, next, 300_000, 4)
+		}
+		if _, ok := errors.AsType[*store.ParentError](put(next, inc)); !ok {
+			t.Error("an increment has come back without its parent")
+		}
+		if n := len(mustList(t, f.Store).Snapshots); n != 0 {
+			t.Errorf("%d snapshots are back", n)
+		}
+		parts := b.calls["Part"]
+		if err := errors.Join(put(full, data), put(next, inc)); err != nil {
+			t.Fatal(err)
+		}
+		if inv := mustList(t, f.Store); len(inv.Snapshots) != 2 || len(inv.Warnings) > 0 || b.calls["Part"] != parts {
+			t.Errorf("%+v, %d parts were uploaded", inv, b.calls["Part"]-parts)
+		}
+		if n := len(trashOf(t, f.Store)); n != 0 {
+			t.Errorf("%d are still in the trash", n)
+		}
+		f.settled(t)
+	}
+	b := newMemoryBucket()
+	f := openOn(t, b, newNotes(), nil)
+	key := "pre/fix/a/" + edgeName(full, seal.Form{})
+	b.put(key+".trashed", 5)
+	b.put(key+".deleting", 5)
+	mustList(t, f.Store)
+	late := false
+	b.hook = func(op, _ string) error {
+		if op == "Complete" && !late {
+			late = true
+			b.put(key+".trashed", 5)
+		}
+		return nil
+	}
+	data := streamOf(t, full, 300_000, 1)
+	if _, err := f.store(t.Context(), sized(full, data), runs(t, data)); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := f.read(t.Context(), full); err != nil || !bytes.Equal(got, data) || len(mustList(t, f.Store).Snapshots) != 1 {
+		t.Errorf("what was stored counts as removed: %v", err)
+	}
+}
+
+// TestBuryingProperty: machines store increments and sweep, in a bucket of which
+// nothing is to be copied, while others put back and remove for good. At the end
+// everything that is there has a chain, and what nobody has removed is there.
+func TestBuryingProperty(t *testing.T) {
+	var stored, backed, removed, discarded, needed, back int
+	for seed := range uint64(*sweeps) {
+		synctest.Test(t, func(t *testing.T) {
+			r := rand.New(rand.NewPCG(seed, 3))
+			b := newMemoryBucket()
+			b.page = 1 + r.IntN(8)
+			n := 2 + r.IntN(4)
+			randomGraph(r, b, n, 0.2)
+			b.move("GLACIER", b.has("")...)
+			q := &turns{dead: map[string]bool{}}
+			b.step = q.step
+
+			var mu sync.Mutex
+			kept, swept := map[snapshot.ID]bool{}, map[snapshot.ID]bool{}
+			for i := range n {
+				kept[snapshot.ID{byte(i + 1)}] = true
+			}
+			expected := func(err error) bool {
+				_, wanted := errors.AsType[*neededError](err)
+				_, busy := errors.AsType[*beingDeletedError](err)
+				return wanted || busy || errors.Is(err, errDead) || errors.Is(err, store.ErrNotFound)
+			}
+			agent := func(ctx context.Context, s *Store, i, round int, chance *rand.Rand) {
+				switch {
+				case i < 2:
+					x := snapshot.ID{100, byte(i), byte(round)}
+					err := storeFrozen(ctx, s, b, chance, x)
+					mu.Lock()
+					defer mu.Unlock()
+					if err == nil {
+						stored++
+						kept[x] = true
+					} else if _, ok := errors.AsType[*store.ParentError](err); ok {
+						backed++
+					} else if !expected(err) {
+						t.Errorf("seed %d: storing: %v", seed, err)
+					}
+				case i < 4:
+					err := sweepSome(ctx, s, chance, func(snap snapshot.Snapshot, err error) {
+						mu.Lock()
+						defer mu.Unlock()
+						swept[snap.ID] = true
+						if err == nil {
+							removed++
+						} else if !expected(err) {
+							t.Errorf("seed %d: sweeping: %v", seed, err)
+						}
+					})
+					if err != nil && !expected(err) {
+						t.Errorf("seed %d: sweeping: %v", seed, err)
+					}
+				default:
+					all, err := s.Trashed(ctx)
+					if err != nil && !errors.Is(err, errDead) {
+						t.Errorf("seed %d: %v", seed, err)
+					}
+					for _, x := range all {
+						var err error
+						what := &discarded
+						if x.Edge.IsFull() && chance.IntN(3) == 0 {
+							what = &back
+							err = s.Untrash(ctx, x)
+						} else {
+							err = s.Discard(ctx, x)
+						}
+						mu.Lock()
+						if err == nil {
+							*what++
+						} else if _, ok := errors.AsType[*neededError](err); ok {
+							needed++
+						} else if !expected(err) {
+							t.Errorf("seed %d: %v", seed, err)
+						}
+						mu.Unlock()
+					}
+				}
+			}
+			var agents sync.WaitGroup
+			dies := map[string]int{}
+			for i := range 6 {
+				name := fmt.Sprintf("machine %d", i)
+				ctx := context.WithValue(t.Context(), agentKey{}, name)
+				if r.IntN(6) == 0 {
+					dies[name] = r.IntN(60)
+				}
+				chance := rand.New(rand.NewPCG(seed, uint64(10+i)))
+				agents.Go(func() {
+					s, err := Open(ctx, b, Options{Prefix: "p", Now: b.now})
+					if err != nil {
+						t.Error(err)
+						return
+					}
+					for round := range 2 {
+						agent(ctx, s, i, round, chance)
+					}
+				})
+			}
+			history := q.run(r, maps.Clone(dies))
+			agents.Wait()
+			s := openAt(t, b)
+			if len(dies) > 0 {
+				if err := s.Sweep(t.Context(), nil, nil); err != nil {
+					t.Fatalf("seed %d: %v\n%s", seed, err, strings.Join(history, "\n"))
+				}
+			}
+			inv := mustList(t, s)
+			bad := append([]string{}, inv.Warnings...)
+			for id := range kept {
+				if _, ok := inv.Find(id); !ok && !swept[id] {
+					bad = append(bad, "lost, and nobody has removed it: "+id.String())
+				}
+			}
+			if len(bad) > 0 {
+				t.Errorf("seed %d: %s\n%s", seed, strings.Join(bad, "\n"), strings.Join(history, "\n"))
+			}
+		})
+		if t.Failed() {
+			return
+		}
+	}
+	t.Logf("%d increments stored, %d taken back; %d snapshots removed; of what was in the trash %d deleted, %d needed, %d put back", stored, backed, removed, discarded, needed, back)
+	if *sweeps >= 1000 && min(stored, backed, removed, discarded, back) < 20 {
+		t.Error("chance has not met enough of each case")
+	}
+}
+
+// storeFrozen stores an increment from a random snapshot, which is in cold storage
+// at once.
+func storeFrozen(ctx context.Context, s *Store, b *memoryBucket, r *rand.Rand, x snapshot.ID) error {
+	inv, err := s.List(ctx)
+	if err != nil {
+		return err
+	}
+	if len(inv.Snapshots) == 0 {
+		return errDead
+	}
+	from := inv.Snapshots[r.IntN(len(inv.Snapshots))]
+	o := &stored{Object: Object{Size: 10}, Edge: snapshot.Edge{To: x, From: from.ID}, Path: "x" + x.String()}
+	o.Key = s.canonical(o.Path, o.Edge, o.Form)
+	if err := s.bucket.Put(ctx, o.Key, []byte("0123456789"), true); err != nil {
+		return err
+	}
+	b.move("GLACIER", o.Key)
+	if err := s.unburied(ctx, o.Key); err != nil {
+		return err
+	}
+	return s.stays(ctx, o)
+}
+
+func FuzzTombstone(f *testing.F) {
+	f.Add([]byte(`{"format":1,"when":"2026-11-21T15:04:05Z","size":5,"tag":"abc-2","id":"00ff"}`))
+	f.Add([]byte(`{"format":2,"size":"x"}`))
+	f.Add([]byte("xxxxx"))
+	s, err := Open(context.Background(), newMemoryBucket(), Options{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Fuzz(func(t *testing.T, text []byte) {
+		stone, err := parseTombstone(text)
+		if err != nil {
+			return
+		}
+		again, err := parseTombstone(s.stone(Object{Size: stone.Size, Tag: stone.Tag}))
+		if err != nil || again.Size != stone.Size || again.Tag != stone.Tag || again.ID == stone.ID {
+			t.Errorf("%+v is read as %+v: %v", stone, again, err)
+		}
+	})
+}
