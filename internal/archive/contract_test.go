@@ -297,7 +297,7 @@ func leave(t testing.TB, b archive.Bucket, o archive.Options, snapshotPath strin
 	if o.Prefix != "" {
 		key = o.Prefix + "/" + key
 	}
-	if _, err := b.Begin(context.WithoutCancel(t.Context()), key, archive.UploadOptions{PartSize: 5 << 20}); err != nil {
+	if _, err := b.Begin(context.WithoutCancel(t.Context()), key, archive.UploadOptions{PartSize: 8 << 20}); err != nil {
 		t.Fatal(err)
 	}
 }
