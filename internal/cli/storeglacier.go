@@ -163,13 +163,13 @@ func (d dbRows) All(ctx context.Context) ([]btrsend.Row, error) {
 	all, err := d.db.All(ctx)
 	rows := make([]btrsend.Row, len(all))
 	for i, r := range all {
-		rows[i] = btrsend.Row{ID: r.ID, Archive: r.Archive, Date: r.Date, Parent: r.Parent, Size: r.Size}
+		rows[i] = btrsend.Row(r)
 	}
 	return rows, err
 }
 
 func (d dbRows) Add(ctx context.Context, r btrsend.Row) error {
-	return d.db.Add(ctx, btrsenddb.Row{Archive: r.Archive, Date: r.Date, Parent: r.Parent, Size: r.Size})
+	return d.db.Add(ctx, btrsenddb.Row(r))
 }
 
 func (d dbRows) Remove(ctx context.Context, id int64) error { return d.db.Remove(ctx, id) }
