@@ -133,10 +133,10 @@ func (p *pieces) read(b []byte) (int, error) {
 	n, err := p.body.Read(b)
 	p.offset, p.left = p.offset+int64(n), p.left-int64(n)
 	if err == io.EOF {
+		_ = p.drop() // all of it has come
 		if p.left == 0 {
-			err = nil
+			return n, nil
 		}
-		return n, errors.Join(err, p.drop())
 	}
 	return n, err
 }
