@@ -176,6 +176,33 @@ func TestColdArchive(t *testing.T) {
 	}
 }
 
+// TestWhatAColdArchiveIsAskedFor: the requests of the table in docs/s3.md.
+func TestWhatAColdArchiveIsAskedFor(t *testing.T) {
+	f := newFrost(t, s3test.Start(t), "GLACIER")
+	s, _ := f.listing()
+	n := len(f.chain)
+	for _, tt := range []struct {
+		o    contract.ThawOptions
+		want map[string]int
+	}{
+		{contract.ThawOptions{}, map[string]int{"HeadObject": n}},
+		{contract.ThawOptions{Ask: true}, map[string]int{"HeadObject": n, "RestoreObject": n}},
+		{contract.ThawOptions{Ask: true}, map[string]int{"HeadObject": n}},
+	} {
+		f.storm.Forget()
+		if _, err := s.Thaw(t.Context(), append(f.chain, f.small), tt.o); err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]int{}
+		for _, r := range f.storm.Requests() {
+			got[r.Op]++
+		}
+		if diff := cmp.Diff(tt.want, got); diff != "" {
+			t.Errorf("%+v: %s", tt.o, diff)
+		}
+	}
+}
+
 // TestColdArchiveWhoseCopyExpires reads a stream of which the rest goes back into the
 // cold: that is an error, and not its end.
 func TestColdArchiveWhoseCopyExpires(t *testing.T) {

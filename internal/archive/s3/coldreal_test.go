@@ -2,7 +2,9 @@ package s3
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"slices"
@@ -258,5 +260,58 @@ func TestThawingThatIsNotAllowed(t *testing.T) {
 	}
 	if diff := cmp.Diff("content", string(get(t, b, "k", 0, 100))); diff != "" {
 		t.Error(diff)
+	}
+}
+
+// TestThawThroughStorms asks for many objects while replies are lost and requests
+// fail, in runs that are broken off: each is asked for once, and all come.
+func TestThawThroughStorms(t *testing.T) {
+	server := s3test.Start(t)
+	cold := server.Cold(t)
+	storm := cold.Storm(t)
+	root := openCold(t, server, cold, Options{})
+	var keys []string
+	for i := range 30 {
+		key := fmt.Sprintf("k/%02d", i)
+		keys = append(keys, key)
+		if err := root.Put(t.Context(), key, []byte(key), false); err != nil {
+			t.Fatal(err)
+		}
+		cold.Move(t, root.o.Bucket, key, []string{"GLACIER", "DEEP_ARCHIVE"}[i%2])
+	}
+	storm.FailShare(0.2, 503, "SlowDown", "RestoreObject", "HeadObject")
+	storm.Lose(12, "RestoreObject")
+	for run := range 12 {
+		b := open(t, server, Options{Bucket: root.o.Bucket, Getenv: environment(server.EnvAt(storm.Endpoint))})
+		ctx, cancel := context.WithCancel(t.Context())
+		time.AfterFunc(time.Duration(5*(run+1))*time.Millisecond, cancel)
+		got, err := b.Thaw(ctx, keys, contract.ThawOptions{Ask: true, Days: 30})
+		cancel()
+		if err == nil {
+			for _, g := range got {
+				if g.State != contract.Pending {
+					t.Errorf("%+v", g)
+				}
+			}
+			break
+		}
+		if !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	}
+	storm.Calm()
+	for _, got := range states(t, root, contract.ThawOptions{Ask: true, Days: 30}, keys...) {
+		if got.State != contract.Pending {
+			t.Errorf("%+v", got)
+		}
+	}
+	cold.Advance(s3test.DeepBulkTime)
+	for _, key := range keys {
+		if n := cold.Asked(root.o.Bucket, key); n != 1 {
+			t.Errorf("%s was asked for %d times", key, n)
+		}
+		if got := get(t, root, key, 0, 100); string(got) != key {
+			t.Errorf("%s holds %q", key, got)
+		}
 	}
 }
