@@ -267,13 +267,12 @@ func (s *Store) clear(ctx context.Context, key string, stone mark) (cleared, err
 	c := x.catalogue()
 	g := newGraph(c)
 	gone := func(e *entry) bool { return e.has(flagTrashed) }
-	g.missed(gone, func(n int) bool { return g.remains(n, gone) }, func(e *entry, by string) bool {
+	g.missable(gone, func(e *entry, by string) {
 		k := c.key(e)
 		if it, ok := all[k]; ok {
 			it.by = cmp.Or(it.by, by)
 			all[k] = it
 		}
-		return true
 	})
 	s.mu.Lock()
 	s.cleared = all

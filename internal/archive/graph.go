@@ -203,6 +203,41 @@ func (g *graph) missed(gone func(*entry) bool, meant func(n int) bool, each func
 	}
 }
 
+// missable gives of what is gone all that could be in a chain of snapshots which
+// are there and have none. Which of several ways there are will be put back nobody
+// knows, and other machines may be removing some of them.
+func (g *graph) missable(gone func(*entry) bool, each func(e *entry, by string)) {
+	live, all := g.rooted(gone), g.rooted(nil)
+	seen := make([]bool, len(g.start))
+	for n := range g.start {
+		if live[n] || !all[n] || !g.remains(n, gone) {
+			continue
+		}
+		by := g.name(n)
+		for look := []int{n}; len(look) > 0; {
+			n := look[len(look)-1]
+			look = look[:len(look)-1]
+			if seen[n] || live[n] {
+				continue
+			}
+			seen[n] = true
+			for i := g.start[n]; i < g.end(n); i++ {
+				e := &g.c.entries[i]
+				from, ok := g.node(e.from)
+				if !e.from.IsZero() && (!ok || !all[from]) {
+					continue // nothing can be made of it
+				}
+				if gone(e) {
+					each(e, by)
+				}
+				if !e.from.IsZero() {
+					look = append(look, from)
+				}
+			}
+		}
+	}
+}
+
 // follow gives the entries of the chain to a snapshot that cheapest has found, the
 // last one first.
 func (g *graph) follow(via []int, n int, each func(*entry)) {
