@@ -19,7 +19,7 @@ import (
 
 // pricesFlag gives a command the flag --prices.
 func pricesFlag(cmd *cobra.Command, file *string) {
-	cmd.Flags().StringVar(file, "prices", "", "estimate costs with the prices in `FILE`, and where it has none, with the program's own")
+	cmd.Flags().StringVar(file, "prices", "", "estimate with the prices in `FILE`, if it has any")
 }
 
 // longestPrices is how much of a file with prices is read: more is none.
