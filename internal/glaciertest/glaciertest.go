@@ -94,7 +94,8 @@ type Option func(*Server)
 // state of an earlier one, that had the same keys.
 func In(dir string) Option { return func(s *Server) { s.Dir = dir } }
 
-// Keys are those of the account's owner, in place of new ones.
+// Keys are those of the account's owner, in place of new ones: a program that uses
+// this and an S3 server has one pair of them for both.
 func Keys(access, secret string) Option {
 	return func(s *Server) { s.Access, s.Secret = access, secret }
 }

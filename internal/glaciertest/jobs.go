@@ -18,6 +18,7 @@ import (
 
 // job is a retrieval. It succeeds when it is due, unless it was made to fail.
 type job struct {
+	Number                    int64
 	ID, Description, SNSTopic string
 	Archive                   string // empty for an inventory
 	Tier                      string
@@ -113,7 +114,7 @@ func (s *Server) initiateJob(c *call) (*answer, error) {
 	}
 	s.faults.note(func() { c.seen.ID, c.seen.Tier, c.seen.Type = p.ArchiveID, p.Tier, p.Type })
 	now := s.state.now()
-	j := &job{ID: newID(jobID), Description: p.Description, SNSTopic: p.SNSTopic, Asked: now}
+	j := &job{Number: s.state.number(), ID: newID(jobID), Description: p.Description, SNSTopic: p.SNSTopic, Asked: now}
 	switch p.Type {
 	case "":
 		return nil, missing("Type")

@@ -2,7 +2,9 @@ package glaciertest
 
 import (
 	"bytes"
+	"cmp"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"testing"
@@ -92,12 +94,11 @@ func (s *Server) Archives(t testing.TB, vault string) []Archive {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []Archive
-	for _, a := range s.vault(t, vault).archives {
+	for _, a := range inOrder(s.vault(t, vault).archives, func(a *archive) int64 { return a.Number }) {
 		if a.Deleted.IsZero() {
 			all = append(all, Archive{ID: a.ID, Description: a.Description, Size: a.Size, Tree: a.Tree, Created: a.Created})
 		}
 	}
-	slices.SortFunc(all, func(a, b Archive) int { return a.Created.Compare(b.Created) })
 	return all
 }
 
@@ -128,13 +129,11 @@ func (s *Server) Uploads(t testing.TB, vault string) []Upload {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var all []Upload
-	v := s.vault(t, vault)
-	for _, u := range v.uploads {
+	for _, u := range inOrder(s.vault(t, vault).uploads, func(u *upload) int64 { return u.Number }) {
 		if s.state.alive(u) {
 			all = append(all, Upload{ID: u.ID, Description: u.Description, PartSize: u.PartSize, Begun: u.Begun, Parts: len(u.Parts)})
 		}
 	}
-	slices.SortFunc(all, func(a, b Upload) int { return a.Begun.Compare(b.Begun) })
 	return all
 }
 
@@ -145,13 +144,12 @@ func (s *Server) Jobs(t testing.TB, vault string) []Job {
 	defer s.mu.Unlock()
 	var all []Job
 	now := s.state.now()
-	for _, j := range s.vault(t, vault).jobs {
+	for _, j := range inOrder(s.vault(t, vault).jobs, func(j *job) int64 { return j.Number }) {
 		all = append(all, Job{
 			ID: j.ID, Archive: j.Archive, Tier: j.Tier, Asked: j.Asked, Due: j.Due,
 			Expired: j.expired(now), Failed: j.Failed,
 		})
 	}
-	slices.SortFunc(all, func(a, b Job) int { return a.Asked.Compare(b.Asked) })
 	return all
 }
 
@@ -190,4 +188,9 @@ func (s *Server) vault(t testing.TB, name string) *vault {
 		t.Fatalf("there is no vault %s", name)
 	}
 	return v
+}
+
+// inOrder sorts things by when they were made.
+func inOrder[T any](all map[string]*T, number func(*T) int64) []*T {
+	return slices.SortedFunc(maps.Values(all), func(a, b *T) int { return cmp.Compare(number(a), number(b)) })
 }

@@ -31,6 +31,7 @@ type state struct {
 	dir    string
 	offset time.Duration // of the clock to the real time
 	vaults map[string]*vault
+	made   int64 // the number of the last thing that was made
 }
 
 type vault struct {
@@ -44,6 +45,7 @@ type vault struct {
 
 // archive stays known after it was deleted, as old inventories have it.
 type archive struct {
+	Number          int64 // of all things made, in their order
 	ID, Description string
 	Size            int64
 	Tree            string
@@ -52,6 +54,7 @@ type archive struct {
 }
 
 type upload struct {
+	Number          int64
 	ID, Description string
 	PartSize        int64
 	Begun, Touched  time.Time
@@ -102,8 +105,23 @@ func load(dir string, offset time.Duration) (*state, error) {
 			return nil, err
 		}
 		s.vaults[v.Name] = v
+		for _, a := range v.archives {
+			s.made = max(s.made, a.Number)
+		}
+		for _, u := range v.uploads {
+			s.made = max(s.made, u.Number)
+		}
+		for _, j := range v.jobs {
+			s.made = max(s.made, j.Number)
+		}
 	}
 	return s, nil
+}
+
+// number is that of something new.
+func (s *state) number() int64 {
+	s.made++
+	return s.made
 }
 
 func newVault(name string) *vault {
@@ -204,7 +222,7 @@ func (s *state) drop(v *vault) error {
 
 // add makes an archive of a body.
 func (s *state) add(v *vault, description string, b *body) (*archive, error) {
-	a := &archive{ID: newID(archiveID), Description: description, Size: b.size, Tree: b.tree, Created: s.now()}
+	a := &archive{Number: s.number(), ID: newID(archiveID), Description: description, Size: b.size, Tree: b.tree, Created: s.now()}
 	if err := os.Rename(b.file, s.data(a.ID)); err != nil {
 		return nil, err
 	}

@@ -63,7 +63,7 @@ func (s *Server) initiateUpload(c *call) (*answer, error) {
 	if size < megabyte || size > most || bits.OnesCount64(uint64(size)) != 1 {
 		return nil, invalid("Part size must be a power of two megabytes between 1 MB and 4 GB: %d", size)
 	}
-	u := &upload{ID: newID(uploadID), Description: about, PartSize: size, Begun: s.state.now(), Parts: map[int64]part{}}
+	u := &upload{Number: s.state.number(), ID: newID(uploadID), Description: about, PartSize: size, Begun: s.state.now(), Parts: map[int64]part{}}
 	u.Touched = u.Begun
 	if err := os.MkdirAll(filepath.Dir(s.state.partFile(u.ID, 0)), 0o700); err != nil {
 		return nil, err

@@ -31,7 +31,8 @@ const (
 
 // Cold is a way to a server that has storage classes, and a clock that tests move.
 // Everything but those is the server's: signatures, policies, checksums, the
-// objects themselves. What classes they are of is in a file, and stays with it.
+// objects themselves. What classes they are of is in a file, and stays with it. An
+// object that is replaced past it, at the server, keeps the class it had.
 type Cold struct {
 	Endpoint string // "http://" and Addr, to be used in place of the server's
 	Addr     string // "127.0.0.1:23456"

@@ -5,7 +5,8 @@
 // may do only so much, and to put two kinds of trouble between a program and the
 // server: a Proxy (toxiproxy) that cuts, stalls and slows connections, and a
 // Storm that answers in the server's place, loses replies, and writes down what
-// was asked. It knows nothing of the packages under test and imports none of
+// was asked. And a Cold, that adds what no server in reach has: storage classes, in
+// which objects have to be restored before they can be read. It knows nothing of the packages under test and imports none of
 // them; every package's tests may import it, programs never do.
 //
 // Invariants. Nothing outlives a test binary, however it ends: the servers are
@@ -13,7 +14,8 @@
 // t.Fatal, so they must be called from the test's goroutine.
 //
 // Memory is bounded by what the caller asks for: Get returns a whole object, a
-// Storm keeps one record per request, and bodies only if told to.
+// Storm keeps one record per request, and bodies only if told to, a Cold keeps one
+// per object.
 //
 //	server := s3test.Start(t)
 //	bucket := server.Bucket(t)
