@@ -10,6 +10,7 @@ import (
 	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
 )
 
 // The names in a plan are a promise to programs: the record holds all of it, and
@@ -32,6 +33,10 @@ func TestPlanRecord(t *testing.T) {
 			Remove:   []snapshot.Snapshot{snap(5, "five")},
 			Cost:     70, Bound: 60, Guessed: 1,
 		},
+		Thawings: []store.Thawing{
+			{Edge: snapshot.Edge{To: id(1)}, Path: "one", State: store.Readable},
+			{Edge: snapshot.Edge{To: id(2), From: id(1)}, Path: "two", Object: "two/x", Bytes: 7, Class: "GLACIER", State: store.Cold},
+		},
 	}
 	var out bytes.Buffer
 	newRecords(&out).put(recordOfPlan(o, true))
@@ -47,7 +52,9 @@ func TestPlanRecord(t *testing.T) {
  "keep": [{"id": "03000000-0000-0000-0000-000000000000", "path": "three"}],
  "problems": [{"id": "04000000-0000-0000-0000-000000000000", "path": "four", "why": "taken", "conflict": true}],
  "remove": [{"id": "05000000-0000-0000-0000-000000000000", "path": "five"}],
- "excluded": 3, "bytes": null, "exact": false, "cost": 70, "bound": 60, "guessed": 1
+ "excluded": 3, "bytes": null, "exact": false, "cost": 70, "bound": 60, "guessed": 1,
+ "thawing": [{"to": "02000000-0000-0000-0000-000000000000", "from": "01000000-0000-0000-0000-000000000000", "path": "two",
+  "object": "two/x", "bytes": 7, "class": "GLACIER", "state": "cold"}]
 }`
 	decode := func(text string) (v any) {
 		if err := json.Unmarshal([]byte(text), &v); err != nil {
@@ -61,7 +68,7 @@ func TestPlanRecord(t *testing.T) {
 
 	out.Reset()
 	newRecords(&out).put(recordOfPlan(&job.Outlook{Plan: &plan.Plan{}}, false))
-	for _, list := range []string{"steps", "keep", "problems", "remove"} {
+	for _, list := range []string{"steps", "keep", "problems", "remove", "thawing"} {
 		if _, ok := decode(out.String()).(map[string]any)[list].([]any); !ok {
 			t.Errorf("%s is no list in %s", list, &out)
 		}

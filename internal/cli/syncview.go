@@ -112,9 +112,13 @@ func (v *syncView) planned(o *job.Outlook) {
 		}
 	}
 	v.env.sayCold(&v.o.thaw, o.Thawings, v.o.dryRun)
-	v.env.sayForecast(o.Forecast)
-	if o.Forecast != nil {
+	switch {
+	case o.Forecast == nil:
+	case v.o.dryRun:
+		v.env.sayForecast(o.Forecast)
 		v.env.warnDear(&v.o.thaw, o.Forecast.Restoring)
+	default:
+		v.env.sayRestoring(&v.o.thaw, "Estimate of reading the source", o.Forecast.Restoring, false)
 	}
 	v.env.warnFull("", v.o.maxFull, o)
 	if v.o.delete {

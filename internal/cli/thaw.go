@@ -145,12 +145,7 @@ func (v *thawView) planned(r *job.ThawReport) {
 		v.env.Log.Info(fmt.Sprintf("%s can be read now", plural(readable, "stream", "streams")))
 	}
 	v.env.sayCold(&v.o.thawFlags, r.Thawings, v.o.dryRun)
-	if r.Restoring != nil && (v.o.dryRun || r.Restoring.Cold > 0) {
-		for _, line := range append(restoringLines("Estimate of reading it", r.Restoring), assumptionLines(estimatesOf(r.Restoring)...)...) {
-			v.env.Log.Info(line)
-		}
-	}
-	v.env.warnDear(&v.o.thawFlags, r.Restoring)
+	v.env.sayRestoring(&v.o.thawFlags, "Estimate of reading it", r.Restoring, v.o.dryRun)
 }
 
 func (v *thawView) waiting(all []job.Waiting) {

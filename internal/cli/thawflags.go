@@ -102,6 +102,24 @@ func (env *Env) warnDear(o *thawFlags, r *job.Restoring) {
 	}
 }
 
+// sayRestoring tells people what reading costs: what a run that asks for something
+// is about to cause, and of a dry run everything.
+func (env *Env) sayRestoring(o *thawFlags, what string, r *job.Restoring, dryRun bool) {
+	switch {
+	case r == nil:
+		return
+	case dryRun:
+		for _, line := range append(restoringLines(what, r), assumptionLines(estimatesOf(r)...)...) {
+			env.Log.Info(line)
+		}
+	case r.Cold > 0:
+		if c, ok := r.Tiers[o.tierName()]; ok {
+			env.Log.Info(fmt.Sprintf("%s: %s, %s; -n says what that rests on", what, priceText(c.Estimate), waitText(c.Wait)))
+		}
+	}
+	env.warnDear(o, r)
+}
+
 // frozenOf are the streams that cannot be read yet.
 func frozenOf(all []store.Thawing) []store.Thawing {
 	return slices.DeleteFunc(slices.Clone(all), func(t store.Thawing) bool { return t.State == store.Readable })
@@ -120,8 +138,8 @@ func (env *Env) sayCold(o *thawFlags, all []store.Thawing, dryRun bool) {
 	cold := slices.DeleteFunc(frozenOf(all), func(t store.Thawing) bool { return t.State == store.Pending })
 	pending := slices.DeleteFunc(frozenOf(all), func(t store.Thawing) bool { return t.State != store.Pending })
 	if len(cold) > 0 {
-		will := map[bool]string{true: "WOULD: Ask", false: "Asking"}[dryRun]
-		env.Log.Info(fmt.Sprintf("%s cold storage for %s (%s), %s", will, plural(len(cold), "stream", "streams"), humanSize(bytesOfStreams(cold)), o.tierName()))
+		will := map[bool]string{true: "WOULD: Ask", false: "To be asked of"}[dryRun]
+		env.Log.Info(fmt.Sprintf("%s cold storage%s %s (%s), %s", will, map[bool]string{true: " for", false: ":"}[dryRun], plural(len(cold), "stream", "streams"), humanSize(bytesOfStreams(cold)), o.tierName()))
 		if dryRun {
 			for _, t := range cold {
 				env.Log.Info(fmt.Sprintf("       %s, %s, %s", t.Path, className(t.Class), humanSize(t.Bytes)))
@@ -129,7 +147,7 @@ func (env *Env) sayCold(o *thawFlags, all []store.Thawing, dryRun bool) {
 		}
 	}
 	if len(pending) > 0 {
-		env.Log.Info(fmt.Sprintf("%s (%s) asked for before, and cannot be read yet", plural(len(pending), "stream was", "streams were"), humanSize(bytesOfStreams(pending))))
+		env.Log.Info(fmt.Sprintf("Asked for before, and not readable yet: %s (%s)", plural(len(pending), "stream", "streams"), humanSize(bytesOfStreams(pending))))
 	}
 }
 
@@ -226,9 +244,19 @@ func explainPending(e *job.PendingError) error {
 
 // explainCost says what to do about what costs too much.
 func explainCost(e *job.CostError) error {
+	text := fmt.Errorf("reading from %s (%s) costs an estimated %s, which is more than --max-cost %v", e.Source, e.Tier, money(e.Cost, e.Currency), e.Limit)
 	hint := "Nothing was asked for. -n says what each --tier costs, and on what that rests."
 	if e.Currency == "" {
+		text = fmt.Errorf("what reading from %s costs cannot be told, since there are no prices for it, and --max-cost is given", e.Source)
 		hint = "Nothing was asked for. --prices can name a list with prices for it; --max-cost 0 does without a limit."
 	}
-	return &exitError{code: exitConflict, err: e, hint: hint}
+	return &exitError{code: exitConflict, err: &explained{text, e}, hint: hint}
 }
+
+// explained is an error in the words of the command line.
+type explained struct {
+	error
+	cause error
+}
+
+func (e *explained) Unwrap() error { return e.cause }

@@ -35,7 +35,10 @@ type PendingError struct {
 }
 
 func (e *PendingError) Error() string {
-	text := fmt.Sprintf("%d of the streams that are needed are in cold storage at %s, and cannot be read yet", len(e.Waiting), e.Source)
+	text := fmt.Sprintf("%d streams that are needed are in cold storage at %s, and cannot be read yet", len(e.Waiting), e.Source)
+	if len(e.Waiting) == 1 {
+		text = fmt.Sprintf("a stream that is needed is in cold storage at %s, and cannot be read yet", e.Source)
+	}
 	if due := e.Due(); !due.IsZero() {
 		text += ", but should be by " + due.Format("2006-01-02 15:04 MST")
 	}
