@@ -30,10 +30,7 @@ func ParseDescription(text string) (date, parent string, ok bool) {
 	}
 	date, rest = rest[:10], rest[10:]
 	if rest != describedWhole {
-		parent, ok = strings.CutPrefix(rest, describedParent)
-		if parent, ok = strings.CutSuffix(parent, ")"); !ok || parent == "" {
-			return "", "", false
-		}
+		parent = strings.TrimSuffix(strings.TrimPrefix(rest, describedParent), ")")
 		if _, err := schedule.ReadDate(parent); err != nil {
 			return "", "", false
 		}
