@@ -69,8 +69,8 @@ concerned, or, with -w, as somebody who may remove subvolumes there.
 
 After: what is said to be removed is gone; from an archive it has gone to the
 trash ("buttersink trash"), and what emptying that at once would cost is said where
-a storage class charges for a least time. More than half of a series at once takes --force;
-without it nothing is removed, and the exit code is 6. If some could not be
+a storage class charges for a least time. More than half of a series at once takes
+--force; without it nothing is removed, and the exit code is 6. If some could not be
 removed it is 4.`,
 		Example: `  buttersink prune -n --keep-daily 7 --keep-weekly 5 /mnt/bk/home/
   buttersink prune --keep last:3,daily:7,monthly:12 /mnt/bk/home/
