@@ -167,17 +167,19 @@ func (s *Store) destroy(ctx context.Context, key string, was mark, began time.Ti
 // condemned makes sure that it is still this object that is to go.
 func (s *Store) condemned(ctx context.Context, key string, was mark) error {
 	there, err := s.bucket.Stat(ctx, tombKey(key))
-	if errors.Is(err, ErrNoObject) || err == nil && markOf(there) != was {
+	if err == nil && markOf(there) != was {
+		err = ErrNoObject
+	}
+	var text []byte
+	if err == nil {
+		text, err = s.small(ctx, tombKey(key), maxTomb)
+	}
+	switch {
+	case errors.Is(err, ErrNoObject):
 		return fmt.Errorf("it has been put back meanwhile: %w", store.ErrNotFound)
-	}
-	if err != nil {
-		return err
-	}
-	text, err := s.small(ctx, tombKey(key), maxTomb)
-	if errors.Is(err, store.ErrCold) {
+	case errors.Is(err, store.ErrCold):
 		return nil
-	}
-	if err != nil {
+	case err != nil:
 		return err
 	}
 	t, err := parseTombstone(text)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"time"
 
 	"github.com/buttersink/buttersink/internal/store"
@@ -67,6 +68,8 @@ func (b *memoryBucket) Thaw(ctx context.Context, keys []string, o store.ThawOpti
 			it.ready, it.until = time.Time{}, time.Time{}
 		}
 		switch {
+		case !ok:
+			t.State = store.Cold
 		case !it.cold:
 		case !it.isCold(b.clock):
 			t.Until = it.until
@@ -97,4 +100,18 @@ type billedBucket struct{ *memoryBucket }
 
 func (b billedBucket) Tariff() *store.Tariff {
 	return &store.Tariff{Provider: "aws", Service: "s3", Region: "us-east-1", Class: b.class, Small: coldSmall}
+}
+
+// coldListing is a bucket of which listings do not tell what has been thawed.
+type coldListing struct{ *memoryBucket }
+
+func (b coldListing) List(ctx context.Context, prefix string) iter.Seq2[Object, error] {
+	return func(yield func(Object, error) bool) {
+		for o, err := range b.memoryBucket.List(ctx, prefix) {
+			o.Cold = o.Cold || o.Class == "GLACIER" || o.Class == "DEEP_ARCHIVE"
+			if !yield(o, err) {
+				return
+			}
+		}
+	}
 }

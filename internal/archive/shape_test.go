@@ -40,6 +40,33 @@ func TestShape(t *testing.T) {
 	}
 }
 
+// Where parts have to be powers of two, they are, and as short as will do.
+func TestShapeOfVaults(t *testing.T) {
+	const mib = 1 << 20
+	for _, c := range []struct {
+		partSize int64
+		size     snapshot.Size
+		want     int64 // MiB
+	}{
+		{100 * mib, snapshot.ExactSize(1 << 30), 128},
+		{100 * mib, snapshot.Size{}, 128},
+		{1, snapshot.ExactSize(1000), 1},
+		{16 * mib, snapshot.ExactSize(10), 16},
+		{1 * mib, snapshot.ExactSize(10_000 * mib), 1},
+		{1 * mib, snapshot.ExactSize(10_001 * mib), 2},
+		{1 * mib, snapshot.AboutSize(10_001 * mib), 4},
+		{100 * mib, snapshot.ExactSize(39 << 40), 4096},
+		{9 << 30, snapshot.ExactSize(1), 4096},
+	} {
+		b := newMemoryBucket()
+		b.limits = Limits{Small: 64 << 10, MinPart: mib, MaxPart: 4 << 30, Parts: 10_000, Object: 10_000 * (4 << 30), PowersOfTwo: true}
+		f := openOn(t, b, nil, func(o *Options) { o.PartSize = c.partSize })
+		if got, err := f.shape(c.size); err != nil || got.part != c.want*mib {
+			t.Errorf("%d MiB for %+v: %d bytes, want %d MiB: %v", c.partSize/mib, c.size, got.part, c.want, err)
+		}
+	}
+}
+
 // Whatever the bucket, parts are as it wants them, and hold what was announced,
 // twice that where it was an estimate.
 func TestShapeHolds(t *testing.T) {
