@@ -11,6 +11,7 @@ import (
 
 	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/schedule"
+	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/transfer"
 )
 
@@ -300,11 +301,12 @@ func explainBtrsend(err error, report *job.CalendarReport) error {
 			hint: "The next run tries again to delete the rest.",
 		}
 	}
-	if _, ok := errors.AsType[*job.GivenError](err); ok {
-		return &exitError{code: exitFailed, err: err, hint: "Whoever calls it has to send the snapshot that it asks for."}
-	}
+	_, unwanted := errors.AsType[*job.GivenError](err)
 	if report != nil && report.Decision.Create && !report.Made {
-		return fmt.Errorf("nothing has been stored: %w", err)
+		err = fmt.Errorf("nothing has been recorded: %w", err)
+	}
+	if _, other := errors.AsType[*store.ParentError](err); other || unwanted {
+		return &exitError{code: exitFailed, err: err, hint: "Whoever calls it has to send the snapshot that it asks for, and no other."}
 	}
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/buttersink/buttersink/internal/btrfstest"
+	"github.com/buttersink/buttersink/internal/glaciertest"
 	"github.com/buttersink/buttersink/internal/s3test"
 	"github.com/buttersink/buttersink/internal/sshtest"
 	"github.com/buttersink/buttersink/internal/stream"
@@ -68,7 +69,9 @@ type bench struct {
 	scratch map[string]*btrfstest.FS   // by name
 	trees   map[string]*btrfstest.Tree // by absolute directory
 	s3      *s3test.Server             // nil until one is asked for
+	cold    *s3test.Cold               // before it, likewise
 	sshd    *sshtest.Server            // likewise
+	glacier *glaciertest.Server        // likewise
 	logins  map[string]*sshtest.User   // by the name that ssh knows them as
 }
 
@@ -128,8 +131,18 @@ var scriptCommands = map[string]func(ts *testscript.TestScript, neg bool, args [
 
 	"s3":           cmdS3,
 	"s3user":       cmdS3User,
+	"s3cold":       cmdS3Cold,
+	"s3pass":       cmdS3Pass,
+	"s3asked":      cmdS3Asked,
 	"s3begin":      cmdS3Begin,
 	"s3unfinished": cmdS3Unfinished,
+
+	"glacier": cmdGlacier,
+	"later":   cmdLater,
+	"trouble": cmdTrouble,
+	"vault":   cmdVault,
+	"archive": cmdArchive,
+	"keyring": cmdKeyring,
 }
 
 // exits CODE PROGRAM [ARG...] runs a program, which has to end with this very

@@ -66,7 +66,7 @@ type GivenError struct {
 }
 
 func (e *GivenError) Error() string {
-	return fmt.Sprintf("%s was given, and %s was asked for: nothing has been stored", e.Found, e.Want)
+	return fmt.Sprintf("%s was given, and %s was asked for", e.Found, e.Want)
 }
 
 // Calendar makes the backup of a day as a calendar says, in an archive: it removes
