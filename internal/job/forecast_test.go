@@ -14,6 +14,7 @@ import (
 	"pgregory.net/rapid"
 
 	"github.com/buttersink/buttersink/internal/bill"
+	"github.com/buttersink/buttersink/internal/schedule"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/store/storetest"
@@ -324,4 +325,51 @@ func TestLightest(t *testing.T) {
 			t.Fatalf("%d bytes, and %d would do: %v", sum, best, chain)
 		}
 	})
+}
+
+// The calendar removes an expired chain for good, and what is made then counts as
+// long as the newest of its kind.
+func TestForecastOfTheCalendar(t *testing.T) {
+	m := storetest.NewMemory("m")
+	var edges []snapshot.Edge
+	for i, date := range []string{"2026-01-01", "2026-01-07", "2026-05-01", "2026-05-07"} {
+		e := snapshot.Edge{To: m.Add("home", uint64(10*(i+1)), date).ID}
+		if i%2 == 1 {
+			e.From = edges[i-1].To
+		}
+		edges = append(edges, e)
+	}
+	m.SetArchive(edges...)
+	m.SetTariff(deep)
+	m.Freeze("DEEP_ARCHIVE", edges...)
+	first, _ := inventory(t, m).Find(edges[0].To)
+	engine := &Engine{Now: func() time.Time { return first.Created.AddDate(0, 0, 100) }}
+	today, err := schedule.ParseDate("2026-05-14")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := engine.Calendar(t.Context(), m, CalendarOptions{Rule: schedule.Btrsend(), Today: today, DryRun: true})
+	if err != nil || len(r.Removed) != 2 || !r.Decision.Create || r.Decision.Parent.String() != "2026-05-07" {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	f, err := engine.ForecastCalendar(t.Context(), m, r)
+	if err != nil || f == nil {
+		t.Fatalf("%+v, %v", f, err)
+	}
+	if l := lineOf(f.Removing, bill.Early, "DEEP_ARCHIVE"); l.Count != 2 || l.Cost <= 0 {
+		t.Errorf("%+v", f.Removing)
+	}
+	sizes := map[snapshot.ID]int64{}
+	for _, s := range inventory(t, m).Edges {
+		sizes[s.To] = s.Size.Bytes
+	}
+	if l := lineOf(f.Storing, bill.Storage, "DEEP_ARCHIVE"); l.Bytes != sizes[edges[3].To] || l.Bytes == 0 {
+		t.Errorf("%+v", f.Storing)
+	}
+	if want := sizes[edges[2].To] + 2*sizes[edges[3].To]; f.Back == nil || f.Back.Streams != 3 || f.Back.Bytes != want {
+		t.Errorf("want 3 streams of %d bytes: %+v", want, f.Back)
+	}
+	if f, err := engine.ForecastCalendar(t.Context(), storetest.NewMemory("m"), r); f != nil || err != nil {
+		t.Errorf("where nobody bills: %+v, %v", f, err)
+	}
 }
