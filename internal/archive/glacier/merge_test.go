@@ -41,6 +41,7 @@ func TestMerge(t *testing.T) {
 		closing: map[string]*closing{"old": {Begun: day(1)}, "new": {Begun: day(4)}},
 	}
 	inventory := &Inventory{Taken: day(5), Archives: []Stored{
+		archiveAt(3, "A0", "ours, newer"),
 		archiveAt(3, "B2", "ours, with more"), archiveAt(4, "B", "ours, with more"),
 		archiveAt(1, "C", "told, still"), archiveAt(2, "E2", "told, replaced"), archiveAt(1, "F", "deleted"),
 		archiveAt(3, "J2", "twice"), archiveAt(2, "J", "twice"), archiveAt(4, "J3", "twice"),
