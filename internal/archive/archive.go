@@ -6,22 +6,37 @@
 //	inv, err := s.List(ctx)
 //
 // It knows what keys mean, how streams become objects and get back (room seal
-// does the compressing and encrypting), what describes and proves them, and what
-// it takes to remove a snapshot from under the hands of other machines. It does
-// not know how a bucket keeps bytes, what is wanted where, or what a stream does.
+// does the compressing and encrypting), what describes and proves them, which
+// objects have to be thawed for a stream, and what it takes to remove a snapshot
+// from under the hands of other machines. It does not know how a bucket keeps
+// bytes, what that costs, what is wanted where, or what a stream does.
 //
 // # What may be relied on
 //
 //   - The object is the commit. It is there as a whole or not at all, and never
 //     replaced; manifests, notes of sizes and the marker only help.
 //   - Nothing is deleted that has not been copied to the trash before, except
-//     from there, by [Store.Discard].
+//     by [Store.Discard]. What is not to be copied (Object.Fixed) stays where it is
+//     and is removed by a tombstone beside it, which is put at once and taken away
+//     at once.
 //   - Whoever takes something away looks afterwards whether anything that stays
 //     has come to need it, and puts it back then. Whoever adds an increment looks
 //     afterwards whether all that it needs is there. So with any number of both,
 //     in whatever order, nothing below the prefix that stays ends without what it
 //     needs (sweep.go). What is below other prefixes of the bucket is looked at
 //     before something is removed.
+//   - That holds with tombstones too. Who removes puts them and lists then; who
+//     adds an increment completes its object and then asks for the tombstones of
+//     all that its chain needs. What is put back comes in the order of its chain.
+//     An object that has been put back cannot be deleted by somebody who still
+//     takes it for removed: who deletes puts a mark and then looks whether the
+//     tombstone is still the same one, who puts back takes the tombstone away and
+//     then looks for the mark; and what has either counts as removed. Before that,
+//     who deletes has listed the bucket when the tombstone was there, and nothing
+//     may have been in need (discard.go). Without locks, that leaves one who has
+//     died with his mark set: it holds others up for a day.
+//   - What is in cold storage is never read, nor asked for, but by [Store.Thaw].
+//     Manifests that are there keep nothing from being read.
 //   - Keys are foreign text. A key is used as the bucket gave it; nothing in it
 //     leads elsewhere, and messages show it so that terminals survive it.
 //   - Only what is below the prefix is listed, with two exceptions: where a chain
