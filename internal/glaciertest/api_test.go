@@ -245,6 +245,10 @@ func TestUploadInParts(t *testing.T) {
 		}
 	}
 	refused("a gap")
+	sent := slices.Concat(data[:2*megabyte-5], data[3*megabyte:])
+	if _, err := complete(len(sent), sumOf(t, sent)); code(err) != "InvalidParameterValueException" {
+		t.Errorf("completing with a gap, by what was sent: %v", err)
+	}
 	if err := put(2*megabyte, 3*megabyte); err != nil {
 		t.Fatal(err)
 	}

@@ -3,6 +3,8 @@ package s3test_test
 import (
 	"bytes"
 	"io"
+	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -87,6 +89,11 @@ func TestColdIsThawedForSomeDays(t *testing.T) {
 		t.Errorf("when it is due: %v", err)
 	}
 	h := head(t, c, bucket, key)
+	text, ok := strings.CutPrefix(aws.ToString(h.Restore), `ongoing-request="false", expiry-date="`)
+	expiry, err := http.ParseTime(strings.TrimSuffix(text, `"`))
+	if left := expiry.Sub(cold.Now()); !ok || err != nil || !expiry.Equal(expiry.Truncate(24*time.Hour)) || left < 47*time.Hour || left > 72*time.Hour {
+		t.Errorf("the copy stays for %v, %q", left, aws.ToString(h.Restore))
+	}
 	if h.Restore == nil || h.StorageClass != types.StorageClassGlacier {
 		t.Errorf("when it is due: class %s, restore %q", h.StorageClass, aws.ToString(h.Restore))
 	}
