@@ -190,6 +190,17 @@ func TestWithoutDatabase(t *testing.T) {
 			t.Errorf("no warning says %q:\n%s", want, warnings)
 		}
 	}
+	var filled rows
+	n, more, err := b.store.Recover(t.Context(), &filled)
+	if err != nil || n != 3 || len(more) != len(inv.Warnings) {
+		t.Errorf("recovered are %d rows, %q, %v", n, more, err)
+	}
+	if got := fmt.Sprintf("%t %s %s %s", filled.all[0].Archive == a, filled.all[1].Date, filled.all[1].Parent, filled.all[2].Parent); got != "true 2014-01-07 2014-01-01 2014-02-21" {
+		t.Errorf("the rows are %+v", filled.all)
+	}
+	if _, _, err := b.store.Recover(t.Context(), &filled); err == nil || len(filled.all) != 3 {
+		t.Errorf("recovered into rows: %v", err)
+	}
 	if err := b.put("2014-02-01", "", raw); err == nil || !strings.Contains(err.Error(), "database") {
 		t.Errorf("something is stored: %v", err)
 	}

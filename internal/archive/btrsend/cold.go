@@ -3,6 +3,7 @@ package btrsend
 import (
 	"context"
 	"errors"
+	"fmt"
 	"iter"
 	"time"
 
@@ -93,4 +94,29 @@ func (s *Store) Holdings(ctx context.Context) iter.Seq2[store.Holding, error] {
 			}
 		}
 	}
+}
+
+// Recover writes the backups that the vault's inventory tells of into a database
+// that has no row yet, and returns how many those are, and what is to be said about
+// the others. What has been stored or deleted since the inventory was taken is not
+// known to it: *store.PendingError says that there is none yet.
+func (s *Store) Recover(ctx context.Context, into Rows) (n int, warnings []string, err error) {
+	there, err := into.All(ctx)
+	if err == nil && len(there) > 0 {
+		err = fmt.Errorf("there are %d rows in it already, and only an empty one is filled", len(there))
+	}
+	if err != nil {
+		return 0, nil, fmt.Errorf("filling a database from the inventory of %s: %w", s.vault, err)
+	}
+	c, err := s.fromInventory(ctx)
+	if err != nil {
+		return 0, nil, fmt.Errorf("filling a database from the inventory of %s: %w", s.vault, err)
+	}
+	for _, b := range c.all {
+		if err := into.Add(ctx, b.Row); err != nil {
+			return n, c.warnings, err
+		}
+		n++
+	}
+	return n, c.warnings, nil
 }

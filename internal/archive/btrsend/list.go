@@ -44,7 +44,7 @@ func (s *Store) List(ctx context.Context) (*snapshot.Inventory, error) {
 	if err != nil {
 		return nil, fmt.Errorf("listing %s: %w", s, err)
 	}
-	inv := &snapshot.Inventory{Archive: true, Dir: s.String(), Warnings: c.warnings}
+	inv := &snapshot.Inventory{Archive: true, Dir: "/", Warnings: c.warnings}
 	for _, b := range c.all {
 		inv.Snapshots = append(inv.Snapshots, snapshot.Snapshot{ID: b.id, Path: b.path})
 		inv.Edges = append(inv.Edges, snapshot.Stored{Edge: b.edge(), Size: snapshot.ExactSize(b.Size)})
@@ -71,6 +71,11 @@ func (s *Store) look(ctx context.Context) (*catalogue, error) {
 		}
 		return catalogueOf(all), nil
 	}
+	return s.fromInventory(ctx)
+}
+
+// fromInventory finds out what there was when the vault looked last.
+func (s *Store) fromInventory(ctx context.Context) (*catalogue, error) {
 	inventory, err := s.inventoryOf(ctx)
 	if err != nil {
 		return nil, err

@@ -143,11 +143,11 @@ func (p *parts) flush() error {
 func (p *parts) wait() { p.putting.Wait() }
 
 // complete makes the archive.
-func (p *parts) complete() (glacier.Stored, error) {
+func (p *parts) complete(ctx context.Context) (glacier.Stored, error) {
 	if p.up == nil {
 		return glacier.Stored{}, errors.New("nothing has come out of gzip and gpg")
 	}
-	return p.up.Complete(p.ctx, p.length, p.hashes)
+	return p.up.Complete(ctx, p.length, p.hashes)
 }
 
 // abort drops the upload.

@@ -162,20 +162,34 @@ func (w *writer) Commit(ctx context.Context) error {
 	if err := w.broken(); err != nil {
 		return err
 	}
-	done, err := w.parts.complete()
+	// From here on nobody could tell whether the vault has it, so it is too late to
+	// give up.
+	late, cancel := outlasting(ctx)
+	defer cancel()
+	done, err := w.parts.complete(late)
 	if err != nil {
 		return w.wrap(err)
 	}
 	w.committed = true
 	w.row.Archive, w.row.Size = done.ID, done.Size
-	// The vault has it, so it is too late to give up.
-	late, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)
-	defer cancel()
 	if err := w.add(late); err != nil {
 		return w.wrap(err)
 	}
 	w.s.committed(w.row, w.announced)
 	return nil
+}
+
+// outlasting is a context that ends some time after another one has.
+func outlasting(ctx context.Context) (context.Context, context.CancelFunc) {
+	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	stop := context.AfterFunc(ctx, func() {
+		select {
+		case <-late.Done():
+		case <-time.After(tidyTime):
+			cancel()
+		}
+	})
+	return late, func() { stop(); cancel() }
 }
 
 // add adds the row. Where that fails, and it is sure that there is none, the archive
