@@ -148,15 +148,19 @@ func (e *Engine) outlook(ctx context.Context, src, dst store.Store, o SyncOption
 	if err != nil {
 		return nil, err
 	}
+	p, thawings, err := e.warmest(ctx, src, w, z, p, o)
+	if err != nil {
+		return nil, err
+	}
 	if o.Full {
 		slices.SortStableFunc(p.Steps, func(a, b plan.Step) int { return newer(a.Snapshot, b.Snapshot) })
 	}
 	if p.Remove, err = e.unheld(ctx, dst, w.has, p.Remove); err != nil {
 		return nil, err
 	}
-	outlook := &Outlook{Plan: p, Source: src.String(), Destination: dst.String(), SourceHolds: w.holds, DestinationHas: w.has, Excluded: w.excluded, sizes: z}
-	if outlook.Thawings, err = e.stand(ctx, src, p.Steps, o.Thaw); err != nil {
-		return nil, err
+	outlook := &Outlook{
+		Plan: p, Source: src.String(), Destination: dst.String(), SourceHolds: w.holds, DestinationHas: w.has,
+		Excluded: w.excluded, Thawings: thawings, sizes: z,
 	}
 	outlook.Forecast = e.forecast(ctx, src, dst, outlook, o)
 	if o.Planned != nil {

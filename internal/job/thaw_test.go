@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -283,6 +284,37 @@ func TestSyncWaitsForList(t *testing.T) {
 			t.Errorf("without waiting: %v", err)
 		}
 	})
+}
+
+// TestSyncPrefersWhatIsThere: of several streams of snapshots, those that can be read
+// or have been asked for are taken, unless they are much longer.
+func TestSyncPrefersWhatIsThere(t *testing.T) {
+	for _, asked := range []bool{false, true} {
+		for _, much := range []bool{false, true} {
+			// The increment is a little shorter than the full stream; six increments are
+			// much longer.
+			src, chain := coldChain(6)
+			shorter, longer, o := chain[1:2], []snapshot.Edge{{To: chain[1].To}}, SyncOptions{Selection: Selection{Exclude: expressions("s[3-6]")}}
+			if much {
+				shorter, longer, o = []snapshot.Edge{{To: chain[5].To}}, chain[1:], SyncOptions{Selection: Selection{Name: "s6"}}
+			}
+			src.SetArchive(slices.Concat(chain[:1], shorter, longer)...)
+			src.Freeze("GLACIER", shorter...)
+			if asked {
+				src.Freeze("GLACIER", longer...)
+				if _, err := src.Thaw(t.Context(), longer, store.ThawOptions{Ask: true}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			_, err := (&Engine{}).Sync(t.Context(), src, storetest.NewMemory("dst"), o)
+			if want := map[bool]int{false: 0, true: 1}[much]; src.Asks(shorter[0]) != want {
+				t.Errorf("much longer %v, asked %v: asked for the shorter one %d times, want %d (%v)", much, asked, src.Asks(shorter[0]), want, err)
+			}
+			if is[*PendingError](err) != (much || asked) {
+				t.Errorf("much longer %v, asked %v: %v", much, asked, err)
+			}
+		}
+	}
 }
 
 // TestThaw asks for chains, and fetches nothing.
