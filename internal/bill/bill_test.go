@@ -52,7 +52,7 @@ func TestStoring(t *testing.T) {
 	if e.Currency != "USD" || math.Abs(e.Once-0.00057) > 1e-12 || math.Abs(e.Monthly-0.0099002934265) > 1e-10 {
 		t.Errorf("%v once, %v a month, %q", e.Once, e.Monthly, e.Currency)
 	}
-	if len(e.Assumptions) == 0 || !strings.Contains(e.Assumptions[0], "2026-06-05") || !strings.Contains(e.Assumptions[0], "estimate") {
+	if len(e.Assumptions) == 0 || !strings.Contains(e.Assumptions[0], "2026-08-18") || !strings.Contains(e.Assumptions[0], "estimate") {
 		t.Errorf("the prices are not dated: %q", e.Assumptions)
 	}
 }
