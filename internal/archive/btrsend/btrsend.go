@@ -110,6 +110,7 @@ var _ interface {
 	store.Located
 	store.Thawer
 	store.Billed
+	store.Verifier
 } = (*Store)(nil)
 
 // DefaultPartSize is how long parts are, in bytes, where nothing else is said: it is

@@ -56,6 +56,13 @@ func (s *Store) open(ctx context.Context, b *backup, as snapshot.Edge) (io.ReadC
 	return o, nil
 }
 
+// unfitError says that a stream is not the one that there should be.
+type unfitError struct{ why string }
+
+func (e *unfitError) Error() string { return e.why }
+
+func unfit(format string, args ...any) error { return &unfitError{fmt.Sprintf(format, args...)} }
+
 // fits compares what a stream says of itself with what is known of the backup, and
 // remembers it. As the UUIDs are replaced, nobody would notice later on.
 func (s *Store) fits(b *backup, id stream.Identity) error {
@@ -65,13 +72,13 @@ func (s *Store) fits(b *backup, id stream.Identity) error {
 	parent := s.known.byID[b.from]
 	switch {
 	case id.HasParent && b.Parent == "":
-		return fmt.Errorf("it is said to be complete, and its stream builds on %s", snapshot.ID(id.Parent))
+		return unfit("it is said to be complete, and its stream builds on %s", snapshot.ID(id.Parent))
 	case !id.HasParent && b.Parent != "":
-		return fmt.Errorf("it is said to build on that of %s, and its stream is complete", b.Parent)
+		return unfit("it is said to build on that of %s, and its stream is complete", b.Parent)
 	case b.Stream != "" && b.Stream != own:
-		return fmt.Errorf("its stream is of %s, and that of %s was stored", own, b.Stream)
+		return unfit("its stream is of %s, and that of %s was stored", own, b.Stream)
 	case parent != nil && parent.Stream != "" && parent.Stream != snapshot.ID(id.Parent).String():
-		return fmt.Errorf("it is said to build on that of %s, which is of %s, and its stream builds on %s", b.Parent, parent.Stream, snapshot.ID(id.Parent))
+		return unfit("it is said to build on that of %s, which is of %s, and its stream builds on %s", b.Parent, parent.Stream, snapshot.ID(id.Parent))
 	}
 	b.Stream = own
 	return nil
