@@ -179,7 +179,7 @@ func (p *position) compare(ctx context.Context, tap *stream.Reader, mark store.M
 		p.party.Store(int32(source))
 		_, err := tap.NextRunTo(mark.Offset)
 		p.arrive(tap)
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF {
 			return false, store.ErrAnother
 		}
 		if err != nil {
@@ -220,7 +220,7 @@ func (p *position) write(ctx context.Context, tap *stream.Reader, out store.Writ
 		p.party.Store(int32(source))
 		commands, err := tap.NextRun()
 		p.result.Stats = tap.Stats()
-		if errors.Is(err, io.EOF) {
+		if err == io.EOF { // one that is wrapped is somebody's trouble, and no end
 			return false, nil
 		}
 		if err != nil {

@@ -168,3 +168,15 @@ func TestLongTry(t *testing.T) {
 		}
 	})
 }
+
+// TestWrappedEOF: a source that fails with somebody else's end of file has not come
+// to its own.
+func TestWrappedEOF(t *testing.T) {
+	b := newBench()
+	b.src.Add("a", 10, "a")
+	b.faultySrc.On(storetest.Open).Always().Break(150, fmt.Errorf("a server hung up: %w", io.EOF))
+	r := b.run(t.Context(), t, b.plan(t))
+	if r.Results[0].Outcome != Failed || b.faultyDst.Calls(storetest.Commit) != 0 {
+		t.Errorf("%s: %v", r.Results[0].Outcome, r.Results[0].Err)
+	}
+}
