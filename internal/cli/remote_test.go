@@ -85,7 +85,6 @@ func TestParseSSHRefuses(t *testing.T) {
 		"ssh://h/a\x00b/":            "NUL",
 		"shell://":                   "names no command",
 		"shell:// \t":                "names no command",
-		"glacier://vault/":           "no glacier:// stores",
 		"scp://h/a/":                 `unknown scheme "scp"`,
 	} {
 		_, err := parsePlace(arg, true)

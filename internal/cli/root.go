@@ -49,7 +49,7 @@ func newRoot(env *Env) *cobra.Command {
 		Long: `buttersink carries btrfs snapshots from one place to another, sending only
 what the other place does not have. A place is a btrfs directory, of this machine
 or of another one that ssh reaches, or an archive: snapshots as sealed objects, in
-a plain directory or in S3.
+a plain directory, in S3 or in a vault of Glacier.
 
 With two arguments it is the same as "buttersink sync SRC DST": afterwards DST
 holds every snapshot that is in SRC. With one argument it is the same as
@@ -120,7 +120,7 @@ After: see "buttersink sync --help" and "buttersink list --help".`,
 		},
 		&cobra.Command{
 			Use:   "urls",
-			Short: "How places are written: btrfs, other machines, directories, S3",
+			Short: "How places are written: btrfs, other machines, directories, S3, Glacier",
 			Long:  urlsHelp,
 		})
 	groupFlags(root, syncGroups)

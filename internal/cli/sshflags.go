@@ -190,13 +190,13 @@ func (o *wireFlags) fit(command string, places ...place) error {
 	ssh, network := false, false
 	for _, p := range places {
 		ssh = ssh || p.scheme == "ssh"
-		network = network || p.overSSH() || p.scheme == "s3"
+		network = network || p.overSSH() || p.bucket != ""
 	}
 	switch {
 	case o.compression.never && !ssh:
 		return usagef(command, "--wire-compression is only for ssh://")
 	case o.limit.given != "" && !network:
-		return usagef(command, "--limit is only for ssh://, ssh+btrfs:// and s3://")
+		return usagef(command, "--limit is only for ssh://, ssh+btrfs://, s3:// and glacier://")
 	}
 	return nil
 }

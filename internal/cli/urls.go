@@ -10,6 +10,7 @@ const urlsHelp = `A place with snapshots is one of these:
   dir:///path/to/dir/          an archive in a directory of any file system
   s3://bucket/prefix/          an archive in S3, or what speaks its language
   s3://bucket/                 a whole bucket
+  glacier://vault/prefix/      an archive in a vault of the original Glacier
   shell://COMMAND              a command that takes each stream; a destination only
 
 As a source, and where snapshots are listed or verified, the last element names one
@@ -31,8 +32,9 @@ BUTTERSINK_SIZE in its environment. What it has been given is remembered on this
 machine, under the text of the command, and not given again unless --again is.
 
 An archive keeps streams as objects, one for each snapshot: full ones, and
-increments that need the ones before them. Its layout is the same in S3 and in a
-directory, so any tool can copy one to the other; docs/format.md says it in full.
+increments that need the ones before them. Its layout is the same in S3, in a vault
+and in a directory, so any tool can copy one to the other; docs/format.md says it in
+full.
 "buttersink init" makes a directory an archive.
 
 An S3 URL may end in options, which come before the flags of the same meaning:
@@ -46,10 +48,22 @@ An S3 URL may end in options, which come before the flags of the same meaning:
   sse=METHOD           AES256 (which is the default), aws:kms or none
   kms-key=KEY          for aws:kms
 
+and a Glacier URL in others:
+
+  endpoint=URL         where Glacier is reached
+  region=REGION        where the vault is
+  account=ACCOUNT      whose it is
+  database=FILE        show what btrsend has left there, by its .btrsend.db
+  layout=btrsend       the same by the vault's own inventory, if that is lost
+
 A question mark that no KEY=VALUE follows is part of the path. In a shell, quote a
 URL with options.
 
+What a vault holds is remembered on this machine. Another one, or one that has lost
+that, asks the vault, which answers hours later, and about the day before.
+
 Credentials and region are found as by every program that uses AWS: in
 AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_REGION and AWS_PROFILE, in ~/.aws, or
-from the machine's role; and in ~/.boto, as ButterSink keeps them, where there is
-nothing else. AWS_ENDPOINT_URL names another server. They do not belong into URLs.`
+from the machine's role; and where there is nothing else, for S3 in ~/.boto, as
+ButterSink keeps them, and for Glacier in ~/.aws-keys, as btrsend does.
+AWS_ENDPOINT_URL names another server. They do not belong into URLs.`
