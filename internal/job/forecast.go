@@ -180,7 +180,7 @@ func (e *Engine) storing(dst store.Store, outlook *Outlook, days int, f *Forecas
 		if !s.Size.Known {
 			unknown++
 		}
-		objects = append(objects, stored(t, s.Size)...)
+		objects = append(objects, stored(dst, t, s.Size)...)
 		there = append(there, snapshot.Stored{Edge: s.Edge, Size: s.Size})
 		if newest == nil || newer(s.Snapshot, newest.Snapshot) < 0 {
 			newest = &outlook.Steps[i]
@@ -197,21 +197,25 @@ func (e *Engine) storing(dst store.Store, outlook *Outlook, days int, f *Forecas
 	f.Storing = &estimate
 	var chain []bill.Object
 	for _, s := range lightest(append(there, outlook.DestinationHas.Edges...), newest.Edge.To) {
-		chain = append(chain, stored(t, s.Size)[0])
+		chain = append(chain, stored(dst, t, s.Size)[0])
 	}
 	if r := e.back(t, chain, days); r.Cold > 0 {
 		f.Back = r
 	}
 }
 
-// stored are the objects that storing a stream makes, that of the stream first.
-func stored(t *store.Tariff, size snapshot.Size) []bill.Object {
+// stored are the objects that storing a stream makes, that of the stream first. A
+// store that keeps no sizes beside its streams keeps nothing there.
+func stored(st store.Store, t *store.Tariff, size snapshot.Size) []bill.Object {
 	o := bill.Object{Bytes: size.Bytes, Parts: 3} // one part, beginning and ending it
 	if !size.Known || size.Bytes >= t.Small {
 		o.Class = t.Class
 	}
 	if t.PartSize > 0 && size.Bytes > t.PartSize {
 		o.Parts = int(min((size.Bytes-1)/t.PartSize, 1<<20)) + 3
+	}
+	if _, beside := st.(store.SizeKeeper); !beside {
+		return []bill.Object{o}
 	}
 	return append([]bill.Object{o}, slices.Repeat([]bill.Object{{Bytes: besideBytes}}, besideObjects)...)
 }

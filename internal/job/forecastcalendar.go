@@ -34,7 +34,7 @@ func (e *Engine) ForecastCalendar(ctx context.Context, st store.Store, r *Calend
 		}
 	}
 	if r.Decision.Create {
-		e.storingDated(t, inv, r, gone, f)
+		e.storingDated(st, inv, r, gone, f)
 	}
 	if *f == (Forecast{}) {
 		return nil, nil
@@ -44,7 +44,8 @@ func (e *Engine) ForecastCalendar(ctx context.Context, st store.Store, r *Calend
 
 // storingDated estimates what it costs to store the backup that is to be made, and
 // to have it back.
-func (e *Engine) storingDated(t *store.Tariff, inv *snapshot.Inventory, r *CalendarReport, gone map[snapshot.ID]bool, f *Forecast) {
+func (e *Engine) storingDated(st store.Store, inv *snapshot.Inventory, r *CalendarReport, gone map[snapshot.ID]bool, f *Forecast) {
+	t := tariff(st)
 	sizes := map[snapshot.ID]snapshot.Stored{}
 	for _, s := range inv.Edges {
 		if sofar, known := sizes[s.To]; !known || s.Size.Bytes < sofar.Size.Bytes {
@@ -62,7 +63,7 @@ func (e *Engine) storingDated(t *store.Tariff, inv *snapshot.Inventory, r *Calen
 			parent = b.Snapshot.ID
 		}
 	}
-	objects := stored(t, size)
+	objects := stored(st, t, size)
 	estimate := e.prices().Storing(placeOf(t), objects)
 	kind := map[bool]string{true: "complete backup", false: "increment"}[complete]
 	if size.Known {
@@ -74,7 +75,7 @@ func (e *Engine) storingDated(t *store.Tariff, inv *snapshot.Inventory, r *Calen
 	chain := []bill.Object{objects[0]}
 	if !complete {
 		for _, s := range lightest(inv.Edges, parent) {
-			chain = append(chain, stored(t, s.Size)[0])
+			chain = append(chain, stored(st, t, s.Size)[0])
 		}
 	}
 	if b := e.back(t, chain, daysOf(store.ThawOptions{})); b.Cold > 0 {
