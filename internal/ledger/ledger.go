@@ -12,8 +12,9 @@
 //     seconds for another process's write, which takes milliseconds.
 //   - A process that dies at any point leaves a ledger that opens, with every
 //     call that had returned in it. A power cut may lose the last few calls
-//     besides, and nothing else.
-//   - It stays small: see the limits in EndRun.
+//     besides, those of the catalogue excepted, and nothing else.
+//   - It stays small: see the limits in EndRun. Only the catalogue (Entries) grows
+//     with what it is about, and is never pruned.
 //   - Every time that is written down is the caller's, but for those that order
 //     notes.
 //   - What is forgotten (Forget) is overwritten, not just marked as free.
