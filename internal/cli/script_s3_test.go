@@ -3,6 +3,7 @@ package cli
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
 
@@ -78,5 +79,49 @@ func cmdS3Unfinished(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	if all := b.s3.Unfinished(b.t, args[0]); len(all) != want {
 		ts.Fatalf("unfinished uploads: %q, want %d", all, want)
+	}
+}
+
+// cmdS3Cold is: s3cold. From then on the server has storage classes, and a clock
+// that s3pass moves.
+func cmdS3Cold(ts *testscript.TestScript, neg bool, args []string) {
+	b := benchOf(ts)
+	if neg || len(args) != 0 || b.s3 == nil || b.cold != nil {
+		ts.Fatalf("usage: s3cold, once, after s3")
+	}
+	b.cold = b.s3.Cold(b.t)
+	ts.Setenv("AWS_ENDPOINT_URL", b.cold.Endpoint)
+}
+
+// cmdS3Pass is: s3pass TIME. It lets time pass at the server: 48h.
+func cmdS3Pass(ts *testscript.TestScript, neg bool, args []string) {
+	b := benchOf(ts)
+	if neg || len(args) != 1 || b.cold == nil {
+		ts.Fatalf("usage: s3pass TIME, after s3cold")
+	}
+	d, err := time.ParseDuration(args[0])
+	ts.Check(err)
+	b.cold.Advance(d)
+}
+
+// cmdS3Asked is: s3asked OBJECTS TIMES. So many objects have been asked for, each so
+// many times.
+func cmdS3Asked(ts *testscript.TestScript, neg bool, args []string) {
+	b := benchOf(ts)
+	if neg || len(args) != 2 || b.cold == nil {
+		ts.Fatalf("usage: s3asked OBJECTS TIMES, after s3cold")
+	}
+	objects, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	times, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	all := b.cold.AskedAll()
+	for key, n := range all {
+		if n != times {
+			ts.Fatalf("%s was asked for %d times, want %d", key, n, times)
+		}
+	}
+	if len(all) != objects {
+		ts.Fatalf("asked for: %v, want %d objects", all, objects)
 	}
 }
