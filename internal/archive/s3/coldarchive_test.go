@@ -17,8 +17,8 @@ import (
 	contract "github.com/buttersink/buttersink/internal/store"
 )
 
-// frost is an archive in a cold class, with a chain of three streams and a small
-// one, used by one machine after the other.
+// frost is an archive in a cold class, with a chain of three streams, of which the
+// first has some length, and a small one, used by one machine after the other.
 type frost struct {
 	*testing.T
 	server *s3test.Server
@@ -30,7 +30,7 @@ type frost struct {
 	data   map[snapshot.Edge][]byte
 }
 
-func newFrost(t *testing.T, server *s3test.Server, class string) *frost {
+func newFrost(t *testing.T, server *s3test.Server, class string, first int) *frost {
 	t.Helper()
 	f := &frost{T: t, server: server, cold: server.Cold(t), data: map[snapshot.Edge][]byte{}}
 	f.storm = f.cold.Storm(t)
@@ -39,7 +39,7 @@ func newFrost(t *testing.T, server *s3test.Server, class string) *frost {
 	f.chain = []snapshot.Edge{{To: id(1)}, {To: id(2), From: id(1)}, {To: id(3), From: id(2)}}
 	f.small = snapshot.Edge{To: id(4), From: id(3)}
 	for i, e := range append(slices.Clone(f.chain), f.small) {
-		f.data[e] = wholeStream(t, e, []int{11 << 20, 300 << 10, 200 << 10, 10 << 10}[i])
+		f.data[e] = wholeStream(t, e, []int{first, 300 << 10, 200 << 10, 10 << 10}[i])
 	}
 	s := f.machine()
 	if _, err := s.List(t.Context()); err != nil {
@@ -136,7 +136,7 @@ func TestColdArchive(t *testing.T) {
 	server := s3test.Start(t)
 	for _, class := range []string{"GLACIER", "DEEP_ARCHIVE"} {
 		t.Run(class, func(t *testing.T) {
-			f := newFrost(t, server, class)
+			f := newFrost(t, server, class, 6<<20)
 			hot := []string{"pre/.buttersink-archive.json", keyOf(f.small)}
 			for _, key := range server.Keys(t, f.o.Bucket) {
 				want := class
@@ -178,7 +178,7 @@ func TestColdArchive(t *testing.T) {
 
 // TestWhatAColdArchiveIsAskedFor: the requests of the table in docs/s3.md.
 func TestWhatAColdArchiveIsAskedFor(t *testing.T) {
-	f := newFrost(t, s3test.Start(t), "GLACIER")
+	f := newFrost(t, s3test.Start(t), "GLACIER", 6<<20)
 	s, _ := f.listing()
 	n := len(f.chain)
 	for _, tt := range []struct {
@@ -206,7 +206,7 @@ func TestWhatAColdArchiveIsAskedFor(t *testing.T) {
 // TestColdArchiveWhoseCopyExpires reads a stream of which the rest goes back into the
 // cold: that is an error, and not its end.
 func TestColdArchiveWhoseCopyExpires(t *testing.T) {
-	f := newFrost(t, s3test.Start(t), "GLACIER")
+	f := newFrost(t, s3test.Start(t), "GLACIER", 20<<20) // more than is read ahead
 	f.thaws(contract.ThawOptions{Ask: true, Days: 1}, contract.Pending, true)
 	f.cold.Advance(s3test.BulkTime)
 	s, _ := f.listing()
@@ -236,7 +236,7 @@ func TestColdArchiveWhoseCopyExpires(t *testing.T) {
 // TestColdArchiveIsVerified: what cannot be looked at is unchecked, and nothing is
 // thawed for it.
 func TestColdArchiveIsVerified(t *testing.T) {
-	f := newFrost(t, s3test.Start(t), "GLACIER")
+	f := newFrost(t, s3test.Start(t), "GLACIER", 6<<20)
 	for data, want := range map[bool]map[contract.Verdict]int{
 		false: {contract.Sound: 4}, true: {contract.Sound: 1, contract.Unchecked: 3},
 	} {
@@ -265,7 +265,7 @@ func TestTrashOfAColdArchive(t *testing.T) {
 	server := s3test.Start(t)
 	for _, class := range []string{"GLACIER", "DEEP_ARCHIVE", "STANDARD_IA", "INTELLIGENT_TIERING"} {
 		t.Run(class, func(t *testing.T) {
-			f := newFrost(t, server, class)
+			f := newFrost(t, server, class, 6<<20)
 			if class == "INTELLIGENT_TIERING" {
 				f.cold.Archive(t, f.o.Bucket, keyOf(f.chain[2]), "DEEP_ARCHIVE_ACCESS")
 			}
@@ -351,7 +351,7 @@ func TestTrashOfAColdArchive(t *testing.T) {
 // TestArchiveInTiers: what has gone to an archive tier is found out when it is
 // needed, and stays where it comes out.
 func TestArchiveInTiers(t *testing.T) {
-	f := newFrost(t, s3test.Start(t), "INTELLIGENT_TIERING")
+	f := newFrost(t, s3test.Start(t), "INTELLIGENT_TIERING", 6<<20)
 	s, _ := f.listing()
 	f.restores(s, true)
 	f.cold.Archive(t, f.o.Bucket, keyOf(f.chain[0]), "ARCHIVE_ACCESS")
