@@ -52,7 +52,7 @@ func (s *Store) healOnce(ctx context.Context, fates map[spot]error, ours map[str
 	}
 	for _, b := range x.buried {
 		// What is being deleted for good cannot be had back.
-		if !b.has(flagOutside) && !b.doomed {
+		if !b.has(flagOutside) && !b.doomed(s.now()) {
 			b.flags |= flagTrashed
 			x.entries = append(x.entries, b.entry)
 		}
@@ -90,18 +90,38 @@ func (s *Store) healOnce(ctx context.Context, fates map[spot]error, ours map[str
 	if again || failed != nil {
 		return again, failed
 	}
-	return s.withdraw(ctx, g, gone, ours, fates)
+	return s.withdraw(ctx, x, ours, fates)
 }
 
 // withdraw takes away again what has been put back and has no chain: what it
-// starts from has been removed for good meanwhile. It tells whether it has.
-func (s *Store) withdraw(ctx context.Context, g *graph, gone func(*entry) bool, ours map[string]*stored, fates map[spot]error) (again bool, err error) {
-	live := g.rooted(gone)
+// starts from has been removed for good meanwhile. It tells whether it has, or
+// whether that cannot be told yet.
+func (s *Store) withdraw(ctx context.Context, x *scanner, ours map[string]*stored, fates map[spot]error) (again bool, err error) {
+	if len(ours) == 0 {
+		return false, nil
+	}
+	gone := func(e *entry) bool { return e.has(flagTrashed) }
+	is := newGraph(x.catalogue())
+	live := is.rooted(gone)
+	// Who deletes for good may yet let go.
+	for _, b := range x.buried {
+		if b.doomed(s.now()) {
+			x.entries = append(x.entries, b.entry)
+			x.entries[len(x.entries)-1].flags |= flagTrashed
+		}
+	}
+	could := newGraph(x.catalogue())
+	may := could.rooted(nil)
 	for key, o := range ours {
-		delete(ours, key)
-		if n, ok := g.node(o.Edge.To); !ok || live[n] {
+		n, ok := is.node(o.Edge.To)
+		if !ok || live[n] {
 			continue
 		}
+		if m, ok := could.node(o.Edge.To); ok && may[m] {
+			again = true
+			continue
+		}
+		delete(ours, key)
 		switch err := s.toTrash(ctx, key); {
 		case err == nil:
 			s.forget(o)

@@ -51,7 +51,7 @@ func (s *Store) holdings(ctx context.Context, each func(store.Holding) bool) err
 				return err
 			}
 			n := parseKey(s.o.Prefix, o.Key)
-			if s.o.Prefix == "" && (inFolder(strings.TrimPrefix(o.Key, "/"), trashFolder)) {
+			if s.o.Prefix == "" && inFolder(strings.TrimPrefix(o.Key, "/"), trashFolder) {
 				continue // it comes later
 			}
 			x.see(o, false)

@@ -105,12 +105,15 @@ func markOf(o Object) mark {
 
 // tomb is what a listing shows beside an object that counts as removed.
 type tomb struct {
-	key    string // of the object
-	stone  mark   // zero if there is none
-	when   time.Time
-	doomed bool // it is being deleted for good, or that was interrupted
-	found  bool // the object is there
+	key   string // of the object
+	stone mark   // zero if there is none
+	when  time.Time
+	doom  time.Time // since when it is being deleted for good; zero if it is not
+	found bool      // the object is there
 }
+
+// doomed reports whether somebody may be deleting it for good.
+func (t *tomb) doomed(now time.Time) bool { return !t.doom.IsZero() && now.Sub(t.doom) < doomedFor }
 
 // grave is an object that counts as removed.
 type grave struct {
@@ -132,7 +135,7 @@ func (x *scanner) entomb(o Object, n named) {
 	}
 	t := all[i]
 	if n.kind == isDoom {
-		t.doomed = true
+		t.doom = o.Modified
 		if t.when.IsZero() {
 			t.when = o.Modified
 		}
@@ -354,7 +357,7 @@ func (s *Store) isRemoved(ctx context.Context, key string) (bool, error) {
 // dropStones removes tombstones of objects that are not there. They do no harm.
 func (s *Store) dropStones(ctx context.Context, c *catalogue) {
 	for key, t := range c.tombs {
-		if t.found || !s.ours(strings.TrimPrefix(key, "/")) || t.doomed && s.now().Sub(t.when) < doomedFor {
+		if t.found || !s.ours(strings.TrimPrefix(key, "/")) || t.doomed(s.now()) {
 			continue
 		}
 		for _, sign := range []string{tombKey(key), doomKey(key)} {
