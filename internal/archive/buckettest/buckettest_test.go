@@ -17,6 +17,7 @@ import (
 
 	"github.com/buttersink/buttersink/internal/archive"
 	"github.com/buttersink/buttersink/internal/archive/dir"
+	"github.com/buttersink/buttersink/internal/store"
 )
 
 func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
@@ -105,6 +106,10 @@ func TestFaults(t *testing.T) {
 			return err
 		},
 		Abort: func(_ *Fault, u archive.Upload) error { return u.Abort(t.Context()) },
+		Thaw: func(f *Fault, _ archive.Upload) error {
+			_, err := f.Thaw(t.Context(), []string{"o"}, store.ThawOptions{Ask: true})
+			return err
+		},
 	} {
 		for _, late := range []bool{false, true} {
 			t.Run(fmt.Sprint(op, late), func(t *testing.T) {

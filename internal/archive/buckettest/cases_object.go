@@ -479,7 +479,20 @@ var copyCases = []Case{
 		b := h.New(t)
 		data := content(1, partSize(b)+10)
 		u := begin(t, b, "o")
-		complete(t, u, putPart(t, u, 1, data[:partSize(b)]), putPart(t, u, 2, data[partSize(b):]))
+		o := complete(t, u, putPart(t, u, 1, data[:partSize(b)]), putPart(t, u, 2, data[partSize(b):]))
+		if o.Fixed {
+			// It may be refused, and then nothing is changed.
+			if err := b.Copy(t.Context(), "o", "trash/o"); err != nil {
+				if _, cold := errors.AsType[*archive.ColdError](err); !cold {
+					t.Errorf("Copy of what is not to be copied: %v, want a ColdError", err)
+				}
+				lists(t, b, "", "o")
+				return
+			}
+			if err := b.Delete(t.Context(), "trash/o"); err != nil {
+				t.Fatal(err)
+			}
+		}
 		for _, step := range []func() error{
 			func() error { return b.Copy(t.Context(), "o", "trash/o") },
 			func() error { return b.Delete(t.Context(), "o") },

@@ -30,6 +30,7 @@ const (
 	PutPart  Op = "PutPart"
 	Complete Op = "Complete"
 	Abort    Op = "Abort"
+	Thaw     Op = "Thaw"
 )
 
 // Fault is a bucket in which things go wrong as a test says:
