@@ -128,6 +128,7 @@ type bench struct {
 	server *glaciertest.Server
 	rows   *rows
 	store  *btrsend.Store
+	said   bytes.Buffer // of the store, to the log
 }
 
 const vault = "Backup"
@@ -153,7 +154,7 @@ func (b *bench) open() {
 	if err != nil {
 		b.Fatal(err)
 	}
-	o := btrsend.Options{Seal: sealing(b), PartSize: 1 << 20, Log: slog.New(slog.NewTextHandler(b.Output(), nil))}
+	o := btrsend.Options{Seal: sealing(b), PartSize: 1 << 20, Log: slog.New(slog.NewTextHandler(io.MultiWriter(b.Output(), &b.said), nil))}
 	if b.rows != nil {
 		o.Rows = b.rows
 	}

@@ -47,7 +47,22 @@ func (s *Store) Verify(ctx context.Context, o store.VerifyOptions) (*store.Verif
 		return &v.found, fmt.Errorf("verifying %s: %w", s, err)
 	}
 	v.snapshots()
+	v.strays()
 	return &v.found, nil
+}
+
+// strays tells of archives that no row tells of: those of runs that died when the
+// vault had just confirmed them.
+func (v *verifier) strays() {
+	if v.inventory == nil || v.s.o.Rows == nil {
+		return
+	}
+	for _, a := range v.inventory.Archives {
+		if date, _, ok := ParseDescription(a.Description); ok && v.c.byID[ID(a.ID)] == nil {
+			v.s.log.Warn("the vault's inventory has an archive that no row of the database tells of: unless it has been deleted since, it costs, and serves nothing",
+				"archive", a.ID, "backup", date, "size", a.Size, "stored", a.Created)
+		}
+	}
 }
 
 // verifier is what Verify has found out so far.

@@ -90,7 +90,14 @@ func TestVerify(t *testing.T) {
 		t.Errorf("with the inventory (-want +got):\n%s", diff)
 	}
 
+	if strings.Contains(b.said.String(), "no row") {
+		t.Errorf("it says of strays: %s", &b.said)
+	}
 	b.rows.all = b.rows.all[:3]
+	b.verified(false)
+	if n := strings.Count(b.said.String(), "no row"); n != 1 {
+		t.Errorf("there is one stray, and it tells of %d: %s", n, &b.said)
+	}
 	cold := map[string]string{"2014-01-01": "unchecked", "2014-01-07": "unchecked", "2014-02-01": "unchecked"}
 	if diff := cmp.Diff(cold, b.verified(true)); diff != "" {
 		t.Errorf("reading what is cold (-want +got):\n%s", diff)
