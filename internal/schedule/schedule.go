@@ -11,6 +11,9 @@
 // of other programs (Split). Rules, as people write them (ParseRules). And what
 // rules mean for the snapshots of one series, with a reason for each (Judge).
 //
+// And the calendar by which btrsend makes backups that build on each other in chains,
+// and lets the chains go (Calendar).
+//
 // # What it refuses to know
 //
 // Which snapshots are a series, whether somebody needs one, and what removing is.
