@@ -91,7 +91,10 @@ func (w *writer) raised(ctx context.Context) error {
 		return nil
 	}
 	w.drop.Store(true)
-	return fmt.Errorf("storing %s: it is stored, but counts as removed: %w", w.name(), err)
+	if errors.Is(err, ErrNoObject) {
+		err = again("somebody else has removed it for good meanwhile: %w", err)
+	}
+	return fmt.Errorf("storing %s: %w", w.name(), err)
 }
 
 // revived puts back what has been removed, and is the same edge as what was about
@@ -99,8 +102,8 @@ func (w *writer) raised(ctx context.Context) error {
 func (w *writer) revived(ctx context.Context, o *stored) error {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)
 	defer cancel()
-	if err := w.s.unburied(ctx, w.key); err != nil {
-		return fmt.Errorf("storing %s: %w", w.name(), err)
+	if err := w.raised(ctx); err != nil {
+		return err
 	}
 	if err := w.s.stays(ctx, o); err != nil {
 		return err

@@ -385,7 +385,7 @@ func TestBuryingProperty(t *testing.T) {
 			expected := func(err error) bool {
 				_, wanted := errors.AsType[*neededError](err)
 				_, busy := errors.AsType[*beingDeletedError](err)
-				return wanted || busy || errors.Is(err, errDead) || errors.Is(err, store.ErrNotFound)
+				return wanted || busy || errors.Is(err, errDead) || errors.Is(err, store.ErrNotFound) || errors.Is(err, ErrNoObject)
 			}
 			agent := func(ctx context.Context, s *Store, i, round int, chance *rand.Rand) {
 				switch {
