@@ -1,8 +1,9 @@
 // Package ledger is what this machine knows about transfers, and what it is
-// owed: measured sizes of edges, receipts of transfers, runs, and notes by which
-// interrupted uploads are carried on, in one SQLite file. It is a cache and a notebook. Stores are never judged by it, so losing
-// it costs time, never data: a program that cannot open its ledger goes on with
-// [OpenMemory].
+// owed: measured sizes of edges, receipts of transfers, runs, notes by which
+// interrupted uploads are carried on, and a catalogue of what is in places that
+// cannot tell it soon, in one SQLite file. It is a cache and a notebook. Stores are
+// never judged by it, so losing it costs time, never data: a program that cannot
+// open its ledger goes on with [OpenMemory].
 //
 // It knows nothing of streams, plans or stores beyond their names.
 //

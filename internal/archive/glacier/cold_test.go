@@ -521,3 +521,50 @@ func TestOutputGone(t *testing.T) {
 		t.Errorf("it is %+v", told[0])
 	}
 }
+
+// TestCompletedElsewhere has one process complete what another is not sure of.
+func TestCompletedElsewhere(t *testing.T) {
+	server := glaciertest.Start(t)
+	file := filepath.Join(t.TempDir(), "ledger.db")
+	b := openBucket(t, server, "v", file)
+	u, parts := uploadParts(t, b, "o", big(1, 1<<20))
+	server.Lose(attempts, "CompleteMultipartUpload")
+	if _, err := u.Complete(t.Context(), parts); !store.Temporary(err) {
+		t.Fatalf("completing: %v, want a temporary error", err)
+	}
+	lists(t, openBucket(t, server, "v", file), "o")
+	if o, err := u.Complete(t.Context(), parts); err != nil || o.Key != "o" || o.Size != 1<<20 {
+		t.Errorf("completing again: %+v, %v", o, err)
+	}
+	if err := u.Abort(t.Context()); err != nil {
+		t.Errorf("dropping it: %v", err)
+	}
+	lists(t, b, "o")
+	if n := len(server.Archives(t, "v")); n != 1 {
+		t.Errorf("there are %d archives", n)
+	}
+}
+
+// TestDroppedAfterFailing drops an upload that could not be completed: no later run
+// completes it.
+func TestDroppedAfterFailing(t *testing.T) {
+	server := glaciertest.Start(t)
+	file := filepath.Join(t.TempDir(), "ledger.db")
+	b := openBucket(t, server, "v", file)
+	u, parts := uploadParts(t, b, "o", big(1, 1<<20))
+	server.Fail(attempts, 500, "ServiceUnavailableException", "CompleteMultipartUpload")
+	if _, err := u.Complete(t.Context(), parts); !store.Temporary(err) {
+		t.Fatalf("completing: %v, want a temporary error", err)
+	}
+	if err := u.Abort(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	server.Forget()
+	lists(t, openBucket(t, server, "v", file))
+	if n := server.Count("CompleteMultipartUpload", "InitiateJob"); n != 0 {
+		t.Errorf("another run has made %d requests for it", n)
+	}
+	if n := len(server.Archives(t, "v")); n != 0 {
+		t.Errorf("there are %d archives", n)
+	}
+}

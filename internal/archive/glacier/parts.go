@@ -16,6 +16,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/buttersink/buttersink/internal/archive"
+	"github.com/buttersink/buttersink/internal/store"
 )
 
 // object is an object that is made of parts.
@@ -27,6 +28,8 @@ type object struct {
 	mu    sync.Mutex
 	first []byte // the first part, if it is short enough for the catalogue
 	empty bool   // a part of no bytes has been put, which a vault does not have
+	// unsure is set if an earlier Complete may have been carried out.
+	unsure bool
 }
 
 // Begin starts an upload.
@@ -201,16 +204,21 @@ func (o *object) complete(ctx context.Context, parts []archive.Part) (*entry, er
 	if err != nil {
 		return nil, err
 	}
+	tree := JoinTreeHashes(trees)
+	o.mu.Lock()
+	unsure := o.unsure
+	o.mu.Unlock()
 	switch have, err := b.find(o.u.Key); {
 	case err != nil:
 		return nil, err
+	case have != nil && unsure && have.Tree == tree.String() && have.Size == size:
+		return have, nil // another process has found out that it is ours
 	case have != nil:
 		return nil, archive.ErrTaken
 	}
 	if size == 0 {
 		return o.completeEmpty(ctx)
 	}
-	tree := JoinTreeHashes(trees)
 	note := &closing{Key: o.u.Key, Size: size, PartSize: o.up.u.PartSize, Tree: tree.String(), Begun: b.now().UTC()}
 	o.mu.Lock()
 	if o.first != nil && len(parts) == 1 && int64(len(o.first)) == size && treeOf(o.first) == tree {
@@ -282,6 +290,9 @@ func (o *object) failed(ctx context.Context, parts []archive.Part, err error) er
 	a, refused := answerIn(err)
 	refused = refused && a.status >= 400 && a.status < 500
 	if !refused || ctx.Err() != nil {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		o.unsure = true
 		return err // it may have been completed: what is written down stays
 	}
 	if e := o.b.c.Strike(o.b.place, closingPrefix+o.u.ID); e != nil {
@@ -335,8 +346,10 @@ func (b *bucket) close(ctx context.Context, c *contents, id string, note *closin
 	if have := c.objects[note.Key]; have != nil {
 		// Somebody has stored it since, or it was written down and the note was not
 		// struck.
-		if err := up.Abort(ctx); err != nil {
-			return err
+		if _, err := up.abort(ctx); err != nil {
+			if _, answered := answerIn(err); !answered || store.Temporary(err) {
+				return err
+			}
 		}
 		return b.c.Strike(b.place, closingPrefix+id)
 	}
@@ -368,8 +381,11 @@ func (b *bucket) close(ctx context.Context, c *contents, id string, note *closin
 
 // Abort drops the upload.
 func (o *object) Abort(ctx context.Context) error {
-	if err := o.up.Abort(ctx); err != nil {
-		return o.b.wrap("dropping the upload of", o.u.Key, err)
+	there, err := o.up.abort(ctx)
+	if err == nil && there {
+		// Where it was not there it may have been completed: what is written down of
+		// that stays.
+		err = o.b.c.Strike(o.b.place, closingPrefix+o.u.ID)
 	}
-	return nil
+	return o.b.wrap("dropping the upload of", o.u.Key, err)
 }

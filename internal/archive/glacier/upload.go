@@ -359,13 +359,19 @@ func (e *UncertainError) Error() string {
 
 // Abort drops the upload; that it is gone is no error.
 func (u *Upload) Abort(ctx context.Context) error {
+	_, err := u.abort(ctx)
+	return err
+}
+
+// abort drops the upload, and tells whether there was one.
+func (u *Upload) abort(ctx context.Context) (there bool, err error) {
 	r := &request{doing: "dropping an upload to", action: "glacier:AbortMultipartUpload", missing: archive.ErrNoUpload}
-	err := u.v.do(ctx, r, func(o option) error {
+	err = u.v.do(ctx, r, func(o option) error {
 		_, err := u.v.client.AbortMultipartUpload(ctx, &sdk.AbortMultipartUploadInput{AccountId: u.v.account(), VaultName: &u.v.o.Vault, UploadId: &u.u.ID}, o)
 		return err
 	})
 	if errors.Is(err, archive.ErrNoUpload) {
-		return nil
+		return false, nil
 	}
-	return err
+	return err == nil, err
 }

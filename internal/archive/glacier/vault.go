@@ -20,7 +20,8 @@
 //
 // Memory: bodies are sent from where they lie, and given on as they come; beside
 // them there are some hundred KiB per connection. Lists of jobs and inventories are
-// in memory, some hundred bytes an archive.
+// in memory, some hundred bytes an archive; a bucket that is listed has the contents
+// of its small objects in memory besides.
 //
 //	vault, err := glacier.Open(ctx, glacier.Options{Vault: "Backup", Log: log})
 package glacier
