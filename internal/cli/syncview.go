@@ -217,6 +217,7 @@ func (v *syncView) event(e transfer.Event) {
 // waiting shows what cold storage does not give yet.
 func (v *syncView) waiting(all []job.Waiting) {
 	v.letSleep()
+	v.progress.close() // another plan begins it again
 	if v.o.json {
 		emitWaiting(v.progress.emit, all)
 		return

@@ -215,7 +215,7 @@ func TestSyncWaits(t *testing.T) {
 		src.SetClock(time.Now)
 		src.Freeze("GLACIER", edges[1:]...)
 		dst := storetest.NewMemory("dst")
-		begun, waits := time.Now(), 0
+		begun, waits, done := time.Now(), 0, 0
 		go func() {
 			time.Sleep(40 * time.Hour)
 			if diff := cmp.Diff([]string{"s1"}, held(t, dst)); diff != "" {
@@ -229,9 +229,19 @@ func TestSyncWaits(t *testing.T) {
 			time.Sleep(20 * time.Hour) // longer than it takes
 			unlock()
 		}()
-		r, err := (&Engine{}).Sync(t.Context(), src, dst, SyncOptions{Wait: true, Waiting: func([]Waiting) { waits++ }})
-		if err != nil || r.Transferred != 3 || r.Kept != 0 || waits == 0 {
-			t.Errorf("%+v, told of %d waits: %v", r, waits, err)
+		r, err := (&Engine{}).Sync(t.Context(), src, dst, SyncOptions{
+			Wait: true, Waiting: func([]Waiting) { waits++ },
+			Event: func(e transfer.Event) {
+				if done > 0 {
+					t.Errorf("after the last event: %+v", e)
+				}
+				if e.Kind == transfer.Done {
+					done = e.Steps
+				}
+			},
+		})
+		if err != nil || r.Transferred != 3 || r.Kept != 0 || waits == 0 || done != 3 {
+			t.Errorf("%+v, told of %d waits, and of %d steps in the end: %v", r, waits, done, err)
 		}
 		if took := time.Since(begun); took < 60*time.Hour || took > 62*time.Hour {
 			t.Errorf("it took %v", took)

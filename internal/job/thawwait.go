@@ -9,6 +9,7 @@ import (
 	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
+	"github.com/buttersink/buttersink/internal/transfer"
 )
 
 const (
@@ -24,8 +25,19 @@ const (
 
 // rounds is a run that waits for cold storage, if that is wanted: it does what can
 // be done, lets go of the lock, waits until there is more to do, and so on.
-func (e *Engine) rounds(ctx context.Context, src, dst store.Store, o SyncOptions) (*SyncReport, error) {
-	var sum *SyncReport
+func (e *Engine) rounds(ctx context.Context, src, dst store.Store, o SyncOptions) (sum *SyncReport, err error) {
+	if tell := o.Event; tell != nil && o.Wait {
+		o.Event = func(event transfer.Event) {
+			if event.Kind != transfer.Done { // there may be another round
+				tell(event)
+			}
+		}
+		defer func() {
+			if sum != nil && sum.Transfer != nil {
+				tell(transfer.Event{Kind: transfer.Done, Time: e.now(), Steps: sum.Transferred, Bytes: sum.Bytes})
+			}
+		}()
+	}
 	for begun := e.now(); ; {
 		r, err := e.round(ctx, src, dst, o, sum != nil)
 		sum = sum.plus(r)
