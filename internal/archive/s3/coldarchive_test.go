@@ -367,3 +367,55 @@ func TestArchiveInTiers(t *testing.T) {
 	f.thaws(contract.ThawOptions{Ask: true}, contract.Readable, false)
 	f.asked(1)
 }
+
+// TestWhoMayOnlyAddCanMark: in a cold class removing takes no permission to delete;
+// putting back does, and loses nothing.
+func TestWhoMayOnlyAddCanMark(t *testing.T) {
+	server := s3test.Start(t)
+	f := newFrost(t, server, "GLACIER", 200<<10)
+	remove := func(e snapshot.Edge) error {
+		s, inv := f.listing()
+		snap, _ := inv.Find(e.To)
+		var fate error
+		err := s.Sweep(t.Context(), []snapshot.Snapshot{snap}, func(_ snapshot.Snapshot, err error) { fate = err })
+		return errors.Join(err, fate)
+	}
+	trashed := func() (*archive.Store, contract.Trashed) {
+		t.Helper()
+		s, _ := f.listing()
+		all, err := s.Trashed(t.Context())
+		if err != nil || len(all) != 1 {
+			t.Fatalf("in the trash are %+v, %v", all, err)
+		}
+		return s, all[0]
+	}
+	if err := remove(f.small); err != nil { // which needs the last of the chain
+		t.Fatal(err)
+	}
+	s, x := trashed()
+	if err := s.Discard(t.Context(), x); err != nil {
+		t.Fatal(err)
+	}
+	before := server.Keys(t, f.o.Bucket)
+
+	root := f.o.Getenv
+	access, secret := server.User(t, f.o.Bucket, allowed(t, "append-only")...)
+	f.o.Getenv = environment(s3test.EnvOf(f.storm.Endpoint, access, secret))
+	if err := remove(f.chain[2]); err != nil {
+		t.Errorf("marking: %v", err)
+	}
+	s, x = trashed()
+	err := s.Untrash(t.Context(), x)
+	if denied, ok := errors.AsType[*archive.DeniedError](err); !ok || denied.Action != "s3:DeleteObject" {
+		t.Errorf("putting back: %v", err)
+	}
+
+	f.o.Getenv = root
+	s, x = trashed()
+	if err := s.Untrash(t.Context(), x); err != nil {
+		t.Errorf("putting back: %v", err)
+	}
+	if diff := cmp.Diff(before, server.Keys(t, f.o.Bucket)); diff != "" {
+		t.Error(diff)
+	}
+}
