@@ -163,7 +163,7 @@ func (o *btrsendOptions) calendar() schedule.Calendar {
 	return schedule.Calendar{Days: o.days, Length: o.chain, Lifetime: o.lifetime}
 }
 
-func runBtrsend(ctx context.Context, env *Env, cmd *cobra.Command, o *btrsendOptions, text string) (err error) {
+func runBtrsend(ctx context.Context, env *Env, cmd *cobra.Command, o *btrsendOptions, text string) error {
 	if err := o.check(cmd); err != nil {
 		return err
 	}
@@ -178,15 +178,19 @@ func runBtrsend(ctx context.Context, env *Env, cmd *cobra.Command, o *btrsendOpt
 	if err != nil {
 		return err
 	}
-	defer func() { diary.end(err) }()
+	defer diary.close()
 	date, err := schedule.ParseDate(text)
 	if err != nil {
+		diary.failed(err)
 		return err
 	}
-	if !o.noHook {
-		defer diary.hook(ctx)
+	if err = o.run(ctx, env, cmd.CommandPath(), diary, date); err != nil {
+		diary.failed(err)
 	}
-	return o.run(ctx, env, cmd.CommandPath(), diary, date)
+	if !o.noHook {
+		diary.hook(ctx)
+	}
+	return err
 }
 
 // run makes the backup of a day.
@@ -212,6 +216,9 @@ func (o *btrsendOptions) run(ctx context.Context, env *Env, command string, diar
 		Decided: func(d schedule.Decision) error {
 			if !d.Create {
 				return nil
+			}
+			if env.StdinIsTerminal {
+				return errors.New("a backup is due, and nobody sends one: standard input is a terminal; --dry-run only says what would be asked for")
 			}
 			diary.say("Attempting to create backup for date %s with parent %s", date, d.Parent)
 			if env.KeepAwake != nil {

@@ -40,7 +40,9 @@ func (env *Env) openDiary() (*diary, error) {
 		return nil, fmt.Errorf("opening the log: %w", err)
 	}
 	d := &diary{env: env, file: f}
-	env.sayFrom(slog.LevelError)
+	if env.Getenv("BUTTERSINK_DEBUG") == "" {
+		env.sayFrom(slog.LevelError)
+	}
 	env.Log = slog.New(slog.NewMultiHandler(env.Log.Handler(), &lines{
 		out: &lockedWriter{w: d}, level: slog.LevelWarn,
 		format: func(_ slog.Record, text string) string { return "warning: " + text },
@@ -67,13 +69,15 @@ func (d *diary) say(format string, args ...any) {
 // warn writes a line that something is not as it should be.
 func (d *diary) warn(text string) { d.say("warning: %s", text) }
 
-// end writes down how the run ended.
-func (d *diary) end(err error) {
-	if err != nil {
-		for _, e := range flatten(err) {
-			d.say("Error: %s", strings.TrimSpace(e.Error()))
-		}
+// failed writes down why the run has failed.
+func (d *diary) failed(err error) {
+	for _, e := range flatten(err) {
+		d.say("Error: %s", strings.TrimSpace(e.Error()))
 	}
+}
+
+// close ends the log.
+func (d *diary) close() {
 	if err := errors.Join(d.err, d.file.Close()); err != nil {
 		d.env.Log.Error("The log "+btrsendLog+" is not complete", "error", err)
 	}

@@ -33,7 +33,8 @@ type almanac struct {
 func newAlmanac(t interface {
 	Fatal(args ...any)
 	Helper()
-}, path string) *almanac {
+}, path string,
+) *almanac {
 	t.Helper()
 	bucket, err := dir.Open(path, dir.Options{})
 	if err != nil {
@@ -337,7 +338,7 @@ func TestCalendarProperty(t *testing.T) {
 		a := newAlmanac(t, path)
 		rule := schedule.Calendar{Days: []int{1, 7, 14, 21}, Length: rapid.IntRange(1, 4).Draw(t, "length"), Lifetime: rapid.IntRange(20, 90).Draw(t, "lifetime")}
 		today := schedule.Date{Year: 2000, Month: 1, Day: 1}
-		for range rapid.IntRange(1, 12).Draw(t, "runs") {
+		for range rapid.IntRange(1, 8).Draw(t, "runs") {
 			bad := rapid.IntRange(0, 4).Draw(t, "bad") == 0
 			_, report, err := a.run(context.Background(), rule, today, func(e snapshot.Edge) snapshot.Edge {
 				if bad {

@@ -1,0 +1,30 @@
+package cli
+
+import (
+	"testing"
+
+	"github.com/buttersink/buttersink/internal/schedule"
+)
+
+// TestBtrsendSize has what btrsend wrote.
+func TestBtrsendSize(t *testing.T) {
+	for n, want := range map[float64]string{
+		0: "     0  B", 1023: "  1023  B", 1024: "     1 KB", 1048575: "  1024 KB", 1234567: "  1.18 MB",
+		16 << 20: "    16 MB", 15.06 * (1 << 20): " 15.06 MB", 123456789012: "114.98 GB", 1 << 60: "  1024 PB",
+	} {
+		if got := btrsendSize(n); got != want {
+			t.Errorf("%.0f: %q, want %q", n, got, want)
+		}
+	}
+}
+
+func TestProtocolLine(t *testing.T) {
+	for want, d := range map[string]schedule.Decision{
+		"c":            {Create: true},
+		"i 2014-01-01": {Create: true, Parent: schedule.Date{Year: 2014, Month: 1, Day: 1}},
+	} {
+		if got := protocolLine(d); got != want {
+			t.Errorf("%q, want %q", got, want)
+		}
+	}
+}
