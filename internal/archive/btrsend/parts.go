@@ -8,6 +8,7 @@ import (
 	"hash/crc32"
 	"slices"
 	"sync"
+	"time"
 
 	"github.com/buttersink/buttersink/internal/archive"
 	"github.com/buttersink/buttersink/internal/archive/glacier"
@@ -22,6 +23,9 @@ const (
 	maxParts = 10_000
 	inFlight = 3
 )
+
+// beginTime is how long an upload may take to begin that is not wanted any more.
+const beginTime = 10 * time.Second
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
@@ -111,8 +115,14 @@ func (p *parts) flush() error {
 	if len(p.hashes) == maxParts {
 		return fmt.Errorf("the archive is longer than %d parts of %d bytes: store it with longer parts (--part-size)", maxParts, p.size)
 	}
+	if p.ctx.Err() != nil {
+		return context.Cause(p.ctx)
+	}
 	if p.up == nil {
-		up, err := p.vault.Begin(p.ctx, p.description, p.size)
+		// If it were given up half-way, nobody could drop it.
+		late, cancel := outlasting(p.ctx, beginTime)
+		defer cancel()
+		up, err := p.vault.Begin(late, p.description, p.size)
 		if err != nil {
 			return err
 		}

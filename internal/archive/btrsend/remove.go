@@ -32,7 +32,7 @@ func (s *Store) remove(ctx context.Context, snap snapshot.Snapshot) error {
 		return err
 	}
 	// There is no archive any more, so it is too late to give up.
-	late, cancel := outlasting(ctx)
+	late, cancel := outlasting(ctx, tidyTime)
 	defer cancel()
 	if err := s.o.Rows.Remove(late, b.Row.ID); err != nil {
 		return fmt.Errorf("archive %s is deleted, and its row is not: %w", b.Archive, err)

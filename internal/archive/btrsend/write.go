@@ -164,7 +164,7 @@ func (w *writer) Commit(ctx context.Context) error {
 	}
 	// From here on nobody could tell whether the vault has it, so it is too late to
 	// give up.
-	late, cancel := outlasting(ctx)
+	late, cancel := outlasting(ctx, tidyTime)
 	defer cancel()
 	done, err := w.parts.complete(late)
 	if err != nil {
@@ -179,13 +179,13 @@ func (w *writer) Commit(ctx context.Context) error {
 	return nil
 }
 
-// outlasting is a context that ends some time after another one has.
-func outlasting(ctx context.Context) (context.Context, context.CancelFunc) {
+// outlasting is a context that ends a time after another one has.
+func outlasting(ctx context.Context, by time.Duration) (context.Context, context.CancelFunc) {
 	late, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	stop := context.AfterFunc(ctx, func() {
 		select {
 		case <-late.Done():
-		case <-time.After(tidyTime):
+		case <-time.After(by):
 			cancel()
 		}
 	})
