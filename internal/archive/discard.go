@@ -97,8 +97,8 @@ func (s *Store) doomed(ctx context.Context, key string) (bool, error) {
 //
 // Nobody may have come to need it. Who needs it has been complete before the
 // tombstone was there, and so is seen by a listing that began then; or looks for
-// tombstones afterwards, and goes. Who puts it back takes the tombstone away and
-// looks for the mark then (see unbury).
+// tombstones afterwards, and goes; who dies in between has not stored anything. Who
+// puts it back takes the tombstone away and looks for the mark then (see unbury).
 func (s *Store) discardBuried(ctx context.Context, key string, n named) error {
 	if _, err := s.marked(ctx); err != nil {
 		return err
