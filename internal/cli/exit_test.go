@@ -13,6 +13,7 @@ import (
 
 	"github.com/buttersink/buttersink/internal/archive"
 	"github.com/buttersink/buttersink/internal/btrfs"
+	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/store/ssh"
 	"github.com/buttersink/buttersink/internal/store/ssh/dial"
@@ -39,7 +40,11 @@ func TestJudge(t *testing.T) {
 		{"changed parent", wrap(&store.ParentError{Path: "/p", Why: "w"}), 6, "whole"},
 		{"permission", wrap(&btrfs.PermissionError{Capability: "CAP_SYS_ADMIN"}), 1, "CAP_SYS_ADMIN"},
 		{"not btrfs", wrap(btrfs.ErrNotBtrfs), 1, "mounted"},
-		{"cold", wrap(&archive.ColdError{Key: "k", Class: "GLACIER"}), 5, "thawed"},
+		{"cold", wrap(&archive.ColdError{Key: "k", Class: "GLACIER"}), 5, "'buttersink thaw'"},
+		{"an inventory", wrap(&store.PendingError{What: "the inventory"}), 5, "nothing is asked for twice"},
+		{"pending", explainSync(&job.PendingError{Source: "s", Waiting: make([]job.Waiting, 2)}, "", nil, "", ""), 5, "carries on"},
+		{"too dear", explainSync(&job.CostError{Source: "s", Limit: 3, Cost: 4, Currency: "USD"}, "", nil, "", ""), 6, "what each --tier costs"},
+		{"no prices", explainSync(&job.CostError{Source: "s", Limit: 3}, "", nil, "", ""), 6, "--prices"},
 		{"denied by S3", wrap(&archive.DeniedError{Bucket: "s3://b", Action: "s3:PutObject", Err: errors.New("x")}), 1, "docs/s3.md"},
 		{"denied by a directory", wrap(&archive.DeniedError{Bucket: "dir:///b", Action: "writing", Err: errors.New("x")}), 1, "owns the directory"},
 		{"a mode", wrap(&ssh.ModeError{Mode: ssh.Append, Call: "remove"}), 1, "help server"},

@@ -128,7 +128,7 @@ What SRC has in cold storage (the classes GLACIER, DEEP_ARCHIVE and the like of 
 or a vault) has to be asked for before it can be read: all that the run needs is
 asked for at once, by --tier. What can be read goes at once, the rest is listed with
 when it is due, and the exit code is 5. The same command, later, here or on another
-machine, carries on, and asks for nothing twice. --wait waits, however long it takes,
+machine, carries on, and asks for nothing twice. --wait waits, as long as it takes,
 and keeps no other run out meanwhile. -n asks for nothing, and says what it costs by
 each tier; --max-cost ends a run that costs more with exit code 6 before anything is
 asked for.
@@ -146,7 +146,7 @@ stopped with Ctrl-Z: a stopped send has to start again.`,
   buttersink sync /mnt/a/snaps/ dir:///mnt/usb/snaps/
   buttersink sync --encrypt age:backup.pub /mnt/a/snaps/ s3://bucket/snaps/
   buttersink sync -i /root/backup.key s3://bucket/snaps/ /mnt/b/snaps/   restore
-  buttersink sync --tier standard --max-cost 25 --wait s3://bucket/cold/monday /mnt/b/`,
+  buttersink sync --max-cost 25 --wait s3://bucket/cold/monday /mnt/b/`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if err := o.ssh.spaced(cmd.CommandPath(), args...); err != nil {
 				return err

@@ -54,7 +54,7 @@ anything cannot be read yet, it is listed with when it is due, and the exit code
 asked for, and the exit code is 6.`,
 		Example: `  buttersink thaw -n s3://bucket/snaps/monday   what it would cost
   buttersink thaw --tier standard --max-cost 25 s3://bucket/snaps/monday
-  buttersink thaw --wait s3://bucket/snaps/ && buttersink sync s3://bucket/snaps/ /mnt/b/`,
+  buttersink thaw --wait s3://bucket/snaps/`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usagef(cmd.CommandPath(), "want one archive, got %d arguments", len(args))
