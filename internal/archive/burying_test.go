@@ -48,6 +48,12 @@ func TestBuryingProperty(t *testing.T) {
 					err := storeFrozen(ctx, s, b, chance, x)
 					mu.Lock()
 					defer mu.Unlock()
+					q.mu.Lock()
+					dead := q.dead[ctx.Value(agentKey{}).(string)] // and could not look any more
+					q.mu.Unlock()
+					if dead {
+						return
+					}
 					if err == nil {
 						stored++
 						kept[x] = true
