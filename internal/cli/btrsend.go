@@ -89,10 +89,10 @@ the vault has confirmed its checksum, and it is in the database. A stream that i
 empty, cut short, damaged, or another than was asked for is stored nowhere, and the
 exit code is 1. It is 4 if all is done but something that was to go is still there,
 and 7 if another run is at work.`,
-		Example: fmt.Sprintf(`  %[1]s --recipient me@example.org 2026-11-21
-  %[1]s --recipient me@example.org --dry-run 2026-11-21     say what would be done
-  %[1]s --archive 's3://bucket/home/?storage-class=DEEP_ARCHIVE' 2026-11-21`,
-			map[bool]string{true: name, false: "buttersink btrsend"}[name == env.Args0]),
+		Example: `  buttersink btrsend --recipient me@example.org 2026-11-21
+  buttersink btrsend --dry-run 2026-11-21            say what would be done
+  buttersink btrsend --archive s3://bucket/home/ 2026-11-21
+  ln -s buttersink btrsend                           and it is btrsend`,
 		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) != 1 {
 				return usagef(cmd.CommandPath(), "want one date, YYYY-MM-DD; got %d arguments", len(args))
