@@ -178,6 +178,9 @@ func (d dbRows) Remove(ctx context.Context, id int64) error { return d.db.Remove
 type emptyRows struct{}
 
 func (emptyRows) All(context.Context) ([]btrsend.Row, error) { return nil, nil }
-func (emptyRows) Add(context.Context, btrsend.Row) error     { return errors.New("there is no database") }
 
-func (emptyRows) Remove(context.Context, int64) error { return errors.New("there is no database") }
+func (emptyRows) Add(context.Context, btrsend.Row) error { return errNoDatabase }
+
+func (emptyRows) Remove(context.Context, int64) error { return errNoDatabase }
+
+var errNoDatabase = errors.New("there is no database")
