@@ -28,7 +28,7 @@ type OfferOptions struct {
 	Env []string
 	// As is whom it runs as; nil is the user of this process.
 	As *syscall.Credential
-	// Log gets what it prints beside its answer; nil drops it.
+	// Log gets what it prints beside its answer, the first 64 KiB; nil drops it.
 	Log *slog.Logger
 }
 
@@ -64,10 +64,11 @@ func BeginOffer(ctx context.Context, o OfferOptions) (*Offer, error) {
 	}
 	cmd := exec.Command(o.Program, o.Args...)
 	cmd.Dir, cmd.Env = o.Dir, o.Env
-	lines := &lines{log: o.Log, what: o.Program}
-	f := &Offer{o: o, answer: &answer{rest: lines, whole: make(chan struct{})}}
+	share := &allowance{left: mostSaid}
+	rest, errs := &lines{log: o.Log, what: o.Program, share: share}, &lines{log: o.Log, what: o.Program, share: share}
+	f := &Offer{o: o, answer: &answer{rest: rest, whole: make(chan struct{})}}
 	var err error
-	if f.run, err = startCommand(ctx, cmd, f.answer, lines, o.As); err != nil {
+	if f.run, err = startCommand(ctx, cmd, f.answer, errs, o.As); err != nil {
 		return nil, err
 	}
 	return f, nil
@@ -204,6 +205,10 @@ func (w *offerWriter) Commit(ctx context.Context) error {
 // is open, and what it has of a stream that was cut does not look whole.
 func (w *offerWriter) Close() error { return nil }
 
+// mostSaid is how much of what a program prints is shown, in bytes: whose programs
+// they are may fill no log of ours.
+const mostSaid = 64 << 10
+
 // longestAnswer is how long an answer may be, in bytes: names of snapshots are
 // dates there.
 const longestAnswer = 64
@@ -239,6 +244,9 @@ func (a *answer) Write(p []byte) (int, error) {
 	_, err := a.rest.Write(p)
 	return n, err
 }
+
+// end tells what the program has said last.
+func (a *answer) end() { a.rest.end() }
 
 var increment = regexp.MustCompile(`^i ([0-9]{4}-[0-9]{2}-[0-9]{2})$`)
 

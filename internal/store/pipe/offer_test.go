@@ -247,3 +247,43 @@ func FuzzAnswer(f *testing.F) {
 		}
 	})
 }
+
+// TestOfferTalkative has programs say a lot on both of their outputs at once: the
+// log gets whole lines of it, and not all.
+func TestOfferTalkative(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "program")
+	script := `#!/bin/sh
+echo
+yes "$(head -c 3000 /dev/zero | tr '\0' a)" | head -n 3000 >&2 &
+yes "$(head -c 3500 /dev/zero | tr '\0' b)" | head -n 3000
+wait; echo the end >&2; exit 3`
+	if err := os.WriteFile(file, []byte(script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	log := newLog(nil)
+	f, err := BeginOffer(t.Context(), OfferOptions{Program: file, Dir: dir, Env: []string{"PATH=" + os.Getenv("PATH")}, Log: log.logger()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if wanted, _, err := f.Wish(t.Context()); wanted || err != nil {
+		t.Fatal(wanted, err)
+	}
+	if err := f.Done(t.Context()); err == nil || !strings.Contains(err.Error(), "status 3: the end") {
+		t.Errorf("its end is %v", err)
+	}
+	size := 0
+	for _, line := range log.seen {
+		size += len(line)
+		if a, b := strings.Count(line, "a"), strings.Count(line, "b"); a > 100 && b > 100 {
+			t.Fatalf("a line has %d of one, and %d of the other", a, b)
+		}
+	}
+	if size > 2*mostSaid {
+		t.Errorf("the log has %d bytes in %d lines", size, len(log.seen))
+	}
+	if last := log.seen[len(log.seen)-1]; !strings.Contains(last, "is not shown") {
+		t.Errorf("it ends with %.100q", last)
+	}
+}

@@ -105,6 +105,9 @@ func (r *run) attend(started chan<- error) {
 	}
 	err = r.cmd.Wait()
 	r.lines.end()
+	if a, ok := r.cmd.Stdout.(*answer); ok {
+		a.end()
+	}
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok {
 		status := &statusError{code: exit.ExitCode(), last: r.lines.last}
 		if ws, ok := exit.Sys().(syscall.WaitStatus); ok && ws.Signaled() {
