@@ -61,37 +61,42 @@ func (r *rewriter) add(c *Command) {
 	at := len(r.out)
 	r.out = append(r.out, c.Frame...)
 	switch c.Kind {
-	case Subvol, Snapshot:
-		r.put(r.out[at:], AttrUUID)
-		r.put(r.out[at:], AttrCloneUUID)
+	case Subvol:
+		put(r.out[at:], AttrUUID, r.to)
+	case Snapshot:
+		put(r.out[at:], AttrUUID, r.to)
+		put(r.out[at:], AttrCloneUUID, r.from)
 	case Clone:
-		r.put(r.out[at:], AttrCloneUUID)
+		put(r.out[at:], AttrCloneUUID, r.name(c.CloneUUID, c.CloneTransid))
 	}
 }
 
 // put gives an attribute of a checked command its new value, if it has it and
 // there is one.
-func (r *rewriter) put(frame []byte, a Attr) {
+func put(frame []byte, a Attr, name UUID) {
+	if name == (UUID{}) {
+		return
+	}
 	for rest := frame[headSize:]; len(rest) >= 4; {
 		n := 4 + int(binary.LittleEndian.Uint16(rest[2:]))
 		if Attr(binary.LittleEndian.Uint16(rest)) == a {
-			value := rest[4:n]
-			if name := r.name(UUID(value)); name != (UUID{}) {
-				copy(value, name[:])
-				putChecksum(frame)
-			}
+			copy(rest[4:n], name[:])
+			putChecksum(frame)
 			return
 		}
 		rest = rest[n:]
 	}
 }
 
-// name is what a snapshot is called from now on; zero if that does not change.
-func (r *rewriter) name(id UUID) UUID {
+// name is what the snapshot is called from now on that a clone command refers to;
+// zero if that does not change. Snapshots of what was received once may all have
+// the UUID that it had there: then the transid tells them apart.
+func (r *rewriter) name(id UUID, transid uint64) UUID {
+	parent := r.identity.HasParent && id == r.identity.Parent
 	switch {
-	case id == r.identity.UUID:
+	case id == r.identity.UUID && !(parent && transid == r.identity.ParentTransid):
 		return r.to
-	case r.identity.HasParent && id == r.identity.Parent:
+	case parent:
 		return r.from
 	}
 	return UUID{}

@@ -215,3 +215,36 @@ func FuzzRewriteAll(f *testing.F) {
 		}
 	})
 }
+
+// Snapshots of a subvolume that was received once may all have the same UUID, its
+// own: then the transid tells which of the two a clone command means.
+func TestRewriteAllOfOneName(t *testing.T) {
+	name := UUID{1, 2, 3}
+	var raw bytes.Buffer
+	w := NewWriter(&raw, 1)
+	for _, c := range []*Command{
+		{Kind: Snapshot, Path: []byte("s"), UUID: name, Transid: 20, CloneUUID: name, CloneTransid: 10},
+		{Kind: Clone, Path: []byte("f"), ClonePath: []byte("f"), CloneUUID: name, CloneTransid: 20, CloneLen: 4096, FileOffset: 4096},
+		{Kind: Clone, Path: []byte("f"), ClonePath: []byte("f"), CloneUUID: name, CloneTransid: 10, CloneLen: 4096, FileOffset: 8192},
+		{Kind: End},
+	} {
+		if err := w.Write(c); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	to, from := UUID{7}, UUID{8}
+	got, err := rewritten(raw.Bytes(), to, from)
+	if err != nil {
+		t.Fatal(err)
+	}
+	first, clones := names(t, got)
+	if first.UUID != to || first.Parent != from {
+		t.Errorf("it is %x on top of %x", first.UUID, first.Parent)
+	}
+	if len(clones) != 2 || clones[0] != to || clones[1] != from {
+		t.Errorf("the clones are of %x", clones)
+	}
+}
