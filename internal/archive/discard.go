@@ -71,7 +71,10 @@ func (s *Store) untrashBuried(ctx context.Context, key string, n named) error {
 	if errors.Is(err, errNotBuried) || errors.Is(err, ErrNoObject) {
 		return s.notInTrash(key)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return s.discardSizes(ctx, n.path)
 }
 
 func (s *Store) notInTrash(key string) error {
@@ -150,15 +153,14 @@ func (s *Store) destroy(ctx context.Context, key string, was mark, began time.Ti
 	if err != nil {
 		return errors.Join(err, s.bucket.Delete(ctx, doomKey(key)))
 	}
-	if err := s.bucket.Delete(ctx, key); err != nil {
-		if denied(err) {
-			err = errors.Join(err, s.bucket.Delete(ctx, doomKey(key)))
-		}
-		return err // else it may be gone, or be going
-	}
-	for _, k := range []string{manifestKey(key), tombKey(key), doomKey(key)} {
+	// The manifest goes first: one without a stream is what a stream leaves that was
+	// lost, and nobody takes it away.
+	for i, k := range []string{manifestKey(key), key, tombKey(key), doomKey(key)} {
 		if err := s.bucket.Delete(ctx, k); err != nil {
-			return err
+			if i < 2 && denied(err) {
+				err = errors.Join(err, s.bucket.Delete(ctx, doomKey(key)))
+			}
+			return err // else it may be gone, or be going
 		}
 	}
 	return nil
