@@ -110,8 +110,8 @@ func (d *DB) Close() error { return d.db.Close() }
 // Path is where it is, as it was given to Open.
 func (d *DB) Path() string { return d.path }
 
-// table is what btrsend makes, but for blanks.
-const table = `CREATE TABLE btrsend (
+// table is what btrsend makes, but for blanks. Another run may make it, too.
+const table = `CREATE TABLE IF NOT EXISTS btrsend (
 	id INTEGER PRIMARY KEY AUTOINCREMENT,
 	arn VARCHAR(1000) NOT NULL,
 	date DATETIME NOT NULL,

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -377,4 +378,27 @@ func FuzzOpen(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestMadeAtOnce: several runs find that there is no database, and each of them has
+// one.
+func TestMadeAtOnce(t *testing.T) {
+	for range 20 {
+		path := filepath.Join(t.TempDir(), ".btrsend.db")
+		errs := make([]error, 6)
+		var opening sync.WaitGroup
+		for i := range errs {
+			opening.Go(func() {
+				db, err := btrsenddb.Open(path)
+				if err == nil {
+					err = db.Close()
+				}
+				errs[i] = err
+			})
+		}
+		opening.Wait()
+		if err := errors.Join(errs...); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
