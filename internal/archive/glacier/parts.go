@@ -228,12 +228,18 @@ func (o *object) complete(ctx context.Context, parts []archive.Part) (*entry, er
 	if err := b.enter(closingPrefix+o.u.ID, note); err != nil {
 		return nil, err
 	}
-	made, err := o.up.Complete(ctx, size, trees)
+	r := &request{doing: "completing an upload to", action: "glacier:CompleteMultipartUpload", missing: archive.ErrNoUpload, unsure: unsure}
+	made, err := o.up.complete(ctx, r, size, tree)
 	if err != nil {
-		return nil, o.failed(ctx, parts, err)
+		return nil, o.failed(ctx, parts, r.unsure, err)
 	}
 	return b.completed(ctx, o.u.ID, note, made)
 }
+
+// badValue is the code of the answer to what completes an upload that is there, and
+// has other parts.
+// docs.aws.amazon.com/amazonglacier/latest/dev/api-error-responses.html
+const badValue = "InvalidParameterValueException"
 
 // treeOf is the tree hash of something in memory.
 func treeOf(data []byte) TreeHash {
@@ -282,13 +288,15 @@ func (o *object) completeEmpty(ctx context.Context) (*entry, error) {
 	return o.b.find(o.u.Key)
 }
 
-// failed finds out what it means that an upload was not completed.
-func (o *object) failed(ctx context.Context, parts []archive.Part, err error) error {
+// failed finds out what it means that an upload was not completed. With unsure set
+// one of the requests may have been carried out: an answer to a later one says what
+// became of it only if it is about the upload itself.
+func (o *object) failed(ctx context.Context, parts []archive.Part, unsure bool, err error) error {
 	if _, ok := errors.AsType[*UncertainError](err); ok {
 		return errors.Join(err, o.b.unsettle())
 	}
 	a, refused := answerIn(err)
-	refused = refused && a.status >= 400 && a.status < 500
+	refused = refused && a.status >= 400 && a.status < 500 && !store.Temporary(err) && (!unsure || a.code == badValue)
 	if !refused || ctx.Err() != nil {
 		o.mu.Lock()
 		defer o.mu.Unlock()
@@ -370,7 +378,7 @@ func (b *bucket) close(ctx context.Context, c *contents, id string, note *closin
 		}
 		return nil
 	case err != nil:
-		if a, ok := answerIn(err); ok && a.status == 400 {
+		if a, ok := answerIn(err); ok && a.code == badValue {
 			return b.c.Strike(b.place, closingPrefix+id) // its parts are not what they were to be
 		}
 		return err
