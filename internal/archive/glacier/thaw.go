@@ -115,8 +115,12 @@ func (b *bucket) fill(ctx context.Context, key string) (*entry, error) {
 			continue
 		}
 		b.remember(e.ID, j)
-		if err := b.fetch(ctx, k, e); err != nil {
+		switch err := b.fetch(ctx, k, e); {
+		case err == nil:
+		case k == key || ctx.Err() != nil:
 			return nil, err
+		default:
+			b.log.Warn("a small object cannot be read out of the vault", "key", k, "because", err)
 		}
 	}
 	e, missing := b.find(key)
@@ -148,6 +152,10 @@ func (b *bucket) fetch(ctx context.Context, key string, e *entry) error {
 	_, _ = tree.Write(data)
 	if got := tree.Sum().String(); got != e.Tree {
 		return fmt.Errorf("archive %s has the tree hash %s, and the inventory says %s", e.ID, got, e.Tree)
+	}
+	// Another process may have replaced or deleted it meanwhile.
+	if have, err := b.find(key); err != nil || have == nil || have.ID != e.ID {
+		return err
 	}
 	e.Inline, e.Content = true, data
 	return b.enter(objectPrefix+escape(key), e)
@@ -198,6 +206,10 @@ func (b *bucket) takeInventory(ctx context.Context, c *contents) error {
 	if err != nil {
 		return err
 	}
+	// Reading it may have taken long, and other processes have gone on.
+	if c, err = b.load(); err != nil {
+		return err
+	}
 	if c.state.Known && !inventory.Taken.After(c.state.Taken) {
 		return nil
 	}
@@ -216,8 +228,13 @@ func (b *bucket) takeInventory(ctx context.Context, c *contents) error {
 // finish does what runs that died have left to do. What does not work is left to
 // another run.
 func (b *bucket) finish(ctx context.Context, c *contents) {
+	used := map[string]bool{}
+	for _, e := range c.objects {
+		used[e.ID] = true
+	}
 	for id, g := range c.gone {
-		if g.Owed {
+		// What an object still is was to be replaced by a run that did not get there.
+		if g.Owed && !used[id] {
 			b.discard(ctx, id)
 		}
 	}
