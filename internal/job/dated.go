@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -84,6 +85,9 @@ func (e *Engine) Dated(ctx context.Context, st store.Store, o DatedOptions) (*Da
 	}
 	var failed []error
 	if o.Offer != nil && !o.DryRun {
+		if o.MaxAge > 0 && ctx.Err() == nil {
+			e.cullBefore(ctx, st, o, report)
+		}
 		if err := e.offer(ctx, st, &o, report); err != nil {
 			failed = append(failed, err)
 		}
@@ -203,6 +207,17 @@ func (e *Engine) heard(ctx context.Context, st store.Store, o *DatedOptions, tak
 		return fmt.Errorf("noting what %s starts its next increment from: %w", o.Taker, err)
 	}
 	return nil
+}
+
+// cullBefore removes what has got too old whatever the program may say, which may
+// never end. What goes wrong does so once more when it has ended, and is told then.
+// It may be about to be heard of for the first time in a while, and so has twice as
+// long for that.
+func (e *Engine) cullBefore(ctx context.Context, st store.Store, o DatedOptions, report *DatedReport) {
+	o.StaleAfter = 2 * cmp.Or(o.StaleAfter, defaultStale)
+	if _, err := e.cull(ctx, st, &o, report); err != nil {
+		e.log().Debug("removing what is too old before the program is called", "error", err)
+	}
 }
 
 // cull removes what has got too old.

@@ -321,3 +321,47 @@ func TestDatedUnlocked(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestDatedHangs has a program that never says anything: what is too old has gone by
+// then, but not what it has taken last, nor anything as long as nothing is known.
+func TestDatedHangs(t *testing.T) {
+	for _, known := range []bool{true, false} {
+		src := newNightly(t)
+		k := linear(1)
+		if !known {
+			k.wish = func(string) (bool, string, error) { return false, "", errors.New("oops") }
+		}
+		for number := range 3 {
+			if _, err := src.day(t, number, k, nil); (err == nil) != known {
+				t.Fatal(err)
+			}
+		}
+		for number := 3; number < 80; number++ {
+			if _, err := src.day(t, number, nil, func(o *DatedOptions) { o.MaxAge = 0 }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, cancel := context.WithCancel(t.Context())
+		src.now = night.AddDate(0, 0, 80)
+		var there []string
+		k.wish = func(string) (bool, string, error) {
+			there = held(t, src.Memory)
+			cancel() // somebody has had enough of it
+			return false, "", ctx.Err()
+		}
+		_, err := src.Dated(ctx, src.Memory, DatedOptions{
+			Name: dateOf(80), MaxAge: 60 * 24 * time.Hour, Zone: time.UTC, Who: "a test", Taker: "btrsend:alice",
+			Offer: func(context.Context) (Offered, error) { return k, nil },
+		})
+		if !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		want := 61
+		if !known {
+			want = 81
+		}
+		if len(there) != want || known && there[0] != dateOf(2) || there[len(there)-1] != dateOf(80) {
+			t.Errorf("known: %v: there are %d: %q", known, len(there), there)
+		}
+	}
+}
