@@ -24,6 +24,7 @@ func TestBtrsendYears(t *testing.T) {
 	for range times(t, 4) {
 		whole = append(whole, begin.AddDays(a.rng.IntN(5*365)))
 	}
+	slices.SortFunc(whole, schedule.Date.Compare)
 	runs, made, removed, refused, outages, restored := 0, 0, 0, 0, 0, 0
 	for off := 0; a.today.Compare(end) < 0; a.morrow() {
 		switch {
@@ -58,7 +59,8 @@ func TestBtrsendYears(t *testing.T) {
 			a.follow()
 		}
 		a.cull()
-		if slices.ContainsFunc(whole, func(d schedule.Date) bool { return d == a.today }) {
+		if len(whole) > 0 && whole[0].Compare(a.today) <= 0 {
+			whole = whole[1:]
 			restored++
 			a.afresh(restored)
 		}
