@@ -154,7 +154,7 @@ var tierOrder = []store.Tier{store.Bulk, store.Standard, store.Expedited}
 // restoringLines tell what having streams back costs by each tier, or, where none
 // of them is cold, once.
 func restoringLines(what string, r *job.Restoring) []string {
-	head := fmt.Sprintf("%s: %d streams, %s", what, r.Streams, humanSize(r.Bytes))
+	head := fmt.Sprintf("%s: %s, %s", what, plural(r.Streams, "stream", "streams"), humanSize(r.Bytes))
 	if r.Pending > 0 {
 		head += fmt.Sprintf(", %d of them asked for already", r.Pending)
 	}

@@ -47,6 +47,13 @@ func estimated(what, class string, bytes int64, cost float64, assumed ...string)
 	}
 }
 
+func TestOneStream(t *testing.T) {
+	got := restoringLines("Estimate", &job.Restoring{Streams: 1, Bytes: 3 << 30, Cold: 1})
+	if want := "Estimate: 1 stream, 3 GiB, 1 of them cold:"; got[0] != want {
+		t.Errorf("told %q, want %q", got[0], want)
+	}
+}
+
 func TestForecastLines(t *testing.T) {
 	storing := estimated(bill.Storage, "DEEP_ARCHIVE", 5<<30, 0.00495, "one", "two")
 	removing := estimated(bill.Early, "GLACIER", 1<<30, 1.5, "one")

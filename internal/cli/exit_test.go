@@ -43,6 +43,7 @@ func TestJudge(t *testing.T) {
 		{"cold", wrap(&archive.ColdError{Key: "k", Class: "GLACIER"}), 5, "'buttersink thaw'"},
 		{"an inventory", wrap(&store.PendingError{What: "the inventory"}), 5, "nothing is asked for twice"},
 		{"pending", explainSync(&job.PendingError{Source: "s", Waiting: make([]job.Waiting, 2)}, "", nil, "", ""), 5, "carries on"},
+		{"asking failed", explainSync(&job.IncompleteError{Wanted: 1, Failures: []error{errors.New("x")}, Waiting: []job.Waiting{{Thawing: store.Thawing{State: store.Cold}}}}, "", &opened{}, "", ""), 1, ""},
 		{"too dear", explainSync(&job.CostError{Source: "s", Limit: 3, Cost: 4, Currency: "USD"}, "", nil, "", ""), 6, "what each --tier costs"},
 		{"no prices", explainSync(&job.CostError{Source: "s", Limit: 3}, "", nil, "", ""), 6, "--prices"},
 		{"denied by S3", wrap(&archive.DeniedError{Bucket: "s3://b", Action: "s3:PutObject", Err: errors.New("x")}), 1, "docs/s3.md"},

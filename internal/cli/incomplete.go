@@ -55,8 +55,13 @@ func explainIncomplete(e *job.IncompleteError, src *opened, destination string) 
 		x.hint = fmt.Sprintf("Trying again does not mend what is damaged: 'buttersink verify --data %s' says what it is, and what can be done.", shellWord(src.arg))
 	}
 	all := append([]error{head}, gathered(e.Failures)...)
-	if len(e.Waiting) > 0 && !interrupted {
-		all = append(all, &job.PendingError{Source: redact(src.arg), Waiting: e.Waiting})
+	due := e.Waiting
+	if !waiting(e.Failures) {
+		// What could not even be asked for does not come by itself.
+		due = slices.DeleteFunc(slices.Clone(due), func(w job.Waiting) bool { return w.State == store.Cold })
+	}
+	if len(due) > 0 && !interrupted {
+		all = append(all, &job.PendingError{Source: redact(src.arg), Waiting: due})
 	}
 	x.err = errors.Join(all...)
 	return x

@@ -179,7 +179,11 @@ func asProgram(env *Env, cmd *cobra.Command) {
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		if e, ok := errors.AsType[*strconv.NumError](err); ok {
 			// Whose parser it was is of no interest.
-			err = errors.New(strings.Replace(err.Error(), e.Error(), "want a whole number", 1))
+			want := "want a whole number"
+			if e.Func == "ParseFloat" {
+				want = "want a number, like 25 or 2.5"
+			}
+			err = errors.New(strings.Replace(err.Error(), e.Error(), want, 1))
 		}
 		return &usageError{command: cmd.CommandPath(), err: err}
 	})

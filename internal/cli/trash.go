@@ -29,7 +29,8 @@ type trashOptions struct {
 func newTrash(env *Env) *cobra.Command {
 	return newGroup("trash", "See, restore or delete what has been removed from an archive",
 		`What "buttersink sync --delete" removes from an archive goes to its trash: below
-"trash/" in the same bucket or directory, under its whole old name. It is listed
+"trash/" in the same bucket or directory, under its whole old name. What is in cold
+storage cannot be moved, and stays where it is, with a mark beside it. It is listed
 nowhere else, takes its space, and stays until "buttersink trash empty".`,
 		newTrashList(env), newTrashRestore(env), newTrashEmpty(env))
 }
@@ -60,7 +61,7 @@ func newTrashList(env *Env) *cobra.Command {
 was removed, the snapshot that it makes and the one that it starts from, and how
 long it is. NAME is the path of a snapshot, or its last element.
 
-Before: URL is dir:///path/ or s3://bucket/prefix/, and you may read there.
+Before: URL is an archive ("buttersink help urls"), and you may read there.
 
 After: nothing has changed.`,
 		Example: `  buttersink trash list s3://bucket/snaps/
@@ -80,7 +81,7 @@ func newTrashRestore(env *Env) *cobra.Command {
 NAME is the path of a snapshot, or its last element; --all stands for everything.
 What an increment starts from is put back too if it is in the trash as well.
 
-Before: URL is dir:///path/ or s3://bucket/prefix/, and you may write there.
+Before: URL is an archive ("buttersink help urls"), and you may write there.
 
 After: the snapshots are in the archive again, and not in the trash any more.
 Nothing is overwritten: where another stream is in the place, the one in the trash
@@ -107,7 +108,7 @@ says, or everything with --all. NAME is the path of a snapshot, or its last elem
 and restricts it to these. What goes is said before, and what that costs where a
 storage class charges for a least time.
 
-Before: URL is dir:///path/ or s3://bucket/prefix/, and you may delete there.
+Before: URL is an archive ("buttersink help urls"), and you may delete there.
 
 After: they are gone, except where the bucket itself keeps old versions. What is in
 the archive has not changed.`,
