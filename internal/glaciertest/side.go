@@ -51,6 +51,16 @@ func (s *Server) Make(t testing.TB, vault string) {
 	}
 }
 
+// Drop deletes a vault, with what is in it.
+func (s *Server) Drop(t testing.TB, vault string) {
+	t.Helper()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := s.state.drop(s.vault(t, vault)); err != nil {
+		t.Fatalf("deleting vault %s: %v", vault, err)
+	}
+}
+
 // Vaults returns the names of all vaults, sorted.
 func (s *Server) Vaults() []string {
 	s.mu.Lock()

@@ -66,12 +66,14 @@ type bucket struct {
 // An object is an archive whose description has the key. What is small is in the
 // catalogue as a whole, and can be read at once; everything else is cold. A vault
 // that was not made from here, or whose catalogue was lost, has to be asked for its
-// inventory first: until that is there every call fails with *store.PendingError.
+// inventory first: until that is there every call fails with *store.PendingError;
+// but where it has never taken one, a vault that Make was called for is believed to
+// be empty, until there is its first.
 // Machines with catalogues of their own do not see what others store.
 func NewBucket(v *Vault, c Catalogue) (archive.Bucket, error) {
 	b := &bucket{Vault: v, c: c, place: v.Location()}
 	v.mu.Lock()
-	made := v.made
+	made, bare := v.made, v.bare
 	v.mu.Unlock()
 	if made {
 		// What an earlier vault of this name held is not in this one.
@@ -82,21 +84,32 @@ func NewBucket(v *Vault, c Catalogue) (archive.Bucket, error) {
 			return nil, fmt.Errorf("making ready for %s: %w", v, err)
 		}
 	}
+	if bare {
+		// As long as it is empty there is no inventory to wait for. What may be in it
+		// all the same the first one tells.
+		if _, err := b.enterNew(stateName, state{Known: true, After: v.now().UTC()}); err != nil {
+			return nil, fmt.Errorf("making ready for %s: %w", v, err)
+		}
+	}
 	return b, nil
 }
 
-// forget empties the catalogue.
+// forget empties the catalogue. What the state is goes last: who dies before that
+// leaves it to another run to begin anew.
 func (b *bucket) forget() error {
 	entries, err := b.c.Entries(b.place)
 	if err != nil {
 		return err
 	}
 	for name := range entries {
+		if name == stateName {
+			continue
+		}
 		if err := b.c.Strike(b.place, name); err != nil {
 			return err
 		}
 	}
-	return nil
+	return b.c.Strike(b.place, stateName)
 }
 
 // Limits says what fits into a bucket.

@@ -65,6 +65,10 @@ type state struct {
 	Merged time.Time `json:"merged,omitzero"`
 	// After is when the inventory has to have been taken that settles it.
 	After time.Time `json:"after,omitzero"`
+	// Vault is the vault's name for itself, with the account, and Made when it was
+	// made, as it says that. Both are empty as long as it has not been asked.
+	Vault string `json:"vault,omitempty"`
+	Made  string `json:"made,omitempty"`
 }
 
 // gone is an archive that has been deleted. Inventories go on telling of it for a

@@ -75,15 +75,30 @@ func (v *Vault) Inventory(ctx context.Context, _ store.Tier, ask bool) (*Invento
 			return nil, e
 		}
 		if aws.ToString(d.LastInventoryDate) == "" {
-			return nil, &store.PendingError{
-				What: fmt.Sprintf("the first inventory of %s (which is taken within a day of storing something)", v), Due: v.now().Add(inventoryEvery).UTC(),
-			}
+			return nil, &noInventoryError{v.String(), &store.PendingError{
+				What: fmt.Sprintf("the first inventory of %s", v), Due: v.now().Add(inventoryEvery).UTC(),
+			}}
 		}
 	}
 	if err != nil {
 		return nil, err
 	}
 	return nil, v.pending(j)
+}
+
+// noInventoryError says that a vault has never taken an inventory. An empty one never
+// does.
+type noInventoryError struct {
+	vault   string
+	pending *store.PendingError
+}
+
+func (e *noInventoryError) Unwrap() error { return e.pending }
+
+func (e *noInventoryError) Error() string {
+	return fmt.Sprintf("%s has no inventory so far: it takes the first one within a day of something being stored in it, so try again by %s; "+
+		"if nothing was ever stored in it, buttersink init %s/ begins an archive there at once",
+		e.vault, e.pending.Due.Format("2006-01-02 15:04 MST"), e.vault)
 }
 
 // pending says that an inventory is not there yet.

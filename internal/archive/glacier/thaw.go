@@ -175,6 +175,9 @@ func (b *bucket) ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	if c, err = b.recognise(ctx, c); err != nil {
+		return err
+	}
 	if !c.state.Known {
 		if err := b.takeInventory(ctx, c); err != nil {
 			return err
@@ -207,6 +210,7 @@ func (b *bucket) takeInventory(ctx context.Context, c *contents) error {
 		return err
 	}
 	// Reading it may have taken long, and other processes have gone on.
+	vault, made := c.state.Vault, c.state.Made
 	if c, err = b.load(); err != nil {
 		return err
 	}
@@ -217,6 +221,7 @@ func (b *bucket) takeInventory(ctx context.Context, c *contents) error {
 		return err
 	}
 	s := c.state
+	s.Vault, s.Made = vault, made
 	if !s.Known {
 		s.After = inventory.Asked
 	}

@@ -107,6 +107,7 @@ type Vault struct {
 	jobs map[string]Job  // by archive: those whose output may be there
 	gone map[string]bool // jobs whose output has turned out to be gone
 	made bool            // the vault was not there before Make
+	bare bool            // it was there, and had no inventory so far
 }
 
 // Open makes a vault ready. It finds credentials, and asks the vault nothing.
@@ -179,8 +180,11 @@ func (v *Vault) Tariff() *store.Tariff {
 
 // Make makes the vault, and tells whether it was not there.
 func (v *Vault) Make(ctx context.Context) (made bool, err error) {
-	switch _, err := v.describe(ctx); {
+	switch d, err := v.describe(ctx); {
 	case err == nil:
+		v.mu.Lock()
+		defer v.mu.Unlock()
+		v.bare = aws.ToString(d.LastInventoryDate) == ""
 		return false, nil
 	case !errors.Is(err, errNoVault):
 		return false, err

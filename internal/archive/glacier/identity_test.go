@@ -1,0 +1,90 @@
+package glacier
+
+import (
+	"errors"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/buttersink/buttersink/internal/glaciertest"
+	"github.com/buttersink/buttersink/internal/store"
+)
+
+// TestMadeAnew has somebody else delete the vault and make it again: what the
+// catalogue knows of is gone.
+func TestMadeAnew(t *testing.T) {
+	server := glaciertest.Start(t)
+	file := filepath.Join(t.TempDir(), "ledger.db")
+	upload(t, openBucket(t, server, "v", file), "o", big(1, 1<<20))
+	lists(t, openBucket(t, server, "v", file), "o")
+	server.Drop(t, "v")
+	b := bucketOf(t, openVault(t, server, "v"), file)
+	if _, err := b.Stat(t.Context(), "o"); !errors.Is(err, errNoVault) {
+		t.Errorf("looking at what was in a vault that is not there: %v", err)
+	}
+	server.Make(t, "v")
+	b = bucketOf(t, openVault(t, server, "v"), file)
+	if _, err := b.Stat(t.Context(), "o"); !errors.Is(err, store.ErrCold) {
+		t.Errorf("looking at what was in another vault: %v, want an inventory to be waited for", err)
+	}
+	lists(t, openBucket(t, server, "v", file))
+}
+
+// TestOtherAccount reaches a vault of the same name with the keys of another
+// account.
+func TestOtherAccount(t *testing.T) {
+	server := glaciertest.Start(t)
+	file := filepath.Join(t.TempDir(), "ledger.db")
+	b := openBucket(t, server, "v", file)
+	upload(t, b, "o", big(1, 1<<20))
+	inner := b.(*bucket)
+	entries, err := inner.load()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(entries.state.Vault, glaciertest.Account) {
+		t.Fatalf("the catalogue is that of %q", entries.state.Vault)
+	}
+	entries.state.Vault = strings.ReplaceAll(entries.state.Vault, glaciertest.Account, "999900001111")
+	if err := inner.enter(stateName, entries.state); err != nil {
+		t.Fatal(err)
+	}
+	b = openBucket(t, server, "v", file)
+	_, err = b.Stat(t.Context(), "o")
+	if err == nil || !strings.Contains(err.Error(), "999900001111") || !strings.Contains(err.Error(), "?account="+glaciertest.Account) {
+		t.Errorf("looking: %v", err)
+	}
+	entries.state.Vault = strings.ReplaceAll(entries.state.Vault, "999900001111", glaciertest.Account)
+	if err := inner.enter(stateName, entries.state); err != nil {
+		t.Fatal(err)
+	}
+	lists(t, openBucket(t, server, "v", file), "o")
+}
+
+// TestEmptyVault uses a vault that somebody else has made, or a run that died
+// before it wrote that down: it never has an inventory as long as it is empty.
+func TestEmptyVault(t *testing.T) {
+	server := glaciertest.Start(t)
+	server.Make(t, "v")
+	file := filepath.Join(t.TempDir(), "ledger.db")
+	err := bucketOf(t, openVault(t, server, "v"), file).Put(t.Context(), "o", []byte("text"), true)
+	if !errors.Is(err, store.ErrCold) || !strings.Contains(err.Error(), "buttersink init glacier://v/") || strings.Contains(err.Error(), "has been asked for") {
+		t.Errorf("storing without having made it: %v", err)
+	}
+	b := openBucket(t, server, "v", file) // as init does
+	if err := b.Put(t.Context(), "o", []byte("text"), true); err != nil {
+		t.Fatal(err)
+	}
+	// What was in it all the same, the first inventory tells.
+	server.Put(t, "v", describe("other", false), []byte("x"))
+	lists(t, b, "o")
+	server.Advance(72 * time.Hour)
+	open := func() []string { return keys(t, bucketOf(t, openVault(t, server, "v"), file)) }
+	open()
+	server.Advance(glaciertest.InventoryTime)
+	if got := open(); !slices.Equal(got, []string{"o", "other"}) {
+		t.Errorf("listed: %v", got)
+	}
+}
