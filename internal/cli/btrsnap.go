@@ -118,8 +118,12 @@ type btrsnapRun struct {
 
 func runBtrsnap(ctx context.Context, env *Env, o *btrsnapOptions, names []string) error {
 	r := &btrsnapRun{env: env, o: o, day: env.Now().Local().Format(time.DateOnly), out: newRecords(env.Stdout), log: io.Discard}
+	// The programs run in the homes, from where relative paths lead elsewhere.
+	if err := absolute(&o.snapshots, &o.homes); err != nil {
+		return err
+	}
 	if o.homes == "" {
-		o.homes = filepath.Dir(filepath.Clean(o.snapshots))
+		o.homes = filepath.Dir(o.snapshots)
 	}
 	r.engine = &job.Engine{Log: env.Log, Now: env.Now}
 	if !o.dryRun {
@@ -147,6 +151,15 @@ func runBtrsnap(ctx context.Context, env *Env, o *btrsnapOptions, names []string
 	}
 	served.Wait()
 	return r.result(distinct, anybody, errs)
+}
+
+func absolute(paths ...*string) (err error) {
+	for _, p := range paths {
+		if *p != "" && err == nil {
+			*p, err = filepath.Abs(*p)
+		}
+	}
+	return err
 }
 
 // openBtrsnapLog opens the log file. The default one needs its directory, which is
@@ -206,12 +219,17 @@ func (r *btrsnapRun) tell(rec btrsnapRecord, format string, args ...any) {
 func (r *btrsnapRun) serve(ctx context.Context, name string) (done bool, err error) {
 	home := filepath.Join(r.o.homes, name)
 	with := local.Options{Origin: home, Make: !r.o.dryRun, Protocol: 1, Log: r.env.Log}
+	as, nobody := r.account(name, home)
+	would := map[bool]string{true: "WOULD: ", false: ""}[r.o.dryRun]
 	st, err := local.Open(filepath.Join(r.o.snapshots, name), with)
+	if r.o.dryRun && errors.Is(err, local.ErrNotDirectory) { // which would be made
+		r.tell(btrsnapRecord{Event: "made", Name: name, Path: r.day}, "%sMake the snapshot %s/%s", would, name, r.day)
+		return true, nobody
+	}
 	if err != nil {
 		return false, err
 	}
 	defer st.Close()
-	would := map[bool]string{true: "WOULD: ", false: ""}[r.o.dryRun]
 	o := job.DatedOptions{
 		Name: r.day, MaxAge: r.o.maxAge.age, Zone: time.Local, StaleAfter: r.o.staleAfter.age,
 		Force: r.o.force, Wait: r.o.wait, DryRun: r.o.dryRun, Who: "buttersink btrsnap " + name,
@@ -245,13 +263,12 @@ func (r *btrsnapRun) serve(ctx context.Context, name string) (done bool, err err
 			}
 		},
 	}
-	as, err := r.account(name, home)
-	if err != nil {
-		return false, err
-	}
-	if as != nil {
+	if as != nil || nobody != nil {
 		o.Taker = "btrsend:" + name
 		o.Offer = func(ctx context.Context) (job.Offered, error) {
+			if nobody != nil {
+				return nil, nobody
+			}
 			r.note("Calling btrsend for user %s and snapshot %s", name, r.day)
 			return pipe.BeginOffer(ctx, pipe.OfferOptions{
 				Program: filepath.Join(home, r.o.program), Args: []string{r.day}, Dir: home,
@@ -260,6 +277,9 @@ func (r *btrsnapRun) serve(ctx context.Context, name string) (done bool, err err
 		}
 	}
 	report, err := r.engine.Dated(ctx, st, o)
+	if r.o.dryRun {
+		err = errors.Join(err, nobody)
+	}
 	if report.Snapshot == nil {
 		if err == nil {
 			r.tell(btrsnapRecord{Event: "made", Name: name, Path: r.day}, "%sMake the snapshot %s/%s", would, name, r.day)

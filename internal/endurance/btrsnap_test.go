@@ -280,6 +280,61 @@ func TestBtrsnapRoot(t *testing.T) {
 	if _, err := os.Stat(h.fs.Path("ran")); err == nil {
 		t.Error("it ran")
 	}
+	if _, err := os.Stat(filepath.Join(h.snaps, "root", ago(0))); err != nil {
+		t.Errorf("what cannot be offered to anybody is not made either: %v", err)
+	}
+}
+
+// TestBtrsnapOddPrograms has users put things in the place of the program that are
+// none: their snapshots are made, and those of others are not in the way of it.
+func TestBtrsnapOddPrograms(t *testing.T) {
+	h := newHomestead(t)
+	file := filepath.Join(h.home, ".btrsend")
+	for _, c := range []struct {
+		name string
+		make func() error
+		exit int
+	}{
+		{"a loop of links", func() error { return os.Symlink(".btrsend", file) }, partly},
+		{"a fifo", func() error { return errors.Join(syscall.Mkfifo(file, 0o777), os.Chmod(file, 0o777)) }, partly},
+		{"a link to nothing", func() error { return os.Symlink("nothing", file) }, done},
+		{"a directory", func() error { return os.Mkdir(file, 0o755) }, done},
+		{"a program of root", func() error { return errors.Join(os.WriteFile(file, []byte("#!/bin/sh\ntouch "+h.fs.Path("ran")), 0o700), os.Chown(file, 0, 0)) }, partly},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			h.t = t
+			if err := errors.Join(os.RemoveAll(file), c.make()); err != nil {
+				t.Fatal(err)
+			}
+			if len(h.there()) > 0 {
+				h.fs.Delete(filepath.Join(h.snaps, h.user.Name, ago(0)))
+			}
+			h.run(c.exit)
+			h.expect(ago(0))
+		})
+	}
+	if _, err := os.Stat(h.fs.Path("ran")); err == nil {
+		t.Error("it ran")
+	}
+}
+
+// TestBtrsnapWhereItStands names its directories as seen from where it runs.
+func TestBtrsnapWhereItStands(t *testing.T) {
+	h := newHomestead(t)
+	h.asks(`echo c; cat >"stream-$1"`)
+	t.Chdir(h.fs.Dir)
+	h.today()
+	dry := start(t, h.state, "btrsnap", "--snapshots", "elsewhere/of/them", "--homes", ".", "-n", h.user.Name)
+	if got := dry.wait(); got != done {
+		t.Errorf("the dry run ends with %d:\n%s", got, dry.story())
+	}
+	dry.says("WOULD: Make the snapshot " + h.user.Name + "/" + ago(0))
+	r := start(t, h.state, "btrsnap", "--snapshots", "snapshot", h.user.Name)
+	if got := r.wait(); got != done {
+		t.Errorf("it ends with %d:\n%s", got, r.story())
+	}
+	h.look(ago(0))
+	h.taken(btrfstest.New(t, btrfstest.Size(1<<30)), ago(0))
 }
 
 // TestBtrsnapKilled kills it while the program gets its stream. What the program
