@@ -46,11 +46,11 @@ func (e *PendingError) Error() string {
 }
 
 // Due is when all of them can be read at the latest, as a rule; zero where that
-// cannot be told of each.
+// cannot be told of each, or some have not been asked for.
 func (e *PendingError) Due() time.Time {
 	var last time.Time
 	for _, w := range e.Waiting {
-		if w.Due.IsZero() {
+		if w.Due.IsZero() || w.State == store.Cold {
 			return time.Time{}
 		}
 		if w.Due.After(last) {
@@ -133,8 +133,18 @@ func tooDear(src store.Store, r *Restoring, o store.ThawOptions, limit float64) 
 		return nil
 	}
 	cost, ok := r.Tiers[tierOf(o)]
-	if !ok || cost.Currency != "" && cost.Once <= limit {
-		return nil // asking for what there is not fails, and costs nothing
+	if !ok {
+		// Asking for what there is not fails, and costs nothing; the others are asked for.
+		if cost, ok = r.Partly[tierOf(o)]; !ok {
+			return nil
+		}
+	}
+	switch {
+	case cost.Currency != "" && cost.Once > limit:
+	case cost.Currency == "" || cost.Unpriced:
+		cost.Currency = ""
+	default:
+		return nil
 	}
 	return &CostError{Source: src.String(), Limit: limit, Tier: tierOf(o), Cost: cost.Once, Currency: cost.Currency}
 }

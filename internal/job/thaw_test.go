@@ -466,3 +466,18 @@ func TestAnyColdArchive(t *testing.T) {
 		}
 	})
 }
+
+// TestPendingErrorDue: what was not asked for is not due, however long it would take.
+func TestPendingErrorDue(t *testing.T) {
+	at := time.Date(2026, 1, 1, 5, 0, 0, 0, time.UTC)
+	waiting := []Waiting{
+		{Thawing: store.Thawing{State: store.Pending}, Due: at},
+		{Thawing: store.Thawing{State: store.Cold}, Due: at.Add(time.Hour)},
+	}
+	if due := (&PendingError{Waiting: waiting}).Due(); !due.IsZero() {
+		t.Errorf("with one that was not asked for, all are due at %v", due)
+	}
+	if due := (&PendingError{Waiting: waiting[:1]}).Due(); !due.Equal(at) {
+		t.Errorf("what was asked for is due at %v, want %v", due, at)
+	}
+}
