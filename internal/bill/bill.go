@@ -247,6 +247,12 @@ func (t *Table) Thawing(p Place, class, tier string) (Wait, error) {
 	return way.wait(), nil
 }
 
+// Thaws reports whether ways of thawing a class are known: without one, what it
+// costs and how long it takes are not, if it is cold all the same.
+func (t *Table) Thaws(p Place, class string) bool {
+	return len(t.find(p).class(Object{Class: class}.class()).Tiers) > 0
+}
+
 // SettledAt is when an object can be removed without paying for time in which it
 // is not stored; zero where there is no such time, or none is known.
 func (t *Table) SettledAt(p Place, o Object) time.Time {

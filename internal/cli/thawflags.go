@@ -97,7 +97,11 @@ func (env *Env) warnDear(o *thawFlags, r *job.Restoring) {
 	if r == nil || o.maxCost > 0 {
 		return
 	}
-	if c, ok := r.Tiers[o.tierName()]; ok && c.Currency != "" && c.Once > dear {
+	c, ok := r.Tiers[o.tierName()]
+	if !ok {
+		c, ok = r.Partly[o.tierName()] // what can be asked for is, and costs that
+	}
+	if ok && c.Currency != "" && c.Once > dear {
 		env.Log.Warn(fmt.Sprintf("Reading this costs an estimated %s (%s); with --max-cost a run stops before it asks for what costs more than that", money(c.Once, c.Currency), o.tierName()))
 	}
 }

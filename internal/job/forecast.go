@@ -1,6 +1,7 @@
 package job
 
 import (
+	"cmp"
 	"container/heap"
 	"context"
 	"fmt"
@@ -32,6 +33,9 @@ type Forecast struct {
 // they are readable, by tier. A tier that is not there for all of them is left out.
 type Restoring struct {
 	Tiers map[store.Tier]TierCost `json:"tiers"`
+	// Partly has the tiers that are there for some of them: what these cost, and all
+	// that need not be asked for.
+	Partly map[store.Tier]TierCost `json:"partly,omitempty"`
 	// Days is how long they are to stay readable.
 	Days int `json:"days"`
 	// Streams counts them, and Bytes is how long they are together, as they are
@@ -48,6 +52,9 @@ type Restoring struct {
 type TierCost struct {
 	bill.Estimate
 	Wait bill.Wait `json:"wait"`
+	// Unpriced is set if there are prices, but none for thawing some of it: the cost
+	// is that of the rest.
+	Unpriced bool `json:"unpriced,omitempty"`
 }
 
 // Early is what it costs to remove things for good before they have been stored for
@@ -115,12 +122,30 @@ func (e *Engine) restoring(_ context.Context, src store.Store, streams []store.T
 		objects = append(objects, bill.Object{Class: s.Class, Bytes: s.Bytes, Readable: s.State != store.Cold})
 	}
 	r := e.back(t, objects, days)
+	r.Cold = 0
 	for _, s := range streams {
-		if s.State == store.Pending {
+		switch s.State {
+		case store.Pending:
 			r.Pending++
+		case store.Cold:
+			r.Cold++
+			if !e.prices().Thaws(placeOf(t), s.Class) {
+				r.unpriced(s.Class)
+			}
 		}
 	}
 	return r
+}
+
+// unpriced notes that nothing is known of what thawing a class costs.
+func (r *Restoring) unpriced(class string) {
+	text := fmt.Sprintf("what thawing costs in the class %s is not known, and not part of it", cmp.Or(class, "STANDARD"))
+	for tier, cost := range r.Tiers {
+		if cost.Unpriced = true; !slices.Contains(cost.Assumptions, text) {
+			cost.Assumptions = append(slices.Clip(cost.Assumptions), text)
+		}
+		r.Tiers[tier] = cost
+	}
 }
 
 // back estimates what it costs to have objects back.
@@ -128,13 +153,24 @@ func (e *Engine) back(t *store.Tariff, objects []bill.Object, days int) *Restori
 	r := &Restoring{Tiers: map[store.Tier]TierCost{}, Days: days, Streams: len(objects)}
 	for _, o := range objects {
 		r.Bytes += o.Bytes
-		if wait, err := e.prices().Thawing(placeOf(t), o.Class, string(store.Standard)); !o.Readable && err == nil && wait != (bill.Wait{}) {
+		if !o.Readable && e.prices().Thaws(placeOf(t), o.Class) {
 			r.Cold++
 		}
 	}
 	for _, tier := range tiers {
 		if cost, wait, err := e.prices().Restoring(placeOf(t), objects, string(tier), days); err == nil {
-			r.Tiers[tier] = TierCost{cost, wait}
+			r.Tiers[tier] = TierCost{Estimate: cost, Wait: wait}
+			continue
+		}
+		some := slices.DeleteFunc(slices.Clone(objects), func(o bill.Object) bool {
+			_, err := e.prices().Thawing(placeOf(t), o.Class, string(tier))
+			return !o.Readable && err != nil
+		})
+		if cost, wait, err := e.prices().Restoring(placeOf(t), some, string(tier), days); err == nil && len(some) > 0 {
+			if r.Partly == nil {
+				r.Partly = map[store.Tier]TierCost{}
+			}
+			r.Partly[tier] = TierCost{Estimate: cost, Wait: wait}
 		}
 	}
 	return r
