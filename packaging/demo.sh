@@ -3,7 +3,8 @@
 # sizes and reasons, a sync, an incremental sync, a killed run that is carried on,
 # equal trees; backups to two places at once, with retention; the same over ssh, to an sshd of its own and with a key that allows
 # only adding; then an archive of sealed files on a plain disk, and a restore from
-# it. Cleans up after itself. DEMO=local ends it before ssh.
+# it; backups by a calendar of chains, as btrsend makes them. Cleans up after
+# itself. DEMO=local ends it before ssh.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -20,7 +21,7 @@ cleanup() {
 	[ -z "$run" ] || wait "$run" 2>/dev/null || true
 	[ -z "$sshd" ] || kill "$sshd" 2>/dev/null || true
 	[ -z "$sshd" ] || wait "$sshd" 2>/dev/null || true
-	for fs in a b usb new; do
+	for fs in a b usb new fresh; do
 		if mountpoint -q "$here/$fs" && ! umount "$here/$fs"; then
 			echo "still mounted, and left alone: $here/$fs" >&2
 			exit 1
@@ -237,10 +238,12 @@ say "Is it all right? Every byte is read, opened and checked"
 run buttersink verify --data --identity "$here/key" "dir://$usb/"
 
 say "A new machine gets everything back"
-run buttersink --identity "$here/key" "dir://$usb/" "$new/snaps/"
+scratch fresh
+fresh=$here/fresh
+run buttersink --identity "$here/key" "dir://$usb/" "$fresh/snaps/"
 mkdir "$here/sums.new"
 # Known sizes come along, as files beside the snapshots.
-(cd "$here/sums.new" && find "$new/snaps" -mindepth 1 -maxdepth 1 -type d -exec buttersink checksumdir {} + >/dev/null 2>&1)
+(cd "$here/sums.new" && find "$fresh/snaps" -mindepth 1 -maxdepth 1 -type d -exec buttersink checksumdir {} + >/dev/null 2>&1)
 if ! diff -r "$here/sums.a" "$here/sums.new"; then
 	echo "the restored trees differ" >&2
 	exit 1
@@ -251,8 +254,61 @@ echo "$equal snapshots have equal digests"
 
 say "And without buttersink: age, zstd and btrfs do"
 object=$(find "$usb/films" -name '*_None.zst.age')
-mkdir "$new/by-hand"
-show "age -d -i $here/key $object | zstd -d | btrfs receive $new/by-hand"
-age -d -i "$here/key" "$object" | zstd -d | btrfs receive -q "$new/by-hand"
-cmp "$a/films/film" "$new/by-hand/films/film"
+mkdir "$fresh/by-hand"
+show "age -d -i $here/key $object | zstd -d | btrfs receive $fresh/by-hand"
+age -d -i "$here/key" "$object" | zstd -d | btrfs receive -q "$fresh/by-hand"
+cmp "$a/films/film" "$fresh/by-hand/films/film"
 echo "films is the same"
+
+say "Backups by a calendar: the program says what it wants, and takes only what is whole"
+mkdir "$here/calendar" "$here/calendar/store" "$a/dated"
+ln -s "$PWD/bin/buttersink" "$here/bin/btrsend"
+cd "$here/calendar"
+run buttersink init "dir://$here/calendar/store/"
+# offer DATE [LENGTH]: asks whether the snapshot of a date is wanted, and gives it, or
+# only its first bytes.
+offer() {
+	rm -f door answer
+	mkfifo door
+	show "btrsend --archive dir://$here/calendar/store/ $1"
+	btrsend --archive "dir://$here/calendar/store/" "$1" <door >answer 2>output &
+	run=$!
+	exec 3>door
+	while [ ! -s answer ] && kill -0 "$run" 2>/dev/null; do sleep 0.05; done
+	wanted=$(cat answer)
+	echo "${wanted:-(nothing)}"
+	case $wanted in
+	c) btrfs -q send -f stream "$a/dated/$1" ;;
+	'i '*) btrfs -q send -p "$a/dated/${wanted#i }" -f stream "$a/dated/$1" ;;
+	*) : >stream ;;
+	esac
+	# What is refused is not read to its end.
+	head -c "${2:-1000000000}" stream >&3 2>/dev/null || true
+	exec 3>&-
+	status=0
+	wait "$run" || status=$?
+	run=
+	sed "s|$here||g" output
+	return $status
+}
+for date in 2026-01-01 2026-01-02 2026-01-07; do
+	echo "$date" >"$a/live/date"
+	btrfs subvolume snapshot -r "$a/live" "$a/dated/$date" >/dev/null
+	offer "$date"
+done
+echo 2026-01-14 >"$a/live/date"
+btrfs subvolume snapshot -r "$a/live" "$a/dated/2026-01-14" >/dev/null
+if offer 2026-01-14 200; then
+	echo "the beginning of a stream was taken for a backup" >&2
+	exit 1
+fi
+run buttersink list "dir://$here/calendar/store/"
+mkdir "$fresh/dated"
+run buttersink -q "dir://$here/calendar/store/2026-01-07" "$fresh/dated/"
+cmp "$a/dated/2026-01-07/date" "$fresh/dated/2026-01-07/date"
+echo "what comes back is the same"
+
+say "What cold storage costs, as far as this program knows"
+show buttersink cost --print-prices
+buttersink cost --print-prices >prices
+sed -n '/class.DEEP_ARCHIVE]/,/^$/p' prices | head -7
