@@ -24,7 +24,7 @@ type btrsendOptions struct {
 	vault, account, region, endpoint string
 	database                         string
 	recipients                       []string
-	level                            int
+	level, partSize                  int
 
 	archive           string
 	compress          string
@@ -44,7 +44,7 @@ var btrsendGroups = []flagGroup{
 	{"When", []string{"days-of-month", "chain", "lifetime"}},
 	{"Where: a vault of Glacier", []string{"vault", "region", "recipient", "level", "database", "account", "endpoint"}},
 	{"Where: any other archive", []string{"archive", "compress", "encrypt", "require-encryption", "s3-endpoint", "s3-path-style"}},
-	{"What is done and said", []string{"dry-run", "prices", "no-post-hook", "quiet", "logfile", "help", "version"}},
+	{"What is done and said", []string{"part-size", "dry-run", "prices", "no-post-hook", "quiet", "logfile", "help", "version"}},
 }
 
 // newBtrsend returns the command that takes the stream of a day's snapshot if the
@@ -119,6 +119,7 @@ and 7 if another run is at work.`,
 	f.StringArrayVar(&o.encrypt, "encrypt", nil, "encrypt streams for `RECIPIENT`: age:KEY, age:FILE, or gpg:KEY; may be repeated")
 	f.BoolVar(&o.requireEncryption, "require-encryption", false, "store nothing that is not encrypted")
 	s3FlagsOf(cmd, &o.s3)
+	f.IntVar(&o.partSize, "part-size", 0, "upload in 10,000 parts of this many `MiB` at most (default 32; 100 with --archive)")
 	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "say what would be done, and do nothing")
 	pricesFlag(cmd, &o.prices)
 	f.BoolVar(&o.noHook, "no-post-hook", false, "do not run .btrsend-post-hook")
@@ -140,6 +141,9 @@ func (o *btrsendOptions) check(cmd *cobra.Command) error {
 		if cmd.Flags().Lookup(name).Changed {
 			return usagef(command, "--%s is %s", name, where)
 		}
+	}
+	if o.partSize != 0 && (o.partSize < 1 || o.partSize > mostPart) {
+		return usagef(command, "--part-size %d: want 1 MiB or more, and %d at most", o.partSize, mostPart)
 	}
 	switch {
 	case o.archive != "" && o.requireEncryption && len(o.encrypt) == 0:

@@ -28,3 +28,20 @@ func TestProtocolLine(t *testing.T) {
 		}
 	}
 }
+
+// TestBtrsendPartSize: a backup that does not fit into 10,000 parts of the usual
+// length needs longer ones, in a vault and elsewhere.
+func TestBtrsendPartSize(t *testing.T) {
+	for _, o := range []btrsendOptions{
+		{vault: "Backup", region: "us-east-1", database: ".btrsend.db", level: 4, recipients: []string{"me@example.org"}},
+		{archive: "dir:///srv/archive/"},
+	} {
+		for mib, want := range map[int]int64{0: 0, 256: 256 << 20} {
+			o.partSize = mib
+			_, with, err := o.place("buttersink btrsend")
+			if err != nil || with.archive.PartSize != want {
+				t.Errorf("%+v: parts of %d bytes, %v", o, with.archive.PartSize, err)
+			}
+		}
+	}
+}

@@ -97,6 +97,7 @@ func openRows(env *Env, path string, look bool) (*btrsenddb.DB, error) {
 func (o *btrsendOptions) place(command string) (place, opening, error) {
 	var with opening
 	var err error
+	with.archive.PartSize = int64(o.partSize) << 20
 	if o.archive == "" {
 		query := url.Values{"database": {o.database}, "region": {o.region}}
 		if o.account != "" {
