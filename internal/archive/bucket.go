@@ -109,6 +109,14 @@ type Billed interface {
 	Tariff() *store.Tariff
 }
 
+// Tagger is a bucket that can tell which tag an object of parts is going to have, in
+// its own way. Of others that of S3 is expected.
+type Tagger interface {
+	// TagOf is that tag, where all parts but the last have the length partSize; empty
+	// if it cannot be told. It asks nobody.
+	TagOf(parts []Part, partSize int64) string
+}
+
 // UploadOptions say what is going to be uploaded.
 type UploadOptions struct {
 	// PartSize is the length of all parts but the last.

@@ -45,7 +45,7 @@ func (w *writer) Commit(ctx context.Context) error {
 		return w.lost(ctx, o, m, ErrNoUpload)
 	}
 	parts := w.up.all()
-	guess := tagOf(parts)
+	guess := w.tagOf(parts)
 	w.s.keepManifest(w.key, m, guess)
 	done, err := w.up.Complete(ctx, parts)
 	switch {
@@ -169,7 +169,7 @@ func (w *writer) lost(ctx context.Context, o *stored, m *Manifest, why error) er
 			return w.revived(ctx, o)
 		case err == nil && theirs.Plain == m.Plain,
 			// Nobody has described it, but its tag says what it is.
-			err != nil && there.Size == m.Object.Bytes && w.form.Plain() && tagOf(w.up.all()) == there.Tag && there.Tag != "":
+			err != nil && there.Size == m.Object.Bytes && w.form.Plain() && w.tagOf(w.up.all()) == there.Tag && there.Tag != "":
 			w.s.log.Info("the same stream has been stored meanwhile, by another run", "object", printable(w.key))
 			ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)
 			defer cancel()
@@ -188,6 +188,14 @@ func (w *writer) lost(ctx context.Context, o *stored, m *Manifest, why error) er
 			return fmt.Errorf("storing %s: %w", w.name(), context.Cause(ctx))
 		}
 	}
+}
+
+// tagOf is the tag that the object is expected to have; empty if that is not known.
+func (w *writer) tagOf(parts []Part) string {
+	if b, ok := w.s.bucket.(Tagger); ok {
+		return b.TagOf(parts, w.up.partSize)
+	}
+	return tagOf(parts)
 }
 
 // tagOf is the tag that S3 gives to an object of parts, as far as their tags are

@@ -49,7 +49,7 @@ type partNote struct {
 }
 
 // manifestNote is a manifest that may not have been put yet. Of an object that
-// was about to be completed only the tag can be guessed that it would have in S3;
+// was about to be completed only the tag can be guessed that it would have;
 // it may be empty.
 type manifestNote struct {
 	// Manifest is its text as it is, not JSON in JSON: that would be written in

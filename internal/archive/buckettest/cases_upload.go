@@ -27,6 +27,11 @@ var uploadCases = []Case{
 		if s, err := b.Stat(t.Context(), "d/o"); err != nil || s.Tag != o.Tag {
 			t.Errorf("completing gave the tag %q, and the object has %q (%v)", o.Tag, s.Tag, err)
 		}
+		if w, ok := b.(archive.Tagger); ok {
+			if tag := w.TagOf([]archive.Part{one, two, three}, int64(size)); tag != o.Tag {
+				t.Errorf("the object was to have the tag %q, and has %q", tag, o.Tag)
+			}
+		}
 		lists(t, b, "", "d/o")
 		unfinished(t, b, "")
 	}},

@@ -271,6 +271,15 @@ func treesOf(parts []archive.Part, partSize int64) (trees []TreeHash, size int64
 	return trees, size, nil
 }
 
+// TagOf is the tree hash of an archive that is made of parts.
+func (b *bucket) TagOf(parts []archive.Part, partSize int64) string {
+	trees, _, err := treesOf(parts, partSize)
+	if err != nil {
+		return ""
+	}
+	return JoinTreeHashes(trees).String()
+}
+
 // completeEmpty makes an object of no bytes, which is an archive by itself.
 func (o *object) completeEmpty(ctx context.Context) (*entry, error) {
 	o.mu.Lock()
@@ -322,6 +331,7 @@ func (o *object) failed(ctx context.Context, parts []archive.Part, unsure bool, 
 // completed writes down the object that an upload has become.
 func (b *bucket) completed(ctx context.Context, id string, note *closing, made Stored) (*entry, error) {
 	e := entryOf(made, false)
+	e.Upload = id
 	if note.Content != nil {
 		e.Inline, e.Content = true, note.Content
 	}
@@ -351,19 +361,30 @@ func (b *bucket) unsettle() error {
 // whether it had.
 func (b *bucket) close(ctx context.Context, c *contents, id string, note *closing) error {
 	up := b.Vault.Continue(Unfinished{ID: id, Description: describe(note.Key, false), PartSize: note.PartSize})
+	tree, err := ParseTreeHash(note.Tree)
+	if err != nil {
+		return err
+	}
 	if have := c.objects[note.Key]; have != nil {
 		// Somebody has stored it since, or it was written down and the note was not
 		// struck.
-		if _, err := up.abort(ctx); err != nil {
+		there, err := up.abort(ctx)
+		if err != nil {
 			if _, answered := answerIn(err); !answered || store.Temporary(err) {
 				return err
 			}
 		}
+		if !there && have.Upload != id {
+			// It may be an archive by now that nobody wants any more.
+			if _, err := b.suspect(note.Key, note.Size, tree); err != nil {
+				return err
+			}
+			if err := b.unsettle(); err != nil {
+				return err
+			}
+			c.state.Settled, c.state.After = false, b.now().UTC()
+		}
 		return b.c.Strike(b.place, closingPrefix+id)
-	}
-	tree, err := ParseTreeHash(note.Tree)
-	if err != nil {
-		return err
 	}
 	r := &request{doing: "completing an upload to", action: "glacier:CompleteMultipartUpload", missing: archive.ErrNoUpload}
 	made, err := up.complete(ctx, r, note.Size, tree)
