@@ -16,6 +16,7 @@ import (
 type vaultDepot struct {
 	*depot
 	vault vaultBucket
+	proxy *s3test.Proxy // on the way there
 }
 
 type vaultBucket struct {
@@ -28,7 +29,9 @@ type vaultBucket struct {
 func newVaultDepot(s *scene, opts ...glaciertest.Option) *vaultDepot {
 	s.t.Helper()
 	b := vaultBucket{s.t, glaciertest.Start(s.t, opts...), "Cold"}
-	d := &vaultDepot{&depot{t: s.t, url: "glacier://Cold/home/", prefix: "home/", env: b.server.Env(), bucket: b, write: []string{"--part-size=1"}}, b}
+	proxy := s3test.ProxyTo(s.t, b.server.Addr())
+	d := &vaultDepot{&depot{t: s.t, url: "glacier://Cold/home/", prefix: "home/", bucket: b, write: []string{"--part-size=1"}}, b, proxy}
+	d.env = b.server.EnvAt(proxy.Endpoint)
 	d.here(s, "init", d.url).fine()
 	return d
 }
@@ -106,11 +109,13 @@ func (d *vaultDepot) asked(want int) {
 	}
 }
 
-// once fails the test if anything has been asked for again, or is there twice.
+// once fails the test if anything has been asked for again, or a stream is there
+// twice. What is small can be, after a run that died before it could write down that
+// it had stored it.
 func (d *vaultDepot) once() {
 	d.t.Helper()
 	for key, all := range d.vault.all() {
-		if len(all) > 1 {
+		if len(all) > 1 && streamKey.MatchString(key) {
 			d.t.Errorf("%s is there %d times", key, len(all))
 		}
 		for _, a := range all {
