@@ -3,7 +3,6 @@ package endurance
 import (
 	"bytes"
 	"math/rand/v2"
-	"os"
 	"strings"
 	"syscall"
 	"testing"
@@ -72,8 +71,8 @@ func TestBtrsendKilled(t *testing.T) {
 		c.server.Calm()
 	}
 	t.Logf("%d kills, %d archives without a row", kills, lost)
-	if lost != 1 {
-		t.Errorf("%d archives have no row; one was completed without anybody hearing of it", lost)
+	if lost == 0 {
+		t.Error("no archive is without a row; one was completed without anybody hearing of it")
 	}
 	// The next run, with an archive in the vault that no row tells of.
 	c.answer("2014-01-07", "i 2014-01-01")
@@ -131,44 +130,39 @@ func (c *cellar) honest(recorded bool) (lost int) {
 	return lost
 }
 
-// TestBtrsendServerTrouble has the vault's service die in the middle, and come back.
-func TestBtrsendServerTrouble(t *testing.T) {
+// TestBtrsendServerDies has connections break, and the vault's service die at the
+// end, without anybody hearing that the archive is there, and come back.
+func TestBtrsendServerDies(t *testing.T) {
 	c := newCellar(t, time.Date(2014, 1, 1, 12, 0, 0, 0, time.UTC))
 	c.snapshot("2014-01-01", 18<<20)
 	stream := c.send("2014-01-01", "")
-	for _, op := range []string{"UploadMultipartPart", "CompleteMultipartUpload"} {
-		c.server.Forget()
-		c.server.CutUp(1, 100_000, "UploadMultipartPart")
-		c.server.Lose(1, op)
-		call := c.begin("2014-01-01")
-		if got := call.asks(); got != "c" {
-			t.Fatalf("it asks %q:\n%s", got, call.story())
+	const op = "CompleteMultipartUpload"
+	c.server.CutUp(1, 100_000, "UploadMultipartPart")
+	c.server.Lose(1, op)
+	call := c.begin("2014-01-01")
+	if got := call.asks(); got != "c" {
+		t.Fatalf("it asks %q:\n%s", got, call.story())
+	}
+	back := make(chan struct{})
+	go func() {
+		defer close(back)
+		for c.server.Count(op) == 0 && !call.gone() {
+			time.Sleep(time.Millisecond)
 		}
-		back := make(chan struct{})
-		go func() {
-			defer close(back)
-			for c.server.Count(op) == 0 && !call.gone() {
-				time.Sleep(time.Millisecond)
-			}
-			c.server.Stop()
-			time.Sleep(300 * time.Millisecond)
-			c.server.Restart()
-		}()
-		code := call.give(stream)
-		<-back
-		if code != done {
-			t.Fatalf("%s: it ends with %d:\n%s", op, code, call.story())
-		}
-		there := c.server.Archives(t, backupVault)
-		if rows := c.query("SELECT arn FROM btrsend"); len(rows) != 1 || len(there) != 1 || rows[0] != there[0].ID {
-			t.Fatalf("%s: there are the rows %q, and the archives %+v", op, rows, there)
-		}
-		if !bytes.Equal(piped(t, c.server.Content(t, backupVault, there[0].ID), "gpg --batch --quiet -d | gunzip"), stream) {
-			t.Errorf("%s: what is there is not what was sent", op)
-		}
-		c.server.Delete(t, backupVault, there[0].ID)
-		if err := os.Remove(c.database); err != nil {
-			t.Fatal(err)
-		}
+		c.server.Stop()
+		time.Sleep(300 * time.Millisecond)
+		c.server.Restart()
+	}()
+	code := call.give(stream)
+	<-back
+	if code != done {
+		t.Fatalf("it ends with %d:\n%s", code, call.story())
+	}
+	there := c.server.Archives(t, backupVault)
+	if rows := c.query("SELECT arn FROM btrsend"); len(rows) != 1 || len(there) != 1 || rows[0] != there[0].ID {
+		t.Fatalf("there are the rows %q, and the archives %+v", rows, there)
+	}
+	if !bytes.Equal(piped(t, c.server.Content(t, backupVault, there[0].ID), "gpg --batch --quiet -d | gunzip"), stream) {
+		t.Error("what is there is not what was sent")
 	}
 }
