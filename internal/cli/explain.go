@@ -62,7 +62,8 @@ The verdicts on a parent:
   changed                 it is not what its UUID promises, on one of both sides
   farther away            others are nearer relatives, so it was not looked at
   unrelated               it is of another family
-  no such stream          the source is an archive without that stream
+  no such stream          the source is an archive without that stream, or it is
+                          in cold storage there, and another one can be read
 
 Before: both directories exist, and those of btrfs are on mounted file systems; it
 runs as root where btrfs is concerned. It can be asked at any time, also about a

@@ -43,7 +43,26 @@ func (e *Engine) Explain(ctx context.Context, src, dst store.Store, path string,
 	if !slices.Equal(edges(plan.Sync(w.holds, w.has, w.wish, sizes)), edges(p)) {
 		sizes = z.decided
 	}
-	return plan.Explain(w.holds, w.has, w.wish, sizes, id), nil
+	warm, err := e.warmest(ctx, src, w, p, o.Thaw, func(holds *snapshot.Inventory) *plan.Plan {
+		return plan.Sync(holds, w.has, w.wish, sizes)
+	})
+	if err != nil {
+		return nil, err
+	}
+	x := plan.Explain(warm.holds, w.has, w.wish, sizes, id)
+	cold := map[snapshot.Edge]bool{}
+	for _, s := range w.holds.Edges {
+		cold[s.Edge] = true
+	}
+	for _, s := range warm.holds.Edges {
+		delete(cold, s.Edge)
+	}
+	for i, c := range x.Considered {
+		if cold[snapshot.Edge{To: id, From: c.ID}] {
+			x.Considered[i].Verdict, x.Considered[i].Why = plan.NotKept, "it is in cold storage, and others can be had without asking for anything"
+		}
+	}
+	return x, nil
 }
 
 // at finds the snapshot at a path of an inventory, by its last element if

@@ -148,10 +148,13 @@ func (e *Engine) outlook(ctx context.Context, src, dst store.Store, o SyncOption
 	if err != nil {
 		return nil, err
 	}
-	p, thawings, err := e.warmest(ctx, src, w, z, p, o)
+	warm, err := e.warmest(ctx, src, w, p, o.Thaw, func(holds *snapshot.Inventory) *plan.Plan {
+		return z.planned(holds, w.has, w.wish, z.decided)
+	})
 	if err != nil {
 		return nil, err
 	}
+	p = warm.Plan
 	if o.Full {
 		slices.SortStableFunc(p.Steps, func(a, b plan.Step) int { return newer(a.Snapshot, b.Snapshot) })
 	}
@@ -160,7 +163,7 @@ func (e *Engine) outlook(ctx context.Context, src, dst store.Store, o SyncOption
 	}
 	outlook := &Outlook{
 		Plan: p, Source: src.String(), Destination: dst.String(), SourceHolds: w.holds, DestinationHas: w.has,
-		Excluded: w.excluded, Thawings: thawings, sizes: z,
+		Excluded: w.excluded, Thawings: warm.thawings, sizes: z,
 	}
 	outlook.Forecast = e.forecast(ctx, src, dst, outlook, o)
 	if o.Planned != nil {

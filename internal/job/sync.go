@@ -132,6 +132,8 @@ type SyncReport struct {
 type IncompleteError struct {
 	Wanted, Done int
 	DryRun       bool
+	// Thawing is set where nothing was to be transferred, only asked for.
+	Thawing bool
 	// Conflicts is set if nothing but things in the way kept the rest from
 	// being done.
 	Conflicts bool
@@ -144,7 +146,10 @@ type IncompleteError struct {
 }
 
 func (e *IncompleteError) Error() string {
-	if e.DryRun {
+	switch {
+	case e.Thawing:
+		return fmt.Sprintf("%d of %d snapshots cannot be had from cold storage", e.Wanted-e.Done, e.Wanted)
+	case e.DryRun:
 		return fmt.Sprintf("%d of %d snapshots cannot be transferred", e.Wanted-e.Done, e.Wanted)
 	}
 	return fmt.Sprintf("%d of %d snapshots are not at the destination", e.Wanted-e.Done, e.Wanted)

@@ -19,22 +19,32 @@ const (
 	worthThawing = 2
 )
 
-// warmest returns a plan, and how things stand with its streams: the one given, or,
-// where an archive keeps several streams of a snapshot, one that asks cold storage
-// for nothing more, if that is not much dearer. So a run does not ask for other
-// streams than the one before it has asked for.
-func (e *Engine) warmest(ctx context.Context, src store.Store, w *world, z *sizes, p *plan.Plan, o SyncOptions) (*plan.Plan, []store.Thawing, error) {
-	all, err := e.stand(ctx, src, p.Steps, o.Thaw)
+// choice is a plan, with what it is made from.
+type choice struct {
+	*plan.Plan
+	// holds is the source, without the streams that are cold and are not needed.
+	holds *snapshot.Inventory
+	// thawings tell how things stand with the plan's streams.
+	thawings []store.Thawing
+}
+
+// warmest returns the plan that is given, or, where an archive keeps several streams
+// of a snapshot, one that asks cold storage for nothing more, if that is not much
+// dearer. So a run does not ask for other streams than the one before it has asked
+// for. Replan plans anew for a source that holds less.
+func (e *Engine) warmest(ctx context.Context, src store.Store, w *world, p *plan.Plan, o store.ThawOptions, replan func(*snapshot.Inventory) *plan.Plan) (*choice, error) {
+	all, err := e.stand(ctx, src, p.Steps, o)
+	first := &choice{p, w.holds, all}
 	if err != nil || !slices.ContainsFunc(all, func(t store.Thawing) bool { return t.State == store.Cold }) {
-		return p, all, err
+		return first, err
 	}
 	others := besides(w, p)
 	if len(others) == 0 || len(others) > mostLooks {
-		return p, all, nil
+		return first, nil
 	}
-	looked, err := e.stand(ctx, src, others, o.Thaw)
+	looked, err := e.stand(ctx, src, others, o)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	cold := map[snapshot.Edge]bool{}
 	for _, t := range slices.Concat(all, looked) {
@@ -42,14 +52,14 @@ func (e *Engine) warmest(ctx context.Context, src store.Store, w *world, z *size
 	}
 	holds := *w.holds
 	holds.Edges = slices.DeleteFunc(slices.Clone(holds.Edges), func(s snapshot.Stored) bool { return cold[s.Edge] })
-	q := z.planned(&holds, w.has, w.wish, z.decided)
+	q := replan(&holds)
 	if len(q.Problems) > len(p.Problems) || q.Cost > worthThawing*p.Cost {
-		return p, all, nil
+		return first, nil
 	}
-	if all, err = e.stand(ctx, src, q.Steps, o.Thaw); err != nil {
-		return nil, nil, err
+	if all, err = e.stand(ctx, src, q.Steps, o); err != nil {
+		return nil, err
 	}
-	return q, all, nil
+	return &choice{q, &holds, all}, nil
 }
 
 // besides are the streams that an archive keeps besides those of a plan, of what the

@@ -54,9 +54,6 @@ func (e *Engine) Thaw(ctx context.Context, src store.Store, o ThawOptions) (*Tha
 	if err != nil {
 		return nil, err
 	}
-	if report.Thawings, err = e.stand(ctx, src, report.Steps, o.Thaw); err != nil {
-		return nil, err
-	}
 	report.Restoring = e.restoring(ctx, src, report.Thawings, daysOf(o.Thaw))
 	if o.Planned != nil {
 		o.Planned(report)
@@ -64,7 +61,7 @@ func (e *Engine) Thaw(ctx context.Context, src store.Store, o ThawOptions) (*Tha
 	if err := tooDear(src, report.Restoring, o.Thaw, o.MaxCost); err != nil {
 		return report, err
 	}
-	missing := &IncompleteError{Wanted: wanted, Done: wanted - len(report.Problems), DryRun: o.DryRun}
+	missing := &IncompleteError{Wanted: wanted, Done: wanted - len(report.Problems), DryRun: o.DryRun, Thawing: true}
 	for _, p := range report.Problems {
 		missing.Failures = append(missing.Failures, &ProblemError{p})
 	}
@@ -72,20 +69,32 @@ func (e *Engine) Thaw(ctx context.Context, src store.Store, o ThawOptions) (*Tha
 		err = e.askAndAwait(ctx, src, report, o)
 	}
 	pending, later := err.(*PendingError)
+	cut := ctx.Err() != nil
 	switch {
-	case err == nil && len(missing.Failures) == 0:
-		return report, nil
-	case len(missing.Failures) == 0:
+	case (err == nil || later || cut) && len(missing.Failures) == 0:
 		return report, err
+	case cut:
+		missing.Interrupted = context.Cause(ctx)
 	case later:
 		missing.Waiting = pending.Waiting
 	case err != nil:
 		missing.Failures = append(missing.Failures, err)
-	}
-	if ctx.Err() != nil {
-		missing.Interrupted = context.Cause(ctx)
+		missing.Waiting = e.waiting(src, report.Thawings, o.Thaw)
+		missing.Done -= report.unasked()
 	}
 	return report, missing
+}
+
+// unasked counts the snapshots of which something has not been asked for.
+func (r *ThawReport) unasked() (n int) {
+	late := map[snapshot.ID]bool{}
+	for i, s := range r.Steps { // all of them send
+		late[s.Edge.To] = r.Thawings[i].State == store.Cold || late[s.Edge.From]
+		if late[s.Edge.To] && !s.Intermediate {
+			n++
+		}
+	}
+	return n
 }
 
 // thawPlan finds out what it takes to restore what is selected, and how many
@@ -112,8 +121,15 @@ func (e *Engine) thawPlan(ctx context.Context, src store.Store, o ThawOptions) (
 	for _, stored := range holds.Edges {
 		sizes[stored.Edge] = stored.Size
 	}
-	p := plan.Sync(holds, &snapshot.Inventory{}, wish, func(edge snapshot.Edge) snapshot.Size { return sizes[edge] })
-	return &ThawReport{Source: src.String(), Steps: p.Steps, Problems: p.Problems, Excluded: excluded}, len(picked), nil
+	w := &world{holds: holds, has: &snapshot.Inventory{}, wish: wish}
+	planned := func(holds *snapshot.Inventory) *plan.Plan {
+		return plan.Sync(holds, w.has, wish, func(edge snapshot.Edge) snapshot.Size { return sizes[edge] })
+	}
+	p, err := e.warmest(ctx, src, w, planned(holds), o.Thaw, planned)
+	if err != nil {
+		return nil, 0, err
+	}
+	return &ThawReport{Source: src.String(), Steps: p.Steps, Thawings: p.thawings, Problems: p.Problems, Excluded: excluded}, len(picked), nil
 }
 
 // thawList lists the source, waiting for that too, if it has to be and that is
