@@ -11,9 +11,10 @@
 // snapshots. It refuses to know what dates mean, and when a row is true.
 //
 // What is no database, or not btrsend's, is refused and stays as it is, and so is
-// one with a row that btrsend cannot have written. Opening writes nothing but the
-// table of a database that has none. A row that has been added or removed is on the
-// disk. The file, if it is new, is for its owner alone.
+// one with a row that btrsend cannot have written. Opening and reading write nothing:
+// the table of a database that has none comes with its first row. A row that has
+// been added or removed is on the disk. The file, if it is new, is for its owner
+// alone.
 //
 // All rows are in memory when they are asked for, some 300 bytes each.
 package btrsenddb
@@ -120,7 +121,7 @@ const table = `CREATE TABLE IF NOT EXISTS btrsend (
 
 const columns = "id arn date size parent"
 
-// prepare looks at what there is, and makes the table if there is nothing.
+// prepare looks at what there is, which may be nothing.
 func (d *DB) prepare() error {
 	var tables, ours int
 	var found sql.NullString
@@ -130,9 +131,6 @@ func (d *DB) prepare() error {
 	case err != nil:
 		return d.explain("opening", err)
 	case tables == 0:
-		if _, err := d.db.Exec(table); err != nil {
-			return d.explain("making", err)
-		}
 		return nil
 	case ours == 0:
 		return fmt.Errorf("opening btrsend's database %s: it is the database of another program, which stays as it is", d.path)
@@ -156,6 +154,13 @@ func (d *DB) All(ctx context.Context) ([]Row, error) {
 		return nil, d.explain("reading", err)
 	}
 	defer tx.Rollback()
+	var made bool
+	if err := tx.QueryRowContext(ctx, "SELECT EXISTS (SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'btrsend')").Scan(&made); err != nil {
+		return nil, d.explain("reading", err)
+	}
+	if !made {
+		return nil, nil
+	}
 	if err := d.sane(ctx, tx); err != nil {
 		return nil, err
 	}
@@ -233,6 +238,9 @@ func (d *DB) Add(ctx context.Context, r Row) error {
 		return d.explain("adding to", err)
 	}
 	defer tx.Rollback()
+	if _, err := tx.ExecContext(ctx, table); err != nil {
+		return d.explain("adding to", err)
+	}
 	parent := sql.NullString{String: r.Parent, Valid: r.Parent != ""}
 	added, err := tx.ExecContext(ctx, "INSERT INTO btrsend (arn, date, size, parent) VALUES (?, ?, ?, ?)", r.Archive, r.Date, r.Size, parent)
 	if err != nil {
