@@ -69,7 +69,9 @@ type bucket struct {
 // inventory first: until that is there every call fails with *store.PendingError;
 // but where it has never taken one, a vault that Make was called for is believed to
 // be empty, until there is its first.
-// Machines with catalogues of their own do not see what others store.
+// Machines with catalogues of their own do not see what others store. What may have
+// been stored twice, as a reply was lost or a run died, is found in a later inventory,
+// and one of the two is deleted.
 func NewBucket(v *Vault, c Catalogue) (archive.Bucket, error) {
 	b := &bucket{Vault: v, c: c, place: v.Location()}
 	v.mu.Lock()
@@ -277,12 +279,24 @@ func (b *bucket) put(ctx context.Context, key string, data []byte, once bool) er
 	if empty {
 		body = []byte{0}
 	}
-	made, err := b.Vault.Put(ctx, describe(key, empty), body)
+	note, err := b.suspect(key, int64(len(body)), treeOf(body))
 	if err != nil {
 		return err
 	}
-	e := entryOf(made, empty)
-	e.Inline, e.Content = true, data
+	made, unsure, err := b.Vault.put(ctx, describe(key, empty), body)
+	if err == nil {
+		e := entryOf(made, empty)
+		e.Inline, e.Content = true, data
+		err = b.entered(ctx, key, have, e, once)
+	}
+	if unsure {
+		return errors.Join(err, b.unsettle())
+	}
+	return errors.Join(err, b.c.Strike(b.place, note))
+}
+
+// entered writes down an object that has been stored by Put.
+func (b *bucket) entered(ctx context.Context, key string, have, e *entry, once bool) error {
 	if once {
 		return b.enterOnce(ctx, key, e)
 	}

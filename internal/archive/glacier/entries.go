@@ -30,6 +30,8 @@ type entry struct {
 	Empty bool `json:"empty,omitempty"`
 	// Seen is when the inventory was taken that told of it; zero if we stored it.
 	Seen time.Time `json:"seen,omitzero"`
+	// Upload is the ID of the upload that it was made by, if we know of one.
+	Upload string `json:"upload,omitempty"`
 }
 
 // readable reports whether an object can be read without asking the vault.
@@ -133,6 +135,7 @@ type contents struct {
 	objects map[string]*entry // by key
 	gone    map[string]*gone
 	closing map[string]*closing
+	doubles map[string]*double // by name
 }
 
 // load reads the whole catalogue. What it does not know it leaves alone.
@@ -141,7 +144,7 @@ func (b *bucket) load() (*contents, error) {
 	if err != nil {
 		return nil, err
 	}
-	all := &contents{objects: map[string]*entry{}, gone: map[string]*gone{}, closing: map[string]*closing{}}
+	all := &contents{objects: map[string]*entry{}, gone: map[string]*gone{}, closing: map[string]*closing{}, doubles: map[string]*double{}}
 	for name, data := range entries {
 		var err error
 		if rest, ok := strings.CutPrefix(name, objectPrefix); ok {
@@ -154,6 +157,8 @@ func (b *bucket) load() (*contents, error) {
 			all.gone[id], err = read[gone](b.place, name, data)
 		} else if id, ok := strings.CutPrefix(name, closingPrefix); ok {
 			all.closing[id], err = read[closing](b.place, name, data)
+		} else if strings.HasPrefix(name, doublePrefix) {
+			all.doubles[name], err = read[double](b.place, name, data)
 		} else if name == stateName {
 			var s *state
 			if s, err = read[state](b.place, name, data); err == nil {

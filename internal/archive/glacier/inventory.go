@@ -22,6 +22,17 @@ type Inventory struct {
 	Archives []Stored
 }
 
+// asOf is up to when it tells what is in the vault at least. A vault in which nothing
+// changes takes no inventories: if the newest was old when it was asked for, nothing
+// had been stored or deleted since, but for the last days.
+// docs.aws.amazon.com/amazonglacier/latest/dev/vault-inventory.html
+func (i *Inventory) asOf() time.Time {
+	if asked := i.Asked.Add(-doubt); asked.After(i.Taken) {
+		return asked
+	}
+	return i.Taken
+}
+
 // inventoryAfter is how long it takes as a rule until an inventory can be read,
 // and inventoryEvery how often a vault takes one.
 // docs.aws.amazon.com/amazonglacier/latest/dev/vault-inventory.html

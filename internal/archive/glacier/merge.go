@@ -19,6 +19,8 @@ type merged struct {
 	strike []string          // keys
 	forget []string          // archives that were deleted, which the inventory confirms
 	closed []string          // uploads of which the inventory tells what became of them
+	excess []string          // archives that are doubles
+	proven []string          // names of doubles of which the inventory tells all
 }
 
 // merge compares what the catalogue has with an inventory:
@@ -27,6 +29,7 @@ type merged struct {
 //     it may be newer.
 //   - What an earlier inventory told of and this one does not is gone.
 //   - What has been deleted from here does not come back.
+//   - What is there twice through our own fault goes.
 //   - Of several archives under one key that counts which the catalogue has, or else
 //     the oldest.
 func merge(c *contents, inventory *Inventory, log *slog.Logger) merged {
@@ -37,6 +40,10 @@ func merge(c *contents, inventory *Inventory, log *slog.Logger) merged {
 		listed[a.ID] = true
 		key, empty, ok := parseDescription(a.Description)
 		if !ok || c.gone[a.ID] != nil {
+			continue
+		}
+		if c.doubled(key, a) {
+			m.excess = append(m.excess, a.ID)
 			continue
 		}
 		e := entryOf(a, empty)
@@ -67,21 +74,37 @@ func merge(c *contents, inventory *Inventory, log *slog.Logger) merged {
 		}
 	}
 	for id, g := range c.gone {
-		if !g.Owed && !listed[id] && inventory.Taken.After(g.When.Add(doubt)) {
+		if !g.Owed && !listed[id] && inventory.asOf().After(g.When.Add(doubt)) {
 			m.forget = append(m.forget, id)
 		}
 	}
 	for id, u := range c.closing {
-		if inventory.Taken.After(u.Begun.Add(doubt)) {
+		if inventory.asOf().After(u.Begun.Add(doubt)) {
 			m.closed = append(m.closed, id)
+		}
+	}
+	for name, d := range c.doubles {
+		if inventory.asOf().After(d.When.Add(doubt)) {
+			m.proven = append(m.proven, name)
 		}
 	}
 	slices.Sort(m.strike)
 	return m
 }
 
-// apply writes down what a merge has come to.
+// apply writes down what a merge has come to. What is to be deleted is deleted later.
 func (b *bucket) apply(m merged) error {
+	for _, id := range m.excess {
+		b.log.Info("an archive is in the vault a second time, as a reply was lost or a run died; it is going to be deleted", "archive", id)
+		if err := b.enter(gonePrefix+id, gone{When: b.now().UTC(), Owed: true}); err != nil {
+			return err
+		}
+	}
+	for _, name := range m.proven {
+		if err := b.c.Strike(b.place, name); err != nil {
+			return err
+		}
+	}
 	for key, e := range m.enter {
 		if err := b.enter(objectPrefix+escape(key), e); err != nil {
 			return err

@@ -186,6 +186,12 @@ func (b *bucket) ready(ctx context.Context) error {
 		return nil
 	}
 	b.finish(ctx, c)
+	if c.state.Settled && b.suspicious(c) {
+		if err := b.unsettle(); err != nil {
+			return err
+		}
+		c.state.Settled = false
+	}
 	if !c.state.Settled {
 		switch err := b.takeInventory(ctx, c); {
 		case err == nil:
@@ -214,7 +220,8 @@ func (b *bucket) takeInventory(ctx context.Context, c *contents) error {
 	if c, err = b.load(); err != nil {
 		return err
 	}
-	if c.state.Known && !inventory.Taken.After(c.state.Taken) {
+	settles := inventory.asOf().After(c.state.After)
+	if c.state.Known && (inventory.Taken.Before(c.state.Taken) || inventory.Taken.Equal(c.state.Taken) && !settles) {
 		return nil
 	}
 	if err := b.apply(merge(c, inventory, b.log)); err != nil {
@@ -226,7 +233,7 @@ func (b *bucket) takeInventory(ctx context.Context, c *contents) error {
 		s.After = inventory.Asked
 	}
 	s.Known, s.Taken, s.Merged = true, inventory.Taken, b.now().UTC()
-	s.Settled = inventory.Taken.After(s.After)
+	s.Settled = inventory.asOf().After(s.After)
 	return b.enter(stateName, s)
 }
 

@@ -26,7 +26,7 @@ func (d *dying) Enter(place, name string, data []byte) error {
 // TestKilledReplacing kills a run at each write of replacing an object: what the
 // catalogue says is there is in the vault.
 func TestKilledReplacing(t *testing.T) {
-	for writes := range 4 {
+	for writes := range 6 {
 		server := glaciertest.Start(t)
 		file := filepath.Join(t.TempDir(), "ledger.db")
 		b := openBucket(t, server, "v", file)

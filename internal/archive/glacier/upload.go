@@ -53,16 +53,22 @@ func CheckDescription(text string) error {
 // again, there may be two archives with the same content, of which the ID of one is
 // returned.
 func (v *Vault) Put(ctx context.Context, description string, data []byte) (Stored, error) {
+	made, _, err := v.put(ctx, description, data)
+	return made, err
+}
+
+// put is Put, and tells whether there may be another archive than it says.
+func (v *Vault) put(ctx context.Context, description string, data []byte) (made Stored, unsure bool, err error) {
 	r := &request{doing: "storing", what: "an archive", action: "glacier:UploadArchive"}
 	if err := CheckDescription(description); err != nil {
-		return Stored{}, r.wrap(v, err)
+		return Stored{}, false, r.wrap(v, err)
 	}
 	if len(data) == 0 || len(data) > small {
-		return Stored{}, r.wrap(v, fmt.Errorf("%d bytes are not from 1 to %d, as one request takes", len(data), small))
+		return Stored{}, false, r.wrap(v, fmt.Errorf("%d bytes are not from 1 to %d, as one request takes", len(data), small))
 	}
 	hashes, err := sum(archive.Body{ReadSeeker: bytes.NewReader(data), Size: int64(len(data)), CRC32C: crc32.Checksum(data, castagnoli)})
 	if err != nil {
-		return Stored{}, r.wrap(v, err)
+		return Stored{}, false, r.wrap(v, err)
 	}
 	var out *sdk.UploadArchiveOutput
 	err = v.do(ctx, r, func(o option) (err error) {
@@ -73,12 +79,12 @@ func (v *Vault) Put(ctx context.Context, description string, data []byte) (Store
 		return whole(err, err == nil && aws.ToString(out.ArchiveId) != "")
 	})
 	if err != nil {
-		return Stored{}, err
+		return Stored{}, r.unsure || ctx.Err() != nil, err
 	}
 	if err := confirmed(out.Checksum, hashes.tree); err != nil {
-		return Stored{}, r.wrap(v, err)
+		return Stored{}, true, r.wrap(v, err)
 	}
-	return Stored{ID: *out.ArchiveId, Description: description, Size: int64(len(data)), Tree: hashes.tree, Created: v.now().UTC()}, nil
+	return Stored{ID: *out.ArchiveId, Description: description, Size: int64(len(data)), Tree: hashes.tree, Created: v.now().UTC()}, r.unsure, nil
 }
 
 // confirmed compares the hash in a reply with ours.

@@ -175,7 +175,7 @@ func (v *Vault) Location() string {
 
 // Tariff says whose prices hold.
 func (v *Vault) Tariff() *store.Tariff {
-	return &store.Tariff{Provider: provider(v.endpoint), Service: "glacier", Region: v.region}
+	return &store.Tariff{Provider: provider(v.endpoint), Service: "glacier", Class: Class, Region: v.region}
 }
 
 // Make makes the vault, and tells whether it was not there.
