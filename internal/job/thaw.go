@@ -325,6 +325,8 @@ func (e *Engine) pending(src store.Store, report *SyncReport, cold *frozen, err 
 	}
 	if cold.err != nil {
 		x.Failures = append(x.Failures, cold.err)
+	}
+	if len(x.Waiting) > 0 || cold.err != nil {
 		x.Conflicts = false
 	}
 	if len(x.Waiting) == 0 || len(x.Failures) > 0 || x.Interrupted != nil {

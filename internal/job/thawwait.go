@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/buttersink/buttersink/internal/plan"
@@ -48,7 +49,7 @@ func (e *Engine) rounds(ctx context.Context, src, dst store.Store, o SyncOptions
 		if r == nil && isListPending(err) {
 			e.log().Info("Waiting: " + err.Error())
 			waited = e.rest(ctx, begun)
-		} else if later, ok := errors.AsType[*PendingError](err); ok {
+		} else if later := awaited(err); later != nil {
 			waited = e.await(ctx, src, r.Outlook.Steps, later, o)
 		} else {
 			return sum, err
@@ -74,18 +75,41 @@ func (r *SyncReport) plus(next *SyncReport) *SyncReport {
 	return next
 }
 
+// awaited are the streams that a run has ended with which it can wait for; nil if
+// there are none, or something has failed that would only fail again. What no run
+// could have had keeps nobody from waiting for the rest.
+func awaited(err error) []Waiting {
+	if later, ok := errors.AsType[*PendingError](err); ok {
+		return later.Waiting
+	}
+	x, ok := errors.AsType[*IncompleteError](err)
+	if !ok || x.Interrupted != nil || slices.ContainsFunc(x.Failures, func(err error) bool { return !impossible(err) }) {
+		return nil
+	}
+	return x.Waiting
+}
+
+// impossible reports whether an error is about what the plan could do nothing about.
+func impossible(err error) bool {
+	_, ok := err.(*ProblemError)
+	return ok
+}
+
 // interrupted is the error of a run that did not wait to the end: why says what kept
-// it from that, and pending what it waited for.
+// it from that, and pending how things stood before.
 func interrupted(ctx context.Context, r *SyncReport, pending, why error) error {
-	later, ok := errors.AsType[*PendingError](pending)
-	if !ok || r == nil {
+	x := &IncompleteError{}
+	if later, ok := errors.AsType[*PendingError](pending); ok && r != nil {
+		x.Wanted, x.Done, x.Waiting = later.Wanted, later.Done, later.Waiting
+	} else if before, ok := errors.AsType[*IncompleteError](pending); ok && r != nil {
+		x = before
+	} else {
 		return why
 	}
-	x := &IncompleteError{Wanted: later.Wanted, Done: later.Done, Waiting: later.Waiting}
 	if ctx.Err() != nil {
 		x.Interrupted = why
 	} else {
-		x.Failures = []error{why}
+		x.Failures = append(x.Failures, why)
 	}
 	return x
 }
@@ -105,10 +129,10 @@ func (e *Engine) rest(ctx context.Context, begun time.Time) error {
 // await looks at streams that were asked for again and again, until one of the
 // steps of a plan can be carried out that could not be before, or something has to
 // be asked for anew. What the streams of one step make, others need.
-func (e *Engine) await(ctx context.Context, src store.Store, steps []plan.Step, pending *PendingError, o SyncOptions) error {
+func (e *Engine) await(ctx context.Context, src store.Store, steps []plan.Step, pending []Waiting, o SyncOptions) error {
 	var left []plan.Step
 	late := map[snapshot.Edge]bool{}
-	for _, w := range pending.Waiting {
+	for _, w := range pending {
 		late[w.Edge] = true
 	}
 	for _, s := range steps {
@@ -120,7 +144,7 @@ func (e *Engine) await(ctx context.Context, src store.Store, steps []plan.Step, 
 	for _, s := range left {
 		made[s.Edge.To] = true
 	}
-	before, failed := len(pending.Waiting), 0
+	before, failed := len(pending), 0
 	for begun := e.now(); ; {
 		if err := e.rest(ctx, begun); err != nil {
 			return err
