@@ -117,7 +117,7 @@ type almanac struct {
 func newAlmanac(t *testing.T, begin schedule.Date, seed uint64) *almanac {
 	t.Helper()
 	a := &almanac{
-		t: t, src: btrfstest.New(t), dst: btrfstest.New(t), rng: rand.New(rand.NewPCG(seed, 0)), env: map[string]string{},
+		t: t, src: btrfstest.New(t, btrfstest.MountOptions("compress=zstd")), dst: btrfstest.New(t), rng: rand.New(rand.NewPCG(seed, 0)), env: map[string]string{},
 		server:   glaciertest.Start(t, glaciertest.At(noon(begin))),
 		database: filepath.Join(t.TempDir(), ".btrsend.db"), today: begin,
 		digests: map[string]string{}, trees: map[string]string{}, local: map[string]bool{},
@@ -161,7 +161,7 @@ func (a *almanac) work() {
 	}
 	diary, e := os.OpenFile(filepath.Join(live, "diary"), os.O_WRONLY|os.O_APPEND|os.O_CREATE, 0o600)
 	if err = errors.Join(err, e); err == nil {
-		_, err = fmt.Fprintf(diary, "%s: %d\n", a.today, a.changed)
+		_, err = fmt.Fprintf(diary, "%s: %0*d\n", a.today, a.rng.IntN(9000), a.changed)
 		err = errors.Join(err, diary.Close())
 	}
 	if err != nil {
@@ -242,12 +242,13 @@ func (a *almanac) run(alter func([]byte) []byte) (*job.CalendarReport, error) {
 				a.src.Snapshot("live", date, true)
 				a.local[date] = true
 			}
-			var args []string
+			// What is compressed there comes as it is, from some kernels.
+			args := [][]string{nil, {"--proto", "2"}, {"--proto", "2", "--compressed-data"}}[a.rng.IntN(3)]
 			if !d.Parent.IsZero() {
 				if !a.local[d.Parent.String()] {
 					a.t.Fatalf("%s: %s is wanted as parent, which is not there any more", date, d.Parent)
 				}
-				args = []string{"-p", a.src.Path(d.Parent.String())}
+				args = append(args, "-p", a.src.Path(d.Parent.String()))
 			}
 			in.Reader = bytes.NewReader(alter(a.src.Send(date, args...)))
 			return nil

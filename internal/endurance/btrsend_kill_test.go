@@ -17,7 +17,7 @@ import (
 func TestBtrsendKilled(t *testing.T) {
 	c := newCellar(t, time.Date(2014, 1, 1, 12, 0, 0, 0, time.UTC))
 	c.snapshot("2014-01-01", 100_000)
-	c.snapshot("2014-01-07", 18<<20) // two parts
+	c.snapshot("2014-01-07", 10<<20) // three parts
 	c.answer("2014-01-01", "c")
 	first := c.query("SELECT arn FROM btrsend")
 	stream := c.send("2014-01-07", "2014-01-01")
@@ -32,7 +32,7 @@ func TestBtrsendKilled(t *testing.T) {
 		c.query("DELETE FROM btrsend WHERE date = '2014-01-07'")
 	}
 	began := time.Now()
-	c.answer("2014-01-07", "i 2014-01-01")
+	c.answer("2014-01-07", "i 2014-01-01", "--part-size", "4")
 	undisturbed := time.Since(began)
 	kills, lost := 0, 0
 	kill := func(call *caller, when func()) {
@@ -56,13 +56,13 @@ func TestBtrsendKilled(t *testing.T) {
 	for range times(t, 6) {
 		again()
 		life := rand.N(undisturbed)
-		kill(c.begin("2014-01-07"), func() { time.Sleep(life) })
+		kill(c.begin("2014-01-07", "--part-size", "4"), func() { time.Sleep(life) })
 	}
 	for _, op := range []string{"InitiateMultipartUpload", "UploadMultipartPart", "CompleteMultipartUpload"} {
 		again()
 		c.server.Forget()
 		c.server.Lose(1, op) // what was asked for is done, and nobody hears of it
-		call := c.begin("2014-01-07")
+		call := c.begin("2014-01-07", "--part-size", "4")
 		kill(call, func() {
 			for c.server.Count(op) == 0 && !call.gone() {
 				time.Sleep(time.Millisecond)
@@ -75,7 +75,7 @@ func TestBtrsendKilled(t *testing.T) {
 		t.Error("no archive is without a row; one was completed without anybody hearing of it")
 	}
 	// The next run, with an archive in the vault that no row tells of.
-	c.answer("2014-01-07", "i 2014-01-01")
+	c.answer("2014-01-07", "i 2014-01-01", "--part-size", "4")
 	c.honest(true)
 	c.server.Advance(48 * time.Hour)
 	if left := c.server.Uploads(t, backupVault); len(left) > 0 {
@@ -134,12 +134,12 @@ func (c *cellar) honest(recorded bool) (lost int) {
 // end, without anybody hearing that the archive is there, and come back.
 func TestBtrsendServerDies(t *testing.T) {
 	c := newCellar(t, time.Date(2014, 1, 1, 12, 0, 0, 0, time.UTC))
-	c.snapshot("2014-01-01", 18<<20)
+	c.snapshot("2014-01-01", 10<<20)
 	stream := c.send("2014-01-01", "")
 	const op = "CompleteMultipartUpload"
 	c.server.CutUp(1, 100_000, "UploadMultipartPart")
 	c.server.Lose(1, op)
-	call := c.begin("2014-01-01")
+	call := c.begin("2014-01-01", "--part-size", "4")
 	if got := call.asks(); got != "c" {
 		t.Fatalf("it asks %q:\n%s", got, call.story())
 	}

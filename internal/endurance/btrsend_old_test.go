@@ -57,11 +57,31 @@ func TestBtrsendCarriesOn(t *testing.T) {
 		t.Fatalf("it ends with %d:\n%s", code, r.story())
 	}
 	c.restored(fs, dates...)
-	c.askedFor(1)
+	c.askedFor(1, 1, 1, 1)
 	if r, code = c.buttersink(t.TempDir(), back...); code != done {
 		t.Fatalf("with all of it there it ends with %d:\n%s", code, r.story())
 	}
-	c.askedFor(1)
+	c.askedFor(1, 1, 1, 1)
+
+	// One of them, and what it builds on, into an archive of another kind; and out of
+	// that.
+	c.server.Advance(4 * 24 * time.Hour)
+	archive := "dir://" + t.TempDir() + "/"
+	if r, code = c.buttersink(c.state, "init", archive); code != done {
+		t.Fatalf("it ends with %d:\n%s", code, r.story())
+	}
+	for _, want := range []int{waiting, done} {
+		if r, code = c.buttersink(c.state, "glacier://"+backupVault+"/"+dates[2]+"?database="+c.database, archive); code != want {
+			t.Fatalf("it ends with %d, want %d:\n%s", code, want, r.story())
+		}
+		c.server.Advance(glaciertest.BulkTime)
+	}
+	fs = c.place()
+	if r, code = c.buttersink(c.state, archive, fs.Path("back")+"/"); code != done {
+		t.Fatalf("it ends with %d:\n%s", code, r.story())
+	}
+	c.restored(fs, dates[:3]...)
+	c.askedFor(2, 2, 2, 1)
 
 	// Without: the inventory is asked for first.
 	c.server.Advance(4 * 24 * time.Hour)
@@ -77,7 +97,7 @@ func TestBtrsendCarriesOn(t *testing.T) {
 		t.Fatalf("it ends with %d:\n%s", code, r.story())
 	}
 	c.restored(fs, dates...)
-	c.askedFor(2)
+	c.askedFor(3, 3, 3, 2)
 	if n := c.server.Asked(t, backupVault, ""); n != 1 {
 		t.Errorf("the inventory was asked for %d times", n)
 	}
@@ -86,12 +106,13 @@ func TestBtrsendCarriesOn(t *testing.T) {
 // waiting is the exit code of a run that has to be made again later on.
 const waiting = 5
 
-// askedFor expects every archive to have been asked for so many times.
-func (c *cellar) askedFor(times int) {
+// askedFor expects the archives, the oldest first, to have been asked for so many
+// times.
+func (c *cellar) askedFor(times ...int) {
 	c.t.Helper()
-	for _, a := range c.server.Archives(c.t, backupVault) {
-		if n := c.server.Asked(c.t, backupVault, a.ID); n != times {
-			c.t.Errorf("%q was asked for %d times", a.Description, n)
+	for i, a := range c.server.Archives(c.t, backupVault) {
+		if n := c.server.Asked(c.t, backupVault, a.ID); n != times[i] {
+			c.t.Errorf("%q was asked for %d times, want %d", a.Description, n, times[i])
 		}
 	}
 }

@@ -54,8 +54,8 @@ func newCellar(t *testing.T, begin time.Time) *cellar {
 // snapshot has the subvolume change, and makes the snapshot of a day.
 func (c *cellar) snapshot(date string, ballast int) {
 	c.t.Helper()
-	for _, name := range []string{"diary", "ballast-" + date} {
-		if err := os.WriteFile(c.src.Path("live/"+name), noise(byte(len(c.digests)+1), ballast+len(name)), 0o640); err != nil {
+	for name, size := range map[string]int{"diary": 10_000, "ballast-" + date: ballast} {
+		if err := os.WriteFile(c.src.Path("live/"+name), noise(byte(len(c.digests)+1), size), 0o640); err != nil {
 			c.t.Fatal(err)
 		}
 	}
