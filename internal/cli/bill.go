@@ -85,10 +85,10 @@ func itemLines(e bill.Estimate) []string {
 		switch {
 		case l.Bytes != 0:
 			amount = humanSize(abs(l.Bytes))
-		case l.What == bill.Monitoring:
-			amount = fmt.Sprintf("%d objects", abs(l.Count))
+		case slices.Contains([]string{bill.Uploading, bill.Asking, bill.Reading}, l.What):
+			amount = plural(int(abs(l.Count)), "request", "requests")
 		default:
-			amount = fmt.Sprintf("%d requests", abs(l.Count))
+			amount = plural(int(abs(l.Count)), "object", "objects")
 		}
 		price := ""
 		if e.Currency != "" {

@@ -164,9 +164,12 @@ func costText(r *job.CostReport) string {
 	all := []bill.Estimate{r.Keeping}
 	if len(r.InTrash) > 0 {
 		lines = append(lines, "Estimate of keeping the trash, of that: "+priceText(r.Trash))
-		if line := earlyLine(r.Emptying); line != "" {
+		switch line := earlyLine(r.Emptying); {
+		case line != "":
 			lines = append(lines, strings.Replace(line, "removing it for good", "emptying the trash", 1))
-		} else {
+		case r.Emptying.Currency == "":
+			lines = append(lines, "Estimate of emptying the trash: "+priceText(r.Emptying.Estimate))
+		default:
 			lines = append(lines, "Estimate: emptying the trash costs nothing")
 		}
 		all = append(all, r.Emptying.Estimate)

@@ -10,6 +10,7 @@ import (
 	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/transfer"
 )
 
@@ -245,7 +246,11 @@ func (v *syncView) result(r *job.SyncReport, err error) {
 	if e, ok := errors.AsType[*job.PendingError](err); ok {
 		record.Pending, record.Due = len(e.Waiting), e.Due()
 	} else if e, ok := errors.AsType[*job.IncompleteError](err); ok {
-		record.Pending = len(e.Waiting)
+		for _, w := range e.Waiting {
+			if w.State != store.Cold { // which nobody has asked for
+				record.Pending++
+			}
+		}
 	}
 	if v.o.json {
 		v.progress.emit(record)
