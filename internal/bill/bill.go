@@ -147,7 +147,11 @@ func (t *Table) Storing(p Place, objects []Object) Estimate {
 		parts := max(int64(o.Parts), 1)
 		// The last request makes the object, and has the price of its class.
 		s.add(Line{What: Uploading, Class: o.class(), Count: 1, Cost: *c.Put / 1000})
-		s.add(Line{What: Uploading, Class: c.PartsAs, Count: parts - 1, Cost: float64(parts-1) * *f.class(c.PartsAs).Put / 1000})
+		as := c.PartsAs
+		if p.Service == vaults {
+			as = o.class()
+		}
+		s.add(Line{What: Uploading, Class: as, Count: parts - 1, Cost: float64(parts-1) * *f.class(as).Put / 1000})
 		s.keep(o, 1)
 	}
 	return s.estimate()

@@ -180,6 +180,11 @@ func TestVaults(t *testing.T) {
 			t.Errorf("%q: %v, %v, %v", class, e.Once, w, err)
 		}
 	}
+	for _, l := range Default().Storing(vault, []Object{{Class: "GLACIER", Bytes: gib, Parts: 3}}).Lines {
+		if l.Class != "GLACIER" {
+			t.Errorf("a part of what storing costs is called %+v", l)
+		}
+	}
 }
 
 func TestWherePricesAreNotKnown(t *testing.T) {
