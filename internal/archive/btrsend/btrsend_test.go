@@ -399,11 +399,11 @@ func TestBills(t *testing.T) {
 		}
 		all = append(all, h)
 	}
-	want := []store.Holding{{Edge: snapshot.Edge{To: btrsend.ID(id)}, Path: "2014-01-01", Key: id, Bytes: 5, Since: time.Date(2014, 1, 1, 0, 0, 0, 0, time.UTC)}}
+	want := []store.Holding{{Edge: snapshot.Edge{To: btrsend.ID(id)}, Path: "2014-01-01", Key: id, Class: "GLACIER", Bytes: 5, Since: time.Date(2014, 1, 1, 0, 0, 0, 0, time.UTC)}}
 	if diff := cmp.Diff(want, all); diff != "" {
 		t.Errorf("holdings (-want +got):\n%s", diff)
 	}
-	if tariff := b.store.Tariff(); tariff.Service != "glacier" || tariff.PartSize != 1<<20 {
+	if tariff := b.store.Tariff(); tariff.Service != "glacier" || tariff.Class != "GLACIER" || tariff.PartSize != 1<<20 {
 		t.Errorf("the tariff is %+v", tariff)
 	}
 }

@@ -47,7 +47,7 @@ func (s *Store) Thaw(ctx context.Context, edges []snapshot.Edge, o store.ThawOpt
 			errs = append(errs, err)
 			continue
 		}
-		all[i].Path, all[i].Object, all[i].Bytes = b.path, b.Archive, b.Size
+		all[i].Path, all[i].Object, all[i].Bytes, all[i].Class = b.path, b.Archive, b.Size, glacier.Class
 		ids = append(ids, b.Archive)
 	}
 	if len(ids) == 0 {
@@ -89,7 +89,7 @@ func (s *Store) Holdings(ctx context.Context) iter.Seq2[store.Holding, error] {
 			return
 		}
 		for _, b := range c.all {
-			if !yield(store.Holding{Edge: b.edge(), Path: b.path, Key: b.Archive, Bytes: b.Size, Since: b.created}, nil) {
+			if !yield(store.Holding{Edge: b.edge(), Path: b.path, Key: b.Archive, Class: glacier.Class, Bytes: b.Size, Since: b.created}, nil) {
 				return
 			}
 		}
