@@ -10,7 +10,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/buttersink/buttersink/internal/archive"
 	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/ledger"
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -149,13 +148,14 @@ func runList(ctx context.Context, env *Env, command string, o *listOptions, dire
 		},
 	})
 	if listing != nil {
-		kept, isArchive := st.Store.(*archive.Store)
+		streams, failed := streamsOf(ctx, st, exclude)
+		err = errors.Join(err, failed)
 		switch {
-		case isArchive && o.json:
-			recordKept(out, listing, keptOf(kept, st.name, exclude))
+		case streams != nil && o.json:
+			recordKept(out, listing, streams)
 			recordPartials(out, listing, o.delete)
-		case isArchive:
-			printKept(env, listing, keptOf(kept, st.name, exclude))
+		case streams != nil:
+			printKept(env, listing, streams)
 			sayPartials(env, listing, o.delete)
 		case o.json:
 			recordListing(out, listing)

@@ -2,13 +2,17 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"fmt"
 	"iter"
 	"path"
 	"regexp"
+	"slices"
 	"time"
 
 	"github.com/buttersink/buttersink/internal/archive"
+	"github.com/buttersink/buttersink/internal/archive/btrsend"
+	"github.com/buttersink/buttersink/internal/archive/seal"
 	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/snapshot"
 )
@@ -30,6 +34,37 @@ type streamRecord struct {
 	Described   bool      `json:"described"`
 	Class       string    `json:"class,omitempty"`
 	Cold        bool      `json:"cold,omitempty"`
+}
+
+// streamsOf gives the streams that are meant, of an archive or of what btrsend has
+// left; nil of anything else.
+func streamsOf(ctx context.Context, st *opened, exclude []*regexp.Regexp) (iter.Seq[archive.Kept], error) {
+	switch s := st.Store.(type) {
+	case *archive.Store:
+		return keptOf(s, st.name, exclude), nil
+	case *btrsend.Store:
+		return backupsOf(ctx, s, st.name, exclude)
+	}
+	return nil, nil
+}
+
+// backupsOf is keptOf for what btrsend has left. Whether something is readable only
+// the vault could tell.
+func backupsOf(ctx context.Context, st *btrsend.Store, name string, exclude []*regexp.Regexp) (iter.Seq[archive.Kept], error) {
+	var all []archive.Kept
+	for h, err := range st.Holdings(ctx) {
+		if err != nil {
+			return nil, err
+		}
+		if name != "" && path.Base(h.Path) != name || leftOut(exclude, h.Path) {
+			continue
+		}
+		all = append(all, archive.Kept{
+			Edge: h.Edge, Path: h.Path, Key: h.Key, Size: h.Bytes, Modified: h.Since, Class: h.Class,
+			Form: seal.Form{Compressed: true, Gzip: true, Cipher: seal.GPG},
+		})
+	}
+	return slices.Values(all), nil
 }
 
 // keptOf gives the streams of an archive that are meant, ordered by path.
