@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/buttersink/buttersink/internal/archive/seal"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 )
@@ -109,6 +110,9 @@ func (w *writer) revived(ctx context.Context, o *stored) error {
 		return err
 	}
 	w.s.log.Info("what had been removed has been put back in place of storing it again", "object", printable(w.key))
+	if w.form.Cipher != seal.None {
+		w.s.log.Warn("what has been put back is encrypted for whom it was then: if those keys are lost, remove it, empty the trash and store it again", "snapshot", printable(w.want.Path))
+	}
 	w.s.sizesBack(ctx, w.want.Path)
 	w.done(ctx, o)
 	return nil

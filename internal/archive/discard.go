@@ -258,6 +258,9 @@ func (s *Store) clear(ctx context.Context, key string, stone mark) (cleared, err
 		if err := s.scanOutside(ctx, x); err != nil {
 			return cleared{}, err
 		}
+		for _, w := range x.warnings {
+			s.log.Warn(w)
+		}
 	}
 	x.settle()
 	all := map[string]cleared{}

@@ -86,7 +86,7 @@ func (s *Store) remove(ctx context.Context, at spot) error {
 // one is there too.
 func (s *Store) streams(ctx context.Context, at spot) (all []*stored, others bool, err error) {
 	folder := below(s.o.Prefix, snapshot.EscapePath(at.path)+"/")
-	buried := map[string]bool{}
+	buried, other := map[string]bool{}, map[string]bool{}
 	for o, err := range s.bucket.List(ctx, folder) {
 		if err != nil {
 			return nil, false, err
@@ -101,8 +101,11 @@ func (s *Store) streams(ctx context.Context, at spot) (all []*stored, others boo
 		case n.edge.To == at.id:
 			all = append(all, &stored{Object: o, Edge: n.edge, Path: n.path, Form: n.form})
 		default:
-			others = true
+			other[o.Key] = true
 		}
+	}
+	for key := range other {
+		others = others || !buried[key]
 	}
 	for _, o := range s.elsewhere(at, folder) {
 		switch there, err := s.alive(ctx, o.Key, s.doubtful()); {

@@ -219,7 +219,7 @@ func (e *beingDeletedError) Error() string {
 // tombstone goes, and then the mark is looked for. One of the two sees what the
 // other one has done.
 func (s *Store) unbury(ctx context.Context, key string) error {
-	stone, err := s.bucket.Stat(ctx, tombKey(key))
+	_, err := s.bucket.Stat(ctx, tombKey(key))
 	gone := errors.Is(err, ErrNoObject)
 	if err != nil && !gone {
 		return fmt.Errorf("putting back %s: %w", printable(key), err)
@@ -234,15 +234,16 @@ func (s *Store) unbury(ctx context.Context, key string) error {
 		}
 		return s.found(ctx, key)
 	}
-	text, err := s.small(ctx, tombKey(key), maxTomb)
+	text, err := s.another(ctx, key)
 	if err != nil {
-		text = s.stone(Object{Size: stone.Size})
+		return fmt.Errorf("putting back %s: %w", printable(key), err)
 	}
 	if err := s.bucket.Delete(ctx, tombKey(key)); err != nil {
 		return fmt.Errorf("putting back %s: %w", printable(key), err)
 	}
 	if _, err := s.doomed(ctx, key); err != nil {
-		// What it is marked for has to find the tombstone as it was.
+		// It is still removed. The tombstone is another one than before: who has seen
+		// that one knows nothing of what has come to need the object in between.
 		after, cancel := context.WithTimeout(context.WithoutCancel(ctx), tidyTime)
 		defer cancel()
 		if failed := s.bucket.Put(after, tombKey(key), text, true); failed != nil && !errors.Is(failed, ErrTaken) {
@@ -251,6 +252,26 @@ func (s *Store) unbury(ctx context.Context, key string) error {
 		return fmt.Errorf("putting back %s: %w", printable(key), err)
 	}
 	return s.found(ctx, key)
+}
+
+// another returns a tombstone like the one that an object has.
+func (s *Store) another(ctx context.Context, key string) ([]byte, error) {
+	text, err := s.small(ctx, tombKey(key), maxTomb)
+	if err == nil {
+		t, err := parseTombstone(text)
+		if err != nil {
+			return text, nil // nobody deletes because of that one
+		}
+		return s.stone(Object{Size: t.Size, Tag: t.Tag}), nil
+	}
+	if errors.Is(err, ErrNoObject) {
+		return nil, errNotBuried
+	}
+	o, err := s.bucket.Stat(ctx, key)
+	if err != nil && !errors.Is(err, ErrNoObject) {
+		return nil, err
+	}
+	return s.stone(o), nil
 }
 
 // found makes sure that an object is there.
@@ -325,10 +346,17 @@ func (s *Store) clearGround(ctx context.Context, key string) error {
 	if t == nil || t.found {
 		return nil
 	}
-	for _, sign := range []string{tombKey(key), doomKey(key)} {
-		if err := s.bucket.Delete(ctx, sign); err != nil {
-			return fmt.Errorf("removing what is left of another one that was removed: %w", err)
-		}
+	// As in unbury. Who deletes asks for that again when no answer comes, and what has
+	// been stored meanwhile would go.
+	_, err := s.doomed(ctx, key)
+	if err == nil {
+		err = s.bucket.Delete(ctx, tombKey(key))
+	}
+	if err == nil {
+		_, err = s.doomed(ctx, key)
+	}
+	if err != nil {
+		return fmt.Errorf("removing what is left of another one that was removed: %w", err)
 	}
 	return nil
 }
@@ -345,13 +373,19 @@ func (s *Store) unburied(ctx context.Context, key string) error {
 	return nil
 }
 
-// isRemoved reports whether an object has a tombstone.
+// isRemoved reports whether an object counts as removed. Without doubt, only its
+// tombstone is looked for: nobody is deleting what had none.
 func (s *Store) isRemoved(ctx context.Context, key string) (bool, error) {
-	_, err := s.bucket.Stat(ctx, tombKey(key))
-	if errors.Is(err, ErrNoObject) {
-		return false, nil
+	signs := []string{tombKey(key)}
+	if s.doubtful() {
+		signs = append(signs, doomKey(key))
 	}
-	return err == nil, err
+	for _, sign := range signs {
+		if _, err := s.bucket.Stat(ctx, sign); !errors.Is(err, ErrNoObject) {
+			return err == nil, err
+		}
+	}
+	return false, nil
 }
 
 // dropStones removes tombstones of objects that are not there. They do no harm.

@@ -337,10 +337,11 @@ func TestRevive(t *testing.T) {
 		f.settled(t)
 	}
 	b := newMemoryBucket()
-	f := openOn(t, b, newNotes(), nil)
+	f := openOn(t, b, newNotes(), func(o *Options) { o.Now = b.now })
 	key := "pre/fix/a/" + edgeName(full, seal.Form{})
 	b.put(key+".trashed", 5)
 	b.put(key+".deleting", 5)
+	b.advance(doomedFor)
 	mustList(t, f.Store)
 	late := false
 	b.hook = func(op, _ string) error {
