@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -15,8 +16,9 @@ import (
 
 // Given is a stream that somebody else makes, once.
 type Given struct {
-	// In is the stream. It is read to its end, also where it turns out to be no
-	// good, unless ctx ends.
+	// In is the stream. Where it turns out to be no good, or cannot be stored, a
+	// little more of it is still read, so that whoever sends a short one can do so to
+	// its end.
 	In io.Reader
 	// From says for people where it comes from.
 	From        string
@@ -30,6 +32,12 @@ type Given struct {
 	Events func(Event)
 }
 
+// politeSize and politeTime bound what is read of a stream that is no good.
+const (
+	politeSize = 64 << 20
+	politeTime = 10 * time.Second
+)
+
 // Take carries a stream to its destination: checked like every stream, to its END,
 // and committed only then. There is one try, as the stream cannot be had again.
 // What of a Result is about a step is made up from the Want; it is zero if it did
@@ -39,13 +47,17 @@ type Given struct {
 // stream, Take fails, and drops what was left of that, so that it does not happen
 // again.
 //
-// When ctx ends while In has nothing to give, a goroutine stays behind until In
-// returns from Read.
+// When ctx ends, or the stream is no good, while In has nothing to give, a goroutine
+// stays behind until In returns from Read.
 func Take(ctx context.Context, g Given) (Result, error) {
 	ctx, stop := context.WithCancel(ctx)
 	defer stop()
 	in := interruptibly(ctx, g.In)
-	defer func() { _, _ = io.Copy(io.Discard, in) }() // before ctx ends
+	defer func() { // before ctx ends
+		enough := time.AfterFunc(politeTime, stop)
+		defer enough.Stop()
+		_, _ = io.CopyN(io.Discard, in, politeSize)
+	}()
 
 	var begun bytes.Buffer
 	id, err := stream.NewReader(io.TeeReader(in, &begun)).Identity()

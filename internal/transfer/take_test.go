@@ -148,6 +148,38 @@ func TestTakeRefuses(t *testing.T) {
 	}
 }
 
+// forever is a sender who never stops.
+type forever struct{}
+
+func (forever) Read(p []byte) (int, error) { return len(p), nil }
+
+// TestTakeEndless: whoever goes on and on with what has been refused is not listened
+// to for ever, and what was wrong is told.
+func TestTakeEndless(t *testing.T) {
+	b := newTaking(t, false)
+	b.faultyDst.On(storetest.Create).Return(errLasting)
+	for name, in := range map[string]io.Reader{
+		"no stream at all":    forever{},
+		"nobody can store it": io.MultiReader(bytes.NewReader(b.whole[:len(b.whole)-10]), forever{}),
+	} {
+		ended := make(chan error, 1)
+		go func() {
+			_, err := Take(t.Context(), Given{In: in, From: "a pipe", Destination: b.faultyDst, Want: func(e snapshot.Edge, _, _ uint64) (store.Want, error) {
+				return store.Want{Edge: e, Path: "new"}, nil
+			}})
+			ended <- err
+		}()
+		select {
+		case err := <-ended:
+			if err == nil {
+				t.Errorf("%s: it is taken", name)
+			}
+		case <-time.After(30 * time.Second):
+			t.Fatalf("%s: it never ends", name)
+		}
+	}
+}
+
 // TestTakeOnce: a stream that is gone is not tried for again, whatever the
 // destination says.
 func TestTakeOnce(t *testing.T) {
