@@ -11,12 +11,12 @@ import (
 	"github.com/buttersink/buttersink/internal/store"
 )
 
-// days has a machine look at a vault a few times a day, for some days.
+// days has a machine look at a vault twice a day, for some days.
 func days(t *testing.T, server *glaciertest.Server, file string, n int) archive.Bucket {
 	t.Helper()
 	var b archive.Bucket
-	for range n * 4 {
-		server.Advance(6 * time.Hour)
+	for range n * 2 {
+		server.Advance(12 * time.Hour)
 		b = openBucket(t, server, "v", file)
 		keys(t, b)
 	}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"strings"
+	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 )
@@ -25,8 +26,6 @@ func (b *bucket) recognise(ctx context.Context, c *contents) (*contents, error) 
 	s := c.state
 	s.Vault, s.Made = aws.ToString(d.VaultARN), aws.ToString(d.CreationDate)
 	switch {
-	case s == c.state:
-		return c, nil
 	case c.state.Vault != "" && s.Vault != c.state.Vault:
 		return nil, fmt.Errorf("the ledger tells what is in %s, and the keys in use reach %s: use the keys that belong to the former, or name the account of the latter, %s?account=%s",
 			c.state.Vault, s.Vault, b.Vault, accountOf(s.Vault))
@@ -37,13 +36,45 @@ func (b *bucket) recognise(ctx context.Context, c *contents) (*contents, error) 
 		}
 		return b.load()
 	}
-	if s.Known {
+	if heard := moment(d.LastInventoryDate); s.Settled && heard.After(c.changed().Add(doubt)) {
+		b.log.Info("the vault has been changed from elsewhere, or with another ledger; its inventory tells how", "vault", b.String())
+		s.Settled, s.After = false, heard.Add(-time.Second)
+	}
+	if s.Known && s != c.state {
 		if err := b.enter(stateName, s); err != nil {
 			return nil, err
 		}
 	}
 	c.state = s
 	return c, nil
+}
+
+// changed is up to when the catalogue tells of changes of the vault. A vault takes an
+// inventory only after a change, within a day; so one that is much newer says that
+// there has been one which the catalogue does not know of.
+// docs.aws.amazon.com/amazonglacier/latest/dev/vault-inventory.html
+func (c *contents) changed() time.Time {
+	last := c.state.Taken
+	add := func(t time.Time) {
+		if t.After(last) {
+			last = t
+		}
+	}
+	for _, e := range c.objects {
+		if e.Seen.IsZero() {
+			add(e.Created)
+		}
+	}
+	for _, g := range c.gone {
+		add(g.When)
+	}
+	for _, u := range c.closing {
+		add(u.Begun)
+	}
+	for _, d := range c.doubles {
+		add(d.When)
+	}
+	return last
 }
 
 // accountOf is the account in the name that a vault has for itself:

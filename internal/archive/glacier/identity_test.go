@@ -2,6 +2,8 @@ package glacier
 
 import (
 	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -87,4 +89,59 @@ func TestEmptyVault(t *testing.T) {
 	if got := open(); !slices.Equal(got, []string{"o", "other"}) {
 		t.Errorf("listed: %v", got)
 	}
+}
+
+// TestChangedElsewhere has others store and delete in a vault: the inventory tells,
+// and is asked for only then.
+func TestChangedElsewhere(t *testing.T) {
+	server := glaciertest.Start(t)
+	file := filepath.Join(t.TempDir(), "ledger.db")
+	for i := range 5 {
+		b := openBucket(t, server, "v", file)
+		if err := b.Put(t.Context(), fmt.Sprint(i), []byte("text"), true); err != nil {
+			t.Fatal(err)
+		}
+		server.Advance(24 * time.Hour)
+	}
+	b := days(t, server, file, 4)
+	lists(t, b, "0", "1", "2", "3", "4")
+	if n := server.Count("InitiateJob"); n != 0 {
+		t.Errorf("the vault is asked %d times though nobody else has changed it", n)
+	}
+	server.Delete(t, "v", idOf(t, server, "v", "1"))
+	server.Put(t, "v", describe("theirs", false), []byte("x"))
+	b = days(t, server, file, 5)
+	lists(t, b, "0", "2", "3", "4", "theirs")
+	server.Forget()
+	days(t, server, file, 3)
+	if n := server.Count("InitiateJob"); n != 0 {
+		t.Errorf("in the end the vault is still asked: %d times", n)
+	}
+}
+
+// TestOldLedger has a ledger come back from a backup: what it does not know is found,
+// and not stored a second time for ever.
+func TestOldLedger(t *testing.T) {
+	server := glaciertest.Start(t)
+	dir := t.TempDir()
+	put := func(file, key string) {
+		t.Helper()
+		if err := openBucket(t, server, "v", filepath.Join(dir, file)).Put(t.Context(), key, []byte(key), true); err != nil {
+			t.Fatal(err)
+		}
+	}
+	put("ledger.db", "old")
+	saved, err := os.ReadFile(filepath.Join(dir, "ledger.db"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if wal, err := os.ReadFile(filepath.Join(dir, "ledger.db-wal")); err != nil || os.WriteFile(filepath.Join(dir, "back.db-wal"), wal, 0o600) != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "back.db"), saved, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	server.Advance(4 * 24 * time.Hour)
+	put("ledger.db", "new")
+	lists(t, days(t, server, filepath.Join(dir, "back.db"), 4), "new", "old")
 }

@@ -26,7 +26,7 @@ type merged struct {
 // merge compares what the catalogue has with an inventory:
 //
 //   - What we have stored ourselves stays, whether the inventory tells of it or not:
-//     it may be newer.
+//     it may be newer. If it would have to tell of it, somebody else has deleted it.
 //   - What an earlier inventory told of and this one does not is gone.
 //   - What has been deleted from here does not come back.
 //   - What is there twice through our own fault goes.
@@ -35,6 +35,9 @@ type merged struct {
 func merge(c *contents, inventory *Inventory, log *slog.Logger) merged {
 	m := merged{enter: map[string]*entry{}}
 	listed := map[string]bool{}
+	vanished := func(e *entry) bool {
+		return e.Seen.IsZero() && !listed[e.ID] && inventory.asOf().After(e.Created.Add(doubt))
+	}
 	found := map[string][]*entry{}
 	for _, a := range inventory.Archives {
 		listed[a.ID] = true
@@ -62,7 +65,7 @@ func merge(c *contents, inventory *Inventory, log *slog.Logger) merged {
 		switch {
 		case have == nil:
 			m.enter[key] = all[0]
-		case have.Seen.IsZero():
+		case have.Seen.IsZero() && !vanished(have):
 			// Ours, and newer than the inventory if that tells of others.
 		case !slices.ContainsFunc(all, func(e *entry) bool { return e.ID == have.ID }):
 			m.enter[key] = all[0]
@@ -71,6 +74,12 @@ func merge(c *contents, inventory *Inventory, log *slog.Logger) merged {
 	for key, have := range c.objects {
 		if !have.Seen.IsZero() && have.Seen.Before(inventory.Taken) && found[key] == nil {
 			m.strike = append(m.strike, key)
+		}
+		if vanished(have) {
+			log.Warn("what was stored from here is not in the vault any more: it has been deleted from elsewhere", "key", key, "archive", have.ID)
+			if found[key] == nil {
+				m.strike = append(m.strike, key)
+			}
 		}
 	}
 	for id, g := range c.gone {
