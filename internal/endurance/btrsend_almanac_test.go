@@ -126,6 +126,7 @@ func newAlmanac(t *testing.T, begin schedule.Date, seed uint64) *almanac {
 	for _, kv := range a.server.Env() {
 		k, v, _ := strings.Cut(kv, "=")
 		a.env[k] = v
+		t.Setenv(k, v)
 	}
 	a.src.Subvolume("live")
 	return a
@@ -254,7 +255,7 @@ func (a *almanac) run(alter func([]byte) []byte) (*job.CalendarReport, error) {
 			return nil
 		},
 	})
-	if err == nil && report.Made {
+	if report != nil && report.Made {
 		a.digests[date] = btrfstest.Digest(a.t, a.src.Path(date), btrfstest.WithoutRootTime())
 	}
 	return report, err
@@ -346,6 +347,10 @@ func (a *almanac) byHand(fs *btrfstest.FS) {
 func (a *almanac) same(fs *btrfstest.FS, date string) {
 	a.t.Helper()
 	if got := btrfstest.Digest(a.t, fs.Path(date), btrfstest.WithoutRootTime()); got != a.digests[date] {
-		a.t.Fatalf("%s: the backup of %s is not what it was", a.today, date)
+		differs := "it is gone from the source"
+		if a.local[date] {
+			differs = difference(a.t, a.src.Path(date), fs.Path(date))
+		}
+		a.t.Fatalf("%s: the backup of %s is not what it was: %s", a.today, date, differs)
 	}
 }
