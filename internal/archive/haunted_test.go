@@ -13,6 +13,7 @@ import (
 
 	"github.com/buttersink/buttersink/internal/archive/seal"
 	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store"
 )
 
 // TestStoringWaitsForDeleting: who deletes for good may ask for that again when no
@@ -238,5 +239,28 @@ func TestUnreadableTombstone(t *testing.T) {
 	}
 	if left := b.has(""); len(left) > 0 {
 		t.Errorf("%q is left", left)
+	}
+}
+
+// TestBuriedInForeignClass: at some providers there are classes that nobody here
+// knows. What turns out not to be copied there counts as removed too, for somebody
+// who has been at it before.
+func TestBuriedInForeignClass(t *testing.T) {
+	key := "p/A/" + uuidA + "_None"
+	b := newMemoryBucket()
+	b.put(key, 10)
+	o := b.objects[key]
+	o.class, o.cold = "COLD_ARCHIVE", true
+	b.objects[key] = o
+	storing := openAt(t, b)
+	mustList(t, storing)
+	sweep(t, openAt(t, b), "A")
+	b.put("p/B/"+uuidB+"_"+uuidA, 5)
+	err := storing.stays(t.Context(), &stored{
+		Object: Object{Key: "p/B/" + uuidB + "_" + uuidA, Size: 5},
+		Edge:   snapshot.Edge{To: parsed(t, uuidB), From: parsed(t, uuidA)}, Path: "B",
+	})
+	if _, ok := errors.AsType[*store.ParentError](err); !ok || len(mustList(t, storing).Snapshots) != 0 {
+		t.Errorf("an increment has been stored on what was removed: %v, %q", err, b.has(""))
 	}
 }

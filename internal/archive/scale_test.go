@@ -60,6 +60,40 @@ func TestMemory(t *testing.T) {
 	}
 }
 
+// TestMemoryOfTombstones: so is what is held of tombstones, and while the trash is
+// emptied.
+func TestMemoryOfTombstones(t *testing.T) {
+	bucket := newMemoryBucket()
+	n := *scale / 20
+	for i := range n {
+		e := snapshot.Edge{To: ident(uint64(i)*0x9e3779b97f4a7c15 | 1)}
+		key := streamKey("backups", fmt.Sprintf("machine-%02d/home/2026-11-%06d", i%20, i), e, forms[3])
+		bucket.objects[key] = inClass(memoryObject{size: int64(i + 1), tag: md5Hex([]byte(key)) + "-7", modified: bucket.clock}, "GLACIER")
+		bucket.objects[tombKey(key)] = memoryObject{size: 120, tag: md5Hex([]byte(key)), modified: bucket.clock}
+	}
+	s := open(t, bucket, "backups")
+	if _, _, err := s.scan(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	before := held()
+	mustList(t, s)
+	listed := held()
+	x := trashOf(t, s)[0]
+	if err := s.expendable(t.Context(), x.Handle, s.stones[x.Handle].stone); err != nil {
+		t.Fatal(err)
+	}
+	cleared := held()
+	if len(s.known.tombs) != n || len(s.cleared) != n {
+		t.Fatalf("%d and %d of %d tombstones are known", len(s.known.tombs), len(s.cleared), n)
+	}
+	one, all := float64(listed-before)/float64(n), float64(cleared-before)/float64(n)
+	t.Logf("%.0f bytes are held for each tombstone, and %.0f while the trash is emptied", one, all)
+	if one > 360 || all > 1000 {
+		t.Error("which is more than the documentation says")
+	}
+	runtime.KeepAlive(bucket)
+}
+
 func ident(n uint64) (id snapshot.ID) {
 	for i := range id {
 		id[i] = byte(n >> (i % 8 * 8))

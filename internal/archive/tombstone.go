@@ -298,7 +298,7 @@ func (s *Store) exhume(ctx context.Context, key string, n named) error {
 }
 
 // alive reports whether an object is there and does not count as removed. Without
-// doubt, only one that is not to be copied is asked about more than once.
+// doubt, only one that may not be copied is asked about more than once.
 //
 // The order matters: what is deleted for good has a tombstone, then a mark too,
 // and loses both only after it is gone itself.
@@ -311,7 +311,8 @@ func (s *Store) alive(ctx context.Context, key string, doubt bool) (bool, error)
 		return o, err == nil, err
 	}
 	if !doubt {
-		if o, ok, err := there(key); err != nil || !ok || !o.Fixed {
+		// Of a class that is not known nobody can tell.
+		if o, ok, err := there(key); err != nil || !ok || !o.Fixed && o.Class == "" {
 			return ok, err
 		}
 	}
