@@ -166,16 +166,22 @@ func (t *Table) find(p Place) *found {
 		return f
 	}
 	f.assumptions = append(f.assumptions, fmt.Sprintf("no prices are known for %s: only amounts are shown; a table of your own can be given", cmp.Or(p.Provider, "this provider")))
-	f.classes = map[string]*class{}
-	if own, err := known(); err == nil && len(own.places) > 0 {
-		for i := range own.places {
-			if q := &own.places[i]; q.Service == p.Service && q.Default {
-				f.classes = unpriced(q.Class)
+	f.classes = free()[p.Service]
+	return f
+}
+
+// free are the classes of each service where there are no prices, made once.
+var free = sync.OnceValue(func() map[string]map[string]*class {
+	all := map[string]map[string]*class{}
+	if own, err := known(); err == nil {
+		for _, q := range own.places {
+			if q.Default {
+				all[q.Service] = unpriced(q.Class)
 			}
 		}
 	}
-	return f
-}
+	return all
+})
 
 // unpriced are classes for which nothing is charged, as slow as they are.
 func unpriced(all map[string]*class) map[string]*class {

@@ -5,6 +5,7 @@ import (
 	"container/heap"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 
@@ -123,15 +124,19 @@ func (e *Engine) restoring(_ context.Context, src store.Store, streams []store.T
 	}
 	r := e.back(t, objects, days)
 	r.Cold = 0
+	classes := map[string]bool{}
 	for _, s := range streams {
 		switch s.State {
 		case store.Pending:
 			r.Pending++
 		case store.Cold:
 			r.Cold++
-			if !e.prices().Thaws(placeOf(t), s.Class) {
-				r.unpriced(s.Class)
-			}
+			classes[s.Class] = true
+		}
+	}
+	for _, class := range slices.Sorted(maps.Keys(classes)) {
+		if !e.prices().Thaws(placeOf(t), class) {
+			r.unpriced(class)
 		}
 	}
 	return r
@@ -151,10 +156,16 @@ func (r *Restoring) unpriced(class string) {
 // back estimates what it costs to have objects back.
 func (e *Engine) back(t *store.Tariff, objects []bill.Object, days int) *Restoring {
 	r := &Restoring{Tiers: map[store.Tier]TierCost{}, Days: days, Streams: len(objects)}
+	frozen := map[string]int{} // by class, of which there are few
 	for _, o := range objects {
 		r.Bytes += o.Bytes
-		if !o.Readable && e.prices().Thaws(placeOf(t), o.Class) {
-			r.Cold++
+		if !o.Readable {
+			frozen[o.Class]++
+		}
+	}
+	for class, n := range frozen {
+		if e.prices().Thaws(placeOf(t), class) {
+			r.Cold += n
 		}
 	}
 	for _, tier := range tiers {
@@ -162,10 +173,12 @@ func (e *Engine) back(t *store.Tariff, objects []bill.Object, days int) *Restori
 			r.Tiers[tier] = TierCost{Estimate: cost, Wait: wait}
 			continue
 		}
-		some := slices.DeleteFunc(slices.Clone(objects), func(o bill.Object) bool {
-			_, err := e.prices().Thawing(placeOf(t), o.Class, string(tier))
-			return !o.Readable && err != nil
-		})
+		never := map[string]bool{}
+		for class := range frozen {
+			_, err := e.prices().Thawing(placeOf(t), class, string(tier))
+			never[class] = err != nil
+		}
+		some := slices.DeleteFunc(slices.Clone(objects), func(o bill.Object) bool { return !o.Readable && never[o.Class] })
 		if cost, wait, err := e.prices().Restoring(placeOf(t), some, string(tier), days); err == nil && len(some) > 0 {
 			if r.Partly == nil {
 				r.Partly = map[store.Tier]TierCost{}
