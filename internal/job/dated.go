@@ -156,7 +156,7 @@ func (e *Engine) offer(ctx context.Context, st store.Store, o *DatedOptions, rep
 		if err := program.Done(ctx); err != nil {
 			return err
 		}
-		return e.heard(ctx, st, o, nil)
+		return e.heard(ctx, st, o, nil, nil)
 	}
 	inv, err := e.list(ctx, st) // what Open gives has to be in the last listing
 	if err != nil {
@@ -172,7 +172,7 @@ func (e *Engine) offer(ctx context.Context, st store.Store, o *DatedOptions, rep
 	}
 	if parent != "" {
 		if step.Parent, ok = snapshotAt(inv, parent); !ok || parent == o.Name {
-			return fmt.Errorf("%s wants the increment from %s, and there is no such snapshot in %s: have it make a complete backup", program, parent, st)
+			return fmt.Errorf("%s wants the increment from %s, and there is no such snapshot in %s: have it make a complete backup (buttersink btrsend --complete), as btrsend does with --chain 1", program, parent, st)
 		}
 		step.Edge.From = step.Parent.ID
 		step.Reason = "the program wants the increment from " + parent
@@ -189,17 +189,25 @@ func (e *Engine) offer(ctx context.Context, st store.Store, o *DatedOptions, rep
 		}
 		return result.Err
 	}
-	return e.heard(ctx, st, o, &snap)
+	return e.heard(ctx, st, o, &snap, inv)
 }
 
 // heard notes that the program has been heard of, and what it has taken, if
-// anything.
-func (e *Engine) heard(ctx context.Context, st store.Store, o *DatedOptions, taken *snapshot.Snapshot) error {
+// anything. Another run of it may have overtaken this one, and have taken what was
+// made later; the generation tells, since clocks go back.
+func (e *Engine) heard(ctx context.Context, st store.Store, o *DatedOptions, taken *snapshot.Snapshot, inv *snapshot.Inventory) error {
+	if taken != nil {
+		if now, err := st.List(ctx); err == nil {
+			inv = now
+		}
+	}
 	_, err := updateRegister(context.WithoutCancel(ctx), st, func(r *register) {
 		c, _ := r.claimOf(o.Taker, "")
 		c.destination, c.series, c.seen = o.Taker, "", e.now()
 		if taken != nil {
-			c.id, c.path = taken.ID, taken.Path
+			if last, there := inv.Find(c.id); !there || last.Transid <= taken.Transid {
+				c.id, c.path = taken.ID, taken.Path
+			}
 		}
 		r.setClaim(c)
 	})

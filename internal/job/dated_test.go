@@ -365,3 +365,30 @@ func TestDatedHangs(t *testing.T) {
 		}
 	}
 }
+
+// TestDatedOvertaken has a program still be at work when that of the next night is
+// through already: the next increment starts from what the latter has taken.
+func TestDatedOvertaken(t *testing.T) {
+	src := newNightly(t)
+	second := &taker{Memory: storetest.NewMemory("taker")}
+	full := func(string) (bool, string, error) { return true, "", nil }
+	second.wish = full
+	first := &taker{Memory: second.Memory}
+	first.wish = func(string) (bool, string, error) {
+		if r, err := src.day(t, 1, second, nil); err != nil || r.Given == nil {
+			t.Fatalf("%+v, %v", r, err)
+		}
+		return true, "", nil
+	}
+	if r, err := src.day(t, 0, first, nil); err != nil || r.Given == nil {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	for number := 2; number < 80; number++ {
+		if _, err := src.day(t, number, nil, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if got := held(t, src.Memory); got[0] != dateOf(1) {
+		t.Errorf("it has taken %s last, and the oldest that is there is %s", dateOf(1), got[0])
+	}
+}
