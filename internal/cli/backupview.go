@@ -60,7 +60,7 @@ func (v *backupView) draw() {
 func (v *backupView) places(r *backupRun) {
 	v.source = r.source
 	for _, t := range r.targets {
-		v.archives[t.name] = t.archive()
+		v.archives[t.name] = t.hasTrash()
 		if t.scheme == "shell" {
 			v.whole[t.name] = validText(redact(t.arg))
 		}

@@ -155,7 +155,7 @@ func runPrune(ctx context.Context, env *Env, command string, o *pruneOptions, ar
 		return err
 	}
 	defer st.Close()
-	view.archive = p.archive()
+	view.archive = p.hasTrash()
 	options := job.PruneOptions{
 		Rules: in(rules, zoneOf(o.utc)), StaleAfter: o.staleAfter.age, Force: o.force, DryRun: o.dryRun,
 		Reclaim: o.reclaim, Wait: o.wait, Who: strings.Join([]string{"buttersink prune", redact(p.arg)}, " "),

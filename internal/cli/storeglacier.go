@@ -11,6 +11,7 @@ import (
 	"github.com/buttersink/buttersink/internal/archive"
 	"github.com/buttersink/buttersink/internal/archive/btrsend"
 	"github.com/buttersink/buttersink/internal/archive/glacier"
+	"github.com/buttersink/buttersink/internal/archive/seal"
 	"github.com/buttersink/buttersink/internal/ledger/btrsenddb"
 )
 
@@ -34,6 +35,9 @@ func queryOf(scheme string) (form queryForm, ok bool) {
 func (p place) ofBtrsend() bool {
 	return p.scheme == "glacier" && (p.options["layout"] == btrsendLayout || p.options["database"] != "")
 }
+
+// hasTrash reports whether what is removed can be put back.
+func (p place) hasTrash() bool { return p.archive() && !p.ofBtrsend() }
 
 // parseGlacier reads what stands behind glacier:// in an argument.
 // docs.aws.amazon.com/amazonglacier/latest/dev/api-vault-put.html has the rule for
@@ -129,6 +133,9 @@ func (env *Env) glacierBucket(ctx context.Context, p place, o *opening) (archive
 // openBtrsend opens what btrsend has left in a vault, by the option database or
 // from the vault's own inventory.
 func (env *Env) openBtrsend(ctx context.Context, p place, o opening) (*opened, error) {
+	if s := &o.archive.Seal; s.Form().Cipher == seal.GPG && !s.Compress {
+		s.Compress, s.Gzip = true, true // as btrsend does
+	}
 	b := btrsend.Options{Rows: o.rows, Seal: o.archive.Seal, Keys: o.archive.Keys, PartSize: o.archive.PartSize, Log: env.Log}
 	if path := p.options["database"]; path != "" && o.rows == nil {
 		// Opening would make one.

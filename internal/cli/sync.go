@@ -199,6 +199,7 @@ func runSync(ctx context.Context, env *Env, command string, o *syncOptions, sour
 	if err != nil {
 		return err
 	}
+	show.goesForGood = to.ofBtrsend()
 	if err := o.fits(command, from, to); err != nil {
 		return err
 	}

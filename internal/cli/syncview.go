@@ -20,7 +20,10 @@ type syncView struct {
 	o        *syncOptions
 	progress *progress
 	outlook  *job.Outlook
-	pending  waitingView
+	// goesForGood is set if what is removed from the destination cannot be put back,
+	// though that is an archive.
+	goesForGood bool
+	pending     waitingView
 
 	ctx     context.Context // of the run
 	release func()          // lets the machine sleep again
@@ -129,7 +132,10 @@ func (v *syncView) planned(o *job.Outlook) {
 	}
 	for _, s := range o.Remove {
 		would, will := "WOULD: Delete subvolume", "Will delete subvolume"
-		if o.DestinationHas.Archive {
+		switch {
+		case v.goesForGood:
+			would, will = "WOULD: Delete for good", "Will delete for good"
+		case o.DestinationHas.Archive:
 			would, will = "WOULD: Trash", "Will trash"
 		}
 		v.say("%s: %s", map[bool]string{true: would, false: will}[v.o.dryRun], s.Path)
@@ -232,7 +238,14 @@ func (v *syncView) removed(s snapshot.Snapshot, err error) {
 		return
 	}
 	if err == nil {
-		v.say("%s %s", map[bool]string{true: "Trash", false: "Delete subvolume"}[v.outlook.DestinationHas.Archive], s.Path)
+		what := "Delete subvolume"
+		switch {
+		case v.goesForGood:
+			what = "Delete for good"
+		case v.outlook.DestinationHas.Archive:
+			what = "Trash"
+		}
+		v.say("%s %s", what, s.Path)
 	}
 }
 
