@@ -1,6 +1,8 @@
 package endurance
 
 import (
+	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -250,4 +252,79 @@ func TestColdVaultLostTrash(t *testing.T) {
 	d.here(s, "verify", d.url).ends(partly) // the manifests are asked for
 	d.vault.server.Advance(7 * time.Hour)
 	d.here(s, "verify", d.url).fine()
+}
+
+// TestColdSmall stores increments that are too short to be worth it: they stay where
+// they can be read at once.
+func TestColdSmall(t *testing.T) {
+	t.Parallel()
+	d := newColdDepot(t, "DEEP_ARCHIVE")
+	s := d.nights(1)
+	live := s.src.Path("live-a")
+	for i := range 2 {
+		if err := os.WriteFile(filepath.Join(live, "diary"), noise(byte(i), 10_000), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		s.snapshot(live, fmt.Sprintf("a%02d", i+1))
+		s.store(d.depot).fine()
+	}
+	for _, o := range d.objects() {
+		want := "STANDARD"
+		if o.from == "None" {
+			want = "DEEP_ARCHIVE"
+		}
+		if got := d.cold.Class(d.name, o.key); got != want {
+			t.Errorf("%s of %d bytes is in %s, and not in %s", o, o.size, got, want)
+		}
+	}
+	s.restore(d.depot).ends(pending)
+	d.cold.Advance(s3test.DeepBulkTime)
+	s.restore(d.depot).fine()
+	s.complete()
+	d.asked(map[string]int{"a00": 1})
+
+	// What is hot is moved to the trash as ever, what is cold is marked.
+	other := empty(t)
+	other.family("b", 1, 0)
+	other.store(d.depot, "-d").fine()
+	if got := d.run("trash", "list", "--json", d.url).fine().records("trashed"); len(got) != 3 {
+		t.Errorf("the trash has %+v", got)
+	}
+	s.elsewhere()
+	d.run("trash", "restore", "--all", d.url).fine()
+	d.run("verify", d.url).fine()
+	s.empty()
+	s.restore(d.depot, "--exclude=b").fine()
+	s.complete()
+	d.asked(map[string]int{"a00": 1})
+}
+
+// TestColdServersDie has a vault's server die while it is stored to and read from,
+// and be back a moment later. The program goes on by itself.
+func TestColdServersDie(t *testing.T) {
+	t.Parallel()
+	s := empty(t)
+	d := newVaultDepot(s)
+	s.src.Subvolume("live-a")
+	for number := range 3 {
+		s.bulky(number)
+	}
+	dies := func(begin func() *run, op string) {
+		before := d.vault.server.Count(op)
+		r := begin()
+		for d.vault.server.Count(op) < before+2 && !r.gone() {
+			time.Sleep(time.Millisecond)
+		}
+		d.vault.server.Stop()
+		time.Sleep(200 * time.Millisecond)
+		d.vault.server.Restart()
+		r.fine()
+	}
+	dies(func() *run { return s.store(d.depot) }, "UploadMultipartPart")
+	d.sound(s)
+	d.back(s).ends(pending)
+	d.vault.server.Advance(glaciertest.BulkTime)
+	dies(func() *run { return d.back(s) }, "GetJobOutput")
+	s.complete()
+	d.once()
 }
