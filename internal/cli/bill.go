@@ -177,9 +177,21 @@ func restoringLines(what string, r *job.Restoring) []string {
 			rows = append(rows, []string{string(tier), "not possible for all of them", ""})
 			continue
 		}
-		rows = append(rows, []string{string(tier), priceText(c.Estimate), waitText(c.Wait)})
+		rows = append(rows, append([]string{string(tier)}, tierTexts(c)...))
 	}
 	return append([]string{fmt.Sprintf("%s, %d of them cold:", head, r.Cold)}, aligned(rows)...)
+}
+
+// tierTexts are what a tier costs and how long it takes, of what is cold.
+func tierTexts(c job.TierCost) []string {
+	cost, wait := priceText(c.Estimate), waitText(c.Wait)
+	if c.Unpriced {
+		cost += ", and what thawing costs"
+	}
+	if c.Wait == (bill.Wait{}) {
+		wait = "readable at a time that is not known"
+	}
+	return []string{cost, wait}
 }
 
 // earlyLine tells what removing for good costs now; empty if that is nothing.

@@ -157,7 +157,7 @@ func costText(r *job.CostReport) string {
 	for _, k := range r.InTrash {
 		rows = append(rows, keptRow(className(k.Class)+", in the trash", k))
 	}
-	lines := []string{printable(r.Store)}
+	lines := []string{r.Store}
 	lines = append(lines, aligned(rows)...)
 	lines = append(lines, "Estimate of keeping it: "+priceText(r.Keeping))
 	lines = append(lines, itemLines(r.Keeping)...)
@@ -177,12 +177,16 @@ func costText(r *job.CostReport) string {
 	if r.Restoring != nil {
 		what := "Estimate of having everything back"
 		if r.Path != "" {
-			what = "Estimate of having " + printable(r.Path) + " back"
+			what = "Estimate of having " + r.Path + " back"
 		}
 		lines = append(lines, restoringLines(what, r.Restoring)...)
 		all = append(all, estimatesOf(r.Restoring)...)
 	}
-	return strings.Join(append(lines, assumptionLines(all...)...), "\n") + "\n"
+	lines = append(lines, assumptionLines(all...)...)
+	for i := range lines {
+		lines[i] = printable(lines[i])
+	}
+	return strings.Join(lines, "\n") + "\n"
 }
 
 func keptRow(class string, k job.Kept) []string {

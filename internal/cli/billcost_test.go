@@ -76,3 +76,24 @@ func TestPendingBesideFailures(t *testing.T) {
 		}
 	}
 }
+
+// TestRestoringOfWhatIsNotKnown: what is cold is not said to be readable at once where
+// a table does not say how long it takes.
+func TestRestoringOfWhatIsNotKnown(t *testing.T) {
+	r := &job.Restoring{Streams: 1, Bytes: 1, Cold: 1, Tiers: map[store.Tier]job.TierCost{store.Bulk: {Estimate: bill.Estimate{Currency: "USD", Once: 2}, Unpriced: true}}}
+	want := []string{"x: 1 stream, 1 bytes, 1 of them cold:", "  bulk       2.00 USD once, and what thawing costs  readable at a time that is not known", "  standard   not possible for all of them", "  expedited  not possible for all of them"}
+	if diff := cmp.Diff(want, restoringLines("x", r)); diff != "" {
+		t.Errorf("-want +got:\n%s", diff)
+	}
+}
+
+// TestCostIsPrintable: what a server calls its classes cannot write to a terminal.
+func TestCostIsPrintable(t *testing.T) {
+	text := costText(&job.CostReport{
+		Store: "s3://b", Kept: []job.Kept{{Class: "A\u009b31m"}},
+		Keeping: bill.Estimate{Lines: []bill.Line{{What: bill.Storage, Class: "B\x1b[2J", Bytes: 1}}, Assumptions: []string{"C\a"}},
+	})
+	if strings.ContainsAny(text, "\u009b\x1b\a") || strings.Count(text, "\n") < 5 {
+		t.Errorf("%q", text)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -31,7 +32,7 @@ func thawFlagsOf(cmd *cobra.Command, o *thawFlags) {
 	f.Var(&o.tier, "tier", "have what is in cold storage by this `TIER`: bulk (the default, and the cheapest), standard or expedited")
 	f.IntVar(&o.days, "days", 0, "have it stay readable for `N` days (default 7)")
 	f.BoolVar(&o.wait, "wait", false, "wait until it is readable, in place of ending with exit code 5")
-	f.Float64Var(&o.maxCost, "max-cost", 0, "stop before asking for anything if reading it costs more than this `AMOUNT`, by estimate")
+	f.Float64Var(&o.maxCost, "max-cost", 0, "stop before asking for anything if reading it costs more than this `AMOUNT`, by estimate (0 is no limit)")
 	pricesFlag(cmd, &o.prices)
 }
 
@@ -118,7 +119,7 @@ func (env *Env) sayRestoring(o *thawFlags, what string, r *job.Restoring, dryRun
 		}
 	case r.Cold > 0:
 		if c, ok := r.Tiers[o.tierName()]; ok {
-			env.Log.Info(fmt.Sprintf("%s: %s, %s; -n says what that rests on", what, priceText(c.Estimate), waitText(c.Wait)))
+			env.Log.Info(fmt.Sprintf("%s: %s; -n says what that rests on", what, strings.Join(tierTexts(c), ", ")))
 		}
 	}
 	env.warnDear(o, r)
