@@ -35,13 +35,13 @@ type btrsendOptions struct {
 	days            []int
 	chain, lifetime int
 
-	dryRun, noHook bool
-	prices         string
+	dryRun, noHook, complete bool
+	prices                   string
 }
 
 // btrsendGroups order the flags in its help.
 var btrsendGroups = []flagGroup{
-	{"When", []string{"days-of-month", "chain", "lifetime"}},
+	{"When", []string{"chain", "complete", "days-of-month", "lifetime"}},
 	{"Where: a vault of Glacier", []string{"vault", "region", "recipient", "level", "database", "account", "endpoint"}},
 	{"Where: any other archive", []string{"archive", "compress", "encrypt", "require-encryption", "s3-endpoint", "s3-path-style"}},
 	{"What is done and said", []string{"part-size", "dry-run", "prices", "no-post-hook", "quiet", "logfile", "help", "version"}},
@@ -106,6 +106,7 @@ and 7 if another run is at work.`,
 	f := cmd.Flags()
 	f.IntSliceVar(&o.days, "days-of-month", usual.Days, "make a backup on these `DAYS`, with commas between them")
 	f.IntVar(&o.chain, "chain", usual.Length, "let a chain have `N` backups, the complete one included")
+	f.BoolVar(&o.complete, "complete", false, "make a complete backup, on any day: where the snapshot is lost that an increment would start from")
 	f.IntVar(&o.lifetime, "lifetime", usual.Lifetime, "delete a chain `DAYS` after its last backup, if there is a newer one")
 	f.StringVar(&o.vault, "vault", "Backup", "keep them in this `VAULT`")
 	f.StringVar(&o.region, "region", "us-east-1", "which is in this `REGION`")
@@ -210,7 +211,7 @@ func (o *btrsendOptions) run(ctx context.Context, env *Env, command string, diar
 	defer func() { release() }()
 	in := &metered{in: env.Stdin, diary: diary, now: env.Now}
 	report, err := engine.Calendar(ctx, shelf.Store, job.CalendarOptions{
-		Rule: o.calendar(), Today: date, In: in, From: "standard input", Who: who,
+		Rule: o.calendar(), Today: date, Complete: o.complete, In: in, From: "standard input", Who: who,
 		Removed: func(b job.DatedBackup, err error) {
 			if err != nil {
 				diary.say("Warning: Couldn't delete backup for date %s from %s (arn = %s)", b.Date, o.service(), shelf.named(ctx, b.Backup))
@@ -275,7 +276,7 @@ func (o *btrsendOptions) foretell(ctx context.Context, env *Env, command string,
 	}
 	defer shelf.close()
 	engine := &job.Engine{Log: env.Log, Now: env.Now, Prices: prices}
-	report, err := engine.Calendar(ctx, shelf.Store, job.CalendarOptions{Rule: o.calendar(), Today: date, DryRun: true})
+	report, err := engine.Calendar(ctx, shelf.Store, job.CalendarOptions{Rule: o.calendar(), Today: date, Complete: o.complete, DryRun: true})
 	if err != nil {
 		return explainBtrsend(err, report)
 	}
@@ -317,7 +318,7 @@ func explainBtrsend(err error, report *job.CalendarReport) error {
 		err = fmt.Errorf("nothing has been recorded: %w", err)
 	}
 	if _, other := errors.AsType[*store.ParentError](err); other || unwanted {
-		return &exitError{code: exitFailed, err: err, hint: "Whoever calls it has to send the snapshot that it asks for, and no other."}
+		return &exitError{code: exitFailed, err: err, hint: "Whoever calls it has to send the snapshot that it asks for, and no other. If the one that an increment would start from is lost, --complete begins a new chain."}
 	}
 	return err
 }

@@ -26,6 +26,9 @@ type CalendarOptions struct {
 	// It is not read where none is. From names it for people.
 	In   io.Reader
 	From string
+	// Complete has a complete backup made, on any day: where what the next increment
+	// would start from is lost. Not if there is one of that date.
+	Complete bool
 	// DryRun decides, and does nothing.
 	DryRun bool
 	// Who is how people know the run, for the lock and the ledger.
@@ -116,7 +119,7 @@ func (e *Engine) foreseen(ctx context.Context, st store.Store, o CalendarOptions
 	for _, gone := range report.Removed {
 		c.backups = slices.DeleteFunc(slices.Clone(c.backups), func(b DatedBackup) bool { return b.Snapshot.ID == gone.Snapshot.ID })
 	}
-	if report.Decision, err = o.Rule.Decide(c.rows(), o.Today); err != nil {
+	if report.Decision, err = o.decide(c); err != nil {
 		return report, err
 	}
 	return report, o.decided(report)
@@ -141,7 +144,7 @@ func (e *Engine) calendar(ctx context.Context, st store.Store, o CalendarOptions
 			return report, err
 		}
 	}
-	if report.Decision, err = o.Rule.Decide(c.rows(), o.Today); err != nil {
+	if report.Decision, err = o.decide(c); err != nil {
 		return report, err
 	}
 	if err := o.decided(report); err != nil {
@@ -157,6 +160,19 @@ func (e *Engine) calendar(ctx context.Context, st store.Store, o CalendarOptions
 		t.Tidy(ctx)
 	}
 	return report, failed.orNil()
+}
+
+// decide says what is to be made.
+func (o *CalendarOptions) decide(c *dated) (schedule.Decision, error) {
+	d, err := o.Rule.Decide(c.rows(), o.Today)
+	if err != nil || !o.Complete {
+		return d, err
+	}
+	if slices.ContainsFunc(c.backups, func(b DatedBackup) bool { return b.Date == o.Today }) {
+		return d, nil
+	}
+	d.Create, d.Parent, d.Reason = true, schedule.Date{}, "a complete one was asked for"
+	return d, nil
 }
 
 func (o *CalendarOptions) decided(report *CalendarReport) error {

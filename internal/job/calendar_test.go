@@ -28,6 +28,8 @@ type almanac struct {
 	dst  store.Store
 	days map[schedule.Date]snapshot.ID
 	next uint64
+	// complete asks for a complete backup, whatever the calendar says.
+	complete bool
 }
 
 func newAlmanac(t interface {
@@ -89,7 +91,7 @@ func (a *almanac) run(ctx context.Context, rule schedule.Calendar, today schedul
 	}
 	in := &stream{a: a, today: today, alter: alter}
 	report, err = (&Engine{}).Calendar(ctx, a.dst, CalendarOptions{
-		Rule: rule, Today: today, In: in, From: "a test",
+		Rule: rule, Today: today, Complete: a.complete, In: in, From: "a test",
 		Decided: func(d schedule.Decision) error {
 			if asked != "" {
 				return errors.New("asked twice")
@@ -137,6 +139,30 @@ func TestCalendar(t *testing.T) {
 		}
 		if got := strings.Join(held(t, a.dst), " "); got != c.there {
 			t.Errorf("%s: there is %s, want %s", c.day, got, c.there)
+		}
+	}
+}
+
+// TestCalendarComplete begins a new chain by somebody's word, on any day but one
+// that has a backup; the next one builds on it.
+func TestCalendarComplete(t *testing.T) {
+	a := newAlmanac(t, t.TempDir())
+	for _, c := range []struct {
+		day      string
+		complete bool
+		asked    string
+	}{
+		{"2000-01-01", false, "none"},
+		{"2000-01-07", false, "2000-01-01"},
+		{"2000-01-07", true, "nothing"},
+		{"2000-01-09", true, "none"},
+		{"2000-01-14", false, "2000-01-09"},
+		{"2000-01-21", true, "none"},
+		{"2000-02-01", false, "2000-01-21"},
+	} {
+		a.complete = c.complete
+		if asked, _, err := a.run(t.Context(), schedule.Btrsend(), onDay(t, c.day), nil); err != nil || asked != c.asked {
+			t.Errorf("%s: asked for %s (%v), want %s", c.day, asked, err, c.asked)
 		}
 	}
 }
