@@ -60,7 +60,7 @@ func TestVerify(t *testing.T) {
 	add("2014-02-01", "", whole[:len(whole)-20])
 	gone := add("2014-02-07", "2014-02-01", on)
 	add("2014-03-07", "2014-03-01", on)
-	add(b.server.Now().AddDate(0, 0, 9).Format(time.DateOnly), "", whole)
+	add(b.server.Now().AddDate(0, 0, -5).Format(time.DateOnly), "", whole) // which took a week to store
 	late := b.rows.all[5]
 	b.rows.all[2].Size++
 	b.server.Delete(t, vault, gone)
