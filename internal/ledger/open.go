@@ -25,14 +25,15 @@ const applicationID = 0x42536e6b
 // patience is how long a call waits for another process.
 const patience = 10 * time.Second
 
-// DamagedError says that a ledger cannot be read. Nothing of value is in it.
+// DamagedError says that a ledger cannot be read. Nothing is in it that cannot be had
+// again, but of Glacier vaults only after a day.
 type DamagedError struct {
 	Path string
 	Err  error
 }
 
 func (e *DamagedError) Error() string {
-	return fmt.Sprintf("the ledger %s is damaged (%v): move it away, it is rebuilt", e.Path, e.Err)
+	return fmt.Sprintf("the ledger %s is damaged (%v): move it away, it is rebuilt; what is in Glacier vaults, these are asked for then, which takes a day", e.Path, e.Err)
 }
 
 func (e *DamagedError) Unwrap() error { return e.Err }

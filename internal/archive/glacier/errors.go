@@ -118,7 +118,7 @@ func (v *Vault) explain(r *request, err error) error {
 	case a.code == "PolicyEnforcedException":
 		return r.wrap(v, fmt.Errorf("%w: the account's data retrieval policy does not allow it now; try again later with fewer at a time, or raise the policy's limit", a))
 	case a.code == "LimitExceededException":
-		return r.wrap(v, fmt.Errorf("%w: a limit of the account has been reached", a))
+		return r.wrap(v, fmt.Errorf("%w: a limit of the account has been reached; delete vaults that nobody needs, or have AWS raise it", a))
 	case a.code == "ExpiredTokenException":
 		return r.wrap(v, fmt.Errorf("%w: the credentials have expired, and there are no newer ones; renew them and start again", a))
 	case a.unknownUser():
