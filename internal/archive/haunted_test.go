@@ -264,3 +264,19 @@ func TestBuriedInForeignClass(t *testing.T) {
 		t.Errorf("an increment has been stored on what was removed: %v, %q", err, b.has(""))
 	}
 }
+
+// TestVerifyBuried: what has been removed is not verified, and nothing is asked about
+// it.
+func TestVerifyBuried(t *testing.T) {
+	hollow := "p/B/" + uuidB + "_None"
+	b := frozen("GLACIER", "p/A/"+uuidA+"_None", "p/A/"+uuidA+"_None.json", "p/C/"+uuidC+"_None")
+	s := openAt(t, b)
+	sweep(t, s, "A")
+	b.put(hollow, 0)
+	b.put(tombKey(hollow), 5)
+	clear(b.calls)
+	found, err := s.Verify(t.Context(), store.VerifyOptions{})
+	if err != nil || found.Streams[store.Damaged] > 0 || found.Streams[store.Sound] != 1 || b.calls["Stat"]+b.calls["Get"] > 0 {
+		t.Errorf("%+v, %v, %v", found, err, b.calls)
+	}
+}

@@ -178,6 +178,9 @@ func (v *verifier) lookForLost(ctx context.Context) error {
 			return err
 		}
 		n := parseKey(s.o.Prefix, listed.Key)
+		if stream, _ := cutBeside(listed.Key); v.chains.c.tombs[stream] != nil && v.chains.c.tombs[stream].found {
+			continue // it has been removed
+		}
 		if n.kind == isObject && listed.Size <= 0 {
 			v.lost(store.Finding{Verdict: store.Damaged, Edge: n.edge, Path: n.path, Object: listed.Key, Why: "it is empty"})
 			continue
