@@ -109,7 +109,7 @@ func (w *writer) revived(ctx context.Context, o *stored) error {
 	if err := w.s.stays(ctx, o); err != nil {
 		return err
 	}
-	w.s.log.Info("what had been removed has been put back in place of storing it again", "object", printable(w.key))
+	w.s.log.Info("what had been removed has been put back in place of storing it again: if it is damaged, remove it, empty the trash and store it", "object", printable(w.key))
 	if w.form.Cipher != seal.None {
 		w.s.log.Warn("what has been put back is encrypted for whom it was then: if those keys are lost, remove it, empty the trash and store it again", "snapshot", printable(w.want.Path))
 	}
