@@ -128,7 +128,10 @@ func newAlmanac(t *testing.T, begin schedule.Date, seed uint64) *almanac {
 		a.env[k] = v
 		t.Setenv(k, v)
 	}
-	a.src.Subvolume("live")
+	// Too long to be stored inline: see btrfstest.InlineTails.
+	if err := os.WriteFile(filepath.Join(a.src.Subvolume("live"), "diary"), make([]byte, 16<<10), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	return a
 }
 

@@ -6,10 +6,11 @@
 //
 // It knows the program only from outside: its command line, its exit codes, its
 // --json records, and what it leaves on file systems that are really there.
-// (Damaged streams are the exception, for no command takes a stream in.) What
-// is judged is always the same: whatever looks like a snapshot is whole, a run
-// that says it is done is done, nothing unfinished stays behind, the message
-// names the cause, and the next run completes the rest.
+// (Damaged streams are an exception, for no command takes one in, and so are the
+// five years of btrsend, which would take too long.) What is judged is always the
+// same: whatever looks like a snapshot is whole, a run that says it is done is
+// done, nothing unfinished stays behind, the message names the cause, and the next
+// run completes the rest.
 //
 // It holds no code but tests. They build the program once and need root, loop
 // devices and FUSE (see btrfstest.Require), those of archives in S3 the servers
