@@ -230,13 +230,19 @@ func runSync(ctx context.Context, env *Env, command string, o *syncOptions, sour
 	defer dst.Close()
 	show.ctx = ctx
 
+	planned := func(p *job.Outlook) {
+		if show.outlook == nil {
+			o.warnOpened(env, src, dst, p)
+		}
+		show.planned(p)
+	}
 	report, err = engine.Sync(ctx, src.Store, dst.Store, job.SyncOptions{
 		Selection: job.Selection{Name: src.name, Exclude: exclude},
 		Delete:    o.delete, DryRun: o.dryRun, Estimate: o.estimate,
 		MaxChain: o.maxChain, MaxRestore: o.maxRestore.bytes, MaxFull: o.fullLimit(env), Parallel: o.together(to),
 		Thaw: o.thaw.options(), Wait: o.thaw.wait, MaxCost: o.thaw.maxCost,
 		Who:       strings.Join([]string{"buttersink sync", src.arg, dst.arg}, " "),
-		Measuring: show.measuring, Planned: show.planned, Event: show.event, Waiting: show.waiting, Removed: show.removed,
+		Measuring: show.measuring, Planned: planned, Event: show.event, Waiting: show.waiting, Removed: show.removed,
 	})
 	return explainSync(err, command, src, to.withSlash(), o.maxFull.given)
 }
