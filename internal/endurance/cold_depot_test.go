@@ -94,16 +94,6 @@ func (d *coldDepot) move(class string, pick func(key string) bool) (moved int) {
 // as another machine would.
 func (s *scene) elsewhere() { s.state = filepath.Join(s.t.TempDir(), "state") }
 
-// silent fails the test if the program has said one of the texts to people.
-func (r *run) silent(texts ...string) {
-	r.t.Helper()
-	for _, text := range texts {
-		if strings.Contains(r.err.String(), text) {
-			r.t.Errorf("it says %q:\n%s", text, &r.err)
-		}
-	}
-}
-
 // A coldRecord is what the tests look at of a record about cold storage.
 type coldRecord struct {
 	Event, Path, State, Class, Tier, Handle, Error string

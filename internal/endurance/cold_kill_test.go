@@ -17,7 +17,7 @@ import (
 func TestColdKilledUploads(t *testing.T) {
 	t.Parallel()
 	d := newColdDepot(t, "DEEP_ARCHIVE")
-	s := pair(t, 2, 12<<20)
+	s := pair(t, 2, 7<<20)
 	s.family("b", 1, 300_000)
 	storm := d.cold.Storm(t)
 	d.through(storm.Endpoint)
@@ -116,7 +116,7 @@ func TestColdKilledThaws(t *testing.T) {
 // has been thawed, and cuts its connections. Nothing is asked for again.
 func TestColdKilledDownloads(t *testing.T) {
 	t.Parallel()
-	d, s := newColdDepot(t, "DEEP_ARCHIVE"), pair(t, 3, 8<<20)
+	d, s := newColdDepot(t, "DEEP_ARCHIVE"), pair(t, 3, 5<<20)
 	s.store(d.depot).fine()
 	s.restore(d.depot).ends(pending)
 	d.cold.Advance(s3test.DeepBulkTime)

@@ -153,7 +153,7 @@ func TestColdVaultKilledRestores(t *testing.T) {
 	}
 }
 
-// TestColdVaultBackup backs up into a vault on 20 days, and removes what its rules
+// TestColdVaultBackup backs up into a vault on 14 days, and removes what its rules
 // do not keep; what is kept can be restored by a machine that knows nothing.
 func TestColdVaultBackup(t *testing.T) {
 	t.Parallel()
@@ -161,7 +161,7 @@ func TestColdVaultBackup(t *testing.T) {
 	d := newVaultDepot(s.scene)
 	d.env = append(d.env, "TZ=UTC")
 	d.sealed(newAgeKey(t))
-	const days, longest = 20, 4
+	const days, longest = 14, 4
 	first := time.Now().UTC().AddDate(0, 0, -days-1).Truncate(day).Add(12 * time.Hour)
 	for i := range days {
 		s.write("diary", 150_000)
