@@ -13,7 +13,6 @@ import (
 
 	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/ledger"
-	"github.com/buttersink/buttersink/internal/store/ssh"
 )
 
 // syncOptions are the flags of sync.
