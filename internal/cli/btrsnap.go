@@ -126,6 +126,9 @@ func runBtrsnap(ctx context.Context, env *Env, o *btrsnapOptions, names []string
 		o.homes = filepath.Dir(o.snapshots)
 	}
 	r.engine = &job.Engine{Log: env.Log, Now: env.Now}
+	if _, err := os.Stat(o.snapshots); o.dryRun && o.log == "" && errors.Is(err, os.ErrNotExist) {
+		return o.nowhere()
+	}
 	if !o.dryRun {
 		r.engine.Ledger = env.openLedger()
 		f, err := openBtrsnapLog(o)
@@ -162,8 +165,15 @@ func absolute(paths ...*string) (err error) {
 	return err
 }
 
-// openBtrsnapLog opens the log file. The default one needs its directory, which is
-// made with the first snapshot.
+// nowhere says that there is no place for snapshots, and so for the log.
+func (o *btrsnapOptions) nowhere() error {
+	return &exitError{
+		code: exitFailed, err: fmt.Errorf("'%s' is not an existing directory", o.snapshots),
+		hint: "Make it, on the btrfs of the homes, or say with --snapshots where it is.",
+	}
+}
+
+// openBtrsnapLog opens the log file. The default one needs its directory.
 func openBtrsnapLog(o *btrsnapOptions) (*os.File, error) {
 	name := o.log
 	if name == "" {
@@ -171,10 +181,7 @@ func openBtrsnapLog(o *btrsnapOptions) (*os.File, error) {
 	}
 	f, err := os.OpenFile(name, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW, 0o640)
 	if errors.Is(err, os.ErrNotExist) && o.log == "" {
-		return nil, &exitError{
-			code: exitFailed, err: fmt.Errorf("'%s' is not an existing directory", o.snapshots),
-			hint: "Make it, on the btrfs of the homes, or say with --snapshots where it is.",
-		}
+		return nil, o.nowhere()
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the log: %w", err)
@@ -225,6 +232,12 @@ func (r *btrsnapRun) serve(ctx context.Context, name string) (done bool, err err
 	if r.o.dryRun && errors.Is(err, local.ErrNotDirectory) { // which would be made
 		r.tell(btrsnapRecord{Event: "made", Name: name, Path: r.day}, "%sMake the snapshot %s/%s", would, name, r.day)
 		return true, nobody
+	}
+	if errors.Is(err, os.ErrNotExist) {
+		return false, &exitError{
+			code: exitFailed, err: err,
+			hint: fmt.Sprintf("Name a subvolume in %s, or say with --homes where the subvolumes are.", shellWord(r.o.homes)),
+		}
 	}
 	if err != nil {
 		return false, err

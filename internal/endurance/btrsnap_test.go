@@ -299,7 +299,9 @@ func TestBtrsnapOddPrograms(t *testing.T) {
 		{"a fifo", func() error { return errors.Join(syscall.Mkfifo(file, 0o777), os.Chmod(file, 0o777)) }, partly},
 		{"a link to nothing", func() error { return os.Symlink("nothing", file) }, done},
 		{"a directory", func() error { return os.Mkdir(file, 0o755) }, done},
-		{"a program of root", func() error { return errors.Join(os.WriteFile(file, []byte("#!/bin/sh\ntouch "+h.fs.Path("ran")), 0o700), os.Chown(file, 0, 0)) }, partly},
+		{"a program of root", func() error {
+			return errors.Join(os.WriteFile(file, []byte("#!/bin/sh\ntouch "+h.fs.Path("ran")), 0o700), os.Chown(file, 0, 0))
+		}, partly},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			h.t = t
@@ -323,12 +325,22 @@ func TestBtrsnapWhereItStands(t *testing.T) {
 	h := newHomestead(t)
 	h.asks(`echo c; cat >"stream-$1"`)
 	t.Chdir(h.fs.Dir)
-	h.today()
-	dry := start(t, h.state, "btrsnap", "--snapshots", "elsewhere/of/them", "--homes", ".", "-n", h.user.Name)
-	if got := dry.wait(); got != done {
-		t.Errorf("the dry run ends with %d:\n%s", got, dry.story())
+	if err := os.MkdirAll("elsewhere/deeper", 0o755); err != nil {
+		t.Fatal(err)
 	}
-	dry.says("WOULD: Make the snapshot " + h.user.Name + "/" + ago(0))
+	h.today()
+	for _, where := range []string{"nowhere", "elsewhere"} {
+		dry := start(t, h.state, "btrsnap", "--snapshots", where, "--homes", ".", "-n", h.user.Name)
+		if got := dry.wait(); (got == done) != (where == "elsewhere") {
+			t.Errorf("the dry run ends with %d:\n%s", got, dry.story())
+		}
+		dry.says(map[string]string{"nowhere": "is not an existing directory", "elsewhere": "WOULD: Make the snapshot " + h.user.Name + "/" + ago(0)}[where])
+	}
+	lost := start(t, h.state, "btrsnap", "--snapshots", "elsewhere/deeper", h.user.Name)
+	if got := lost.wait(); got == done {
+		t.Errorf("where there is no such home it ends with %d:\n%s", got, lost.story())
+	}
+	lost.says("say with --homes")
 	r := start(t, h.state, "btrsnap", "--snapshots", "snapshot", h.user.Name)
 	if got := r.wait(); got != done {
 		t.Errorf("it ends with %d:\n%s", got, r.story())
