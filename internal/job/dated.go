@@ -172,7 +172,7 @@ func (e *Engine) offer(ctx context.Context, st store.Store, o *DatedOptions, rep
 	}
 	if parent != "" {
 		if step.Parent, ok = snapshotAt(inv, parent); !ok || parent == o.Name {
-			return fmt.Errorf("%s wants the increment from %s, and there is no such snapshot in %s: have it make a complete backup (buttersink btrsend --complete), as btrsend does with --chain 1", program, parent, st)
+			return fmt.Errorf("%s wants the increment from %s, and there is no such snapshot in %s: have it make a complete backup, as buttersink btrsend does with --complete", program, parent, st)
 		}
 		step.Edge.From = step.Parent.ID
 		step.Reason = "the program wants the increment from " + parent
