@@ -138,6 +138,9 @@ func (o opening) forS3(p place) (s3.Options, error) {
 		Class: cmp.Or(p.options["storage-class"], o.keep.class),
 		SSE:   cmp.Or(p.options["sse"], o.keep.sse), KMSKey: cmp.Or(p.options["kms-key"], o.keep.kmsKey),
 	}
+	if class, ok := p.options["storage-class"]; ok && class == "" {
+		return s3.Options{}, errors.New("storage-class= in the URL is empty: want the name of a class, or nothing of it")
+	}
 	if text, ok := p.options["path-style"]; ok {
 		style, err := strconv.ParseBool(text)
 		if err != nil {

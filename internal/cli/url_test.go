@@ -183,6 +183,7 @@ func TestForS3(t *testing.T) {
 		{arg: "s3://b/?kms-key=k", want: s3.Options{Bucket: "b", SSE: "aws:kms", KMSKey: "k"}},
 		{arg: "s3://b/?path-style=false", o: opening{s3: s3Flags{pathStyle: true}}, want: s3.Options{Bucket: "b"}},
 		{arg: "s3://b/?path-style=perhaps", wrong: "want true or false"},
+		{arg: "s3://b/?storage-class=", wrong: "storage-class= in the URL is empty"},
 		{arg: "s3://b/?endpoint=host:9000", want: s3.Options{Bucket: "b", Endpoint: "host:9000"}},
 		{arg: "s3://b/?sse=rot13", wrong: `encryption "rot13" at the server is not known`},
 		{arg: "s3://b/?sse=none&kms-key=k", wrong: "not with none"},

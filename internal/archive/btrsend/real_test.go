@@ -3,6 +3,7 @@ package btrsend_test
 import (
 	"bytes"
 	"os/exec"
+	"strings"
 	"testing"
 
 	"github.com/buttersink/buttersink/internal/archive/btrsend"
@@ -57,6 +58,8 @@ func TestRealChain(t *testing.T) {
 			}
 		} else if err := b.put(date, parent, raw); err != nil {
 			t.Fatal(err)
+		} else if !strings.Contains(b.said.String(), "taken on trust") {
+			t.Error("nobody is told that the parent is not known")
 		}
 	}
 	if clones == 0 {

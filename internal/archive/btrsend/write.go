@@ -136,6 +136,8 @@ func (w *writer) identify() error {
 		return fmt.Errorf("it is to build on the backup of %s, and the stream is complete", w.parent.Date)
 	case w.parent != nil && w.parent.Stream != "" && w.parent.Stream != on.String():
 		return &store.ParentError{ID: on, Why: fmt.Sprintf("is what the stream builds on, and the backup of %s is that of %s", w.parent.Date, w.parent.Stream)}
+	case w.parent != nil && w.parent.Stream == "":
+		w.s.log.Warn(fmt.Sprintf("Which snapshot the backup of %s is of was not written down by btrsend; that the increment builds on it is taken on trust", w.parent.Date))
 	}
 	return nil
 }
