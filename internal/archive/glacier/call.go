@@ -12,6 +12,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	sdk "github.com/aws/aws-sdk-go-v2/service/glacier"
+
+	"github.com/buttersink/buttersink/internal/archive/reach"
 )
 
 // How often a request is made before its error is given on, where neither the
@@ -48,7 +50,7 @@ func (v *Vault) do(ctx context.Context, r *request, ask func(option) error) erro
 	for {
 		err := ask(func(o *sdk.Options) { o.Retryer = &retryer{Standard: v.retries, request: r, vault: v} })
 		if err == nil {
-			v.outage.over(v.log, v.server())
+			v.outage.Over(v.log, v.server())
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -56,7 +58,7 @@ func (v *Vault) do(ctx context.Context, r *request, ask func(option) error) erro
 		}
 		a, answered := answerOf(err)
 		if answered && !passing(err) {
-			v.outage.over(v.log, v.server())
+			v.outage.Over(v.log, v.server())
 		}
 		if !answered || !a.unknownUser() || renewed {
 			return v.explain(r, err)
@@ -100,7 +102,7 @@ type retryer struct {
 // IsErrorRetryable is asked once about every attempt that has failed.
 func (r *retryer) IsErrorRetryable(err error) bool {
 	// There have been credentials, so what they come from may have them again.
-	_, missing := errors.AsType[*credentialsError](err)
+	_, missing := errors.AsType[*reach.CredentialsError](err)
 	if a, answered := answerOf(err); !missing && !refused(err) && (!answered || !a.throttled() && a.status >= 500 && a.status != 501 || a.status < 300) {
 		r.request.unsure = true
 	}
@@ -110,7 +112,7 @@ func (r *retryer) IsErrorRetryable(err error) bool {
 	again := missing || !misdirected(err) && r.Standard.IsErrorRetryable(err)
 	if again {
 		r.vault.log.Debug("asking Glacier again", "action", r.request.action, "because", err)
-		r.vault.outage.failed(r.vault.log, time.Now(), func() error { return r.vault.explain(r.request, err) })
+		r.vault.outage.Failed(r.vault.log, time.Now(), func() error { return r.vault.explain(r.request, err) })
 	}
 	return again
 }
@@ -145,7 +147,7 @@ func settled(err error) bool {
 // passing reports whether an error is about a connection, or an answer that the
 // server gives when it has too much to do.
 func passing(err error) bool {
-	if errors.Is(err, errStalled) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+	if errors.Is(err, reach.ErrStalled) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		return true
 	}
 	a, answered := answerOf(err)

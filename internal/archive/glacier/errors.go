@@ -17,6 +17,7 @@ import (
 	smithyhttp "github.com/aws/smithy-go/transport/http"
 
 	"github.com/buttersink/buttersink/internal/archive"
+	"github.com/buttersink/buttersink/internal/archive/reach"
 	"github.com/buttersink/buttersink/internal/store"
 )
 
@@ -148,10 +149,10 @@ func (a answer) denied(asked string) string {
 
 // unanswered explains an error that is not the server's.
 func (v *Vault) unanswered(err error) error {
-	if errors.Is(err, errStalled) {
-		return store.MarkTemporary(errStalled)
+	if errors.Is(err, reach.ErrStalled) {
+		return store.MarkTemporary(reach.ErrStalled)
 	}
-	if missing, ok := errors.AsType[*credentialsError](err); ok {
+	if missing, ok := errors.AsType[*reach.CredentialsError](err); ok {
 		if isNetwork(missing) {
 			return store.MarkTemporary(missing)
 		}

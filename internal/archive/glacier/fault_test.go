@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/buttersink/buttersink/internal/archive"
+	"github.com/buttersink/buttersink/internal/archive/reach"
 	"github.com/buttersink/buttersink/internal/glaciertest"
 	"github.com/buttersink/buttersink/internal/store"
 )
@@ -196,8 +197,8 @@ func TestStalled(t *testing.T) {
 		t.Fatal(err)
 	}
 	v.retries = newRetries(2, time.Millisecond)
-	if _, err := v.Put(t.Context(), "d", []byte("x")); !errors.Is(err, errStalled) || !store.Temporary(err) {
-		t.Errorf("storing: %v, want errStalled, temporary", err)
+	if _, err := v.Put(t.Context(), "d", []byte("x")); !errors.Is(err, reach.ErrStalled) || !store.Temporary(err) {
+		t.Errorf("storing: %v, want reach.ErrStalled, temporary", err)
 	}
 }
 

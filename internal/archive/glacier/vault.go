@@ -40,6 +40,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	sdk "github.com/aws/aws-sdk-go-v2/service/glacier"
 
+	"github.com/buttersink/buttersink/internal/archive/reach"
 	"github.com/buttersink/buttersink/internal/pace"
 	"github.com/buttersink/buttersink/internal/store"
 )
@@ -101,7 +102,7 @@ type Vault struct {
 	retries   *retry.Standard
 	attempts  int
 	longest   time.Duration
-	outage    outage
+	outage    reach.Outage
 
 	mu   sync.Mutex
 	jobs map[string]Job  // by archive: those whose output may be there
@@ -121,7 +122,7 @@ func Open(ctx context.Context, o Options) (*Vault, error) {
 	if o.StallAfter == 0 {
 		o.StallAfter = defaultStall
 	}
-	o.StallAfter = max(o.StallAfter, turnAfter(o.Limit))
+	o.StallAfter = max(o.StallAfter, reach.TurnAfter(o.Limit))
 	v := &Vault{o: o, log: o.Log, now: o.Now, jobs: map[string]Job{}, gone: map[string]bool{}}
 	if v.log == nil {
 		v.log = slog.New(slog.DiscardHandler)
@@ -130,7 +131,7 @@ func Open(ctx context.Context, o Options) (*Vault, error) {
 		v.now = time.Now
 	}
 	var err error
-	if v.transport, err = newTransport(o); err != nil {
+	if v.transport, err = reach.NewTransport(o.Getenv, o.Limit, o.StallAfter); err != nil {
 		return nil, err
 	}
 	if err := v.connect(ctx); err != nil {
@@ -170,12 +171,12 @@ func (v *Vault) Location() string {
 	if account == "" {
 		account = "-"
 	}
-	return "glacier:" + place(v.endpoint) + "/" + v.region + "/" + account + "/" + v.o.Vault
+	return "glacier:" + reach.Place(v.endpoint) + "/" + v.region + "/" + account + "/" + v.o.Vault
 }
 
 // Tariff says whose prices hold.
 func (v *Vault) Tariff() *store.Tariff {
-	return &store.Tariff{Provider: provider(v.endpoint), Service: "glacier", Class: Class, Region: v.region}
+	return &store.Tariff{Provider: reach.Provider(v.endpoint), Service: "glacier", Class: Class, Region: v.region}
 }
 
 // Make makes the vault, and tells whether it was not there.

@@ -8,52 +8,9 @@ import (
 	"net/netip"
 	"net/url"
 	"strings"
+
+	"github.com/buttersink/buttersink/internal/archive/reach"
 )
-
-// parseEndpoint returns the address of a server as a URL without a slash at its
-// end. A name alone means https.
-func parseEndpoint(text string) (string, error) {
-	if !strings.Contains(text, "://") {
-		text = "https://" + text
-	}
-	u, err := url.Parse(text)
-	if err != nil {
-		return "", errors.New("the S3 endpoint is not a URL") // which may have a password in it
-	}
-	switch {
-	case u.Scheme != "http" && u.Scheme != "https":
-		return "", fmt.Errorf("the S3 endpoint begins with %s:// and not with https:// or http://", u.Scheme)
-	case u.Host == "":
-		return "", errors.New("the S3 endpoint has no host name")
-	case u.User != nil:
-		return "", errors.New("the S3 endpoint has a user name in it: credentials belong into the environment or a profile")
-	case u.RawQuery != "" || u.Fragment != "":
-		return "", fmt.Errorf("the S3 endpoint %s://%s has something behind its path", u.Scheme, u.Host)
-	}
-	return strings.TrimRight(u.String(), "/"), nil
-}
-
-// isAWS reports whether an endpoint is one of Amazon's own.
-func isAWS(endpoint string) bool {
-	if endpoint == "" {
-		return true
-	}
-	u, err := url.Parse(endpoint)
-	if err != nil {
-		return false
-	}
-	host := strings.ToLower(u.Hostname())
-	return strings.HasSuffix(host, ".amazonaws.com") || strings.HasSuffix(host, ".amazonaws.com.cn")
-}
-
-// hostOf is the name of the host of an endpoint.
-func hostOf(endpoint string) string {
-	u, err := url.Parse(endpoint)
-	if err != nil {
-		return ""
-	}
-	return strings.ToLower(u.Hostname())
-}
 
 // pathStyle reports whether the name of a bucket has to go into the path of a
 // URL, since it cannot be put before the name of the host.
@@ -113,20 +70,7 @@ func unnamed(err error, bucket string) bool {
 
 // location is the same text for two buckets exactly when they are one: names of
 // AWS's buckets are there only once, others are a server's own.
-func location(endpoint, bucket string) string {
-	if isAWS(endpoint) {
-		return "s3:aws/" + bucket
-	}
-	u, err := url.Parse(endpoint)
-	if err != nil {
-		return "s3:" + endpoint + "/" + bucket
-	}
-	port := u.Port()
-	if port == "" {
-		port = map[string]string{"http": "80", "https": "443"}[u.Scheme]
-	}
-	return "s3:" + net.JoinHostPort(strings.ToLower(u.Hostname()), port) + u.EscapedPath() + "/" + bucket
-}
+func location(endpoint, bucket string) string { return "s3:" + reach.Place(endpoint) + "/" + bucket }
 
 // dotted reports whether a key has a component that programs on the way take for
 // a direction.

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
+
+	"github.com/buttersink/buttersink/internal/archive/reach"
 )
 
 // botoFiles are the files in which ButterSink has looked for credentials, the
@@ -18,7 +20,7 @@ func botoFiles(getenv func(string) string) []string {
 		return []string{file}
 	}
 	files := []string{"/etc/boto.cfg"}
-	if file := inHome(getenv, ".boto"); file != "" {
+	if file := reach.InHome(getenv, ".boto"); file != "" {
 		files = append(files, file)
 	}
 	return files

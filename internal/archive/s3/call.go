@@ -14,6 +14,8 @@ import (
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
 	"github.com/aws/smithy-go/middleware"
+
+	"github.com/buttersink/buttersink/internal/archive/reach"
 )
 
 // How often a request is made before its error is given on, where neither the
@@ -49,7 +51,7 @@ func (b *Bucket) do(ctx context.Context, r *request, ask func(option) error) err
 		err := ask(b.option(r, path, region))
 		if err == nil {
 			b.met.Store(true)
-			b.outage.over(b.log, b.server())
+			b.outage.Over(b.log, b.server())
 			return nil
 		}
 		if ctx.Err() != nil {
@@ -57,7 +59,7 @@ func (b *Bucket) do(ctx context.Context, r *request, ask func(option) error) err
 		}
 		a, answered := answerOf(err)
 		if answered && !passing(err) {
-			b.outage.over(b.log, b.server())
+			b.outage.Over(b.log, b.server())
 		}
 		if a.code == "NoSuchKey" || a.code == "NoSuchUpload" {
 			b.met.Store(true)
@@ -140,14 +142,14 @@ type retryer struct {
 // IsErrorRetryable is asked once about every attempt that has failed.
 func (r *retryer) IsErrorRetryable(err error) bool {
 	// There have been credentials, so what they come from may have them again.
-	_, missing := errors.AsType[*credentialsError](err)
+	_, missing := errors.AsType[*reach.CredentialsError](err)
 	if a, answered := answerOf(err); !missing && (!answered || a.status >= 500 && a.status != 501 || a.status < 300) {
 		r.request.unsure = true
 	}
 	again := missing || !misdirected(err) && !noCapacity(err) && r.Standard.IsErrorRetryable(err)
 	if again {
 		r.bucket.log.Debug("asking S3 again", "action", r.request.action, "key", r.request.key, "because", err)
-		r.bucket.outage.failed(r.bucket.log, time.Now(), func() error { return r.bucket.explain(r.request, err) })
+		r.bucket.outage.Failed(r.bucket.log, time.Now(), func() error { return r.bucket.explain(r.request, err) })
 	}
 	return again
 }
@@ -175,7 +177,7 @@ func noCapacity(err error) bool {
 // passing reports whether an error is about a connection, or an answer that the
 // server gives when it has too much to do.
 func passing(err error) bool {
-	if errors.Is(err, errStalled) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+	if errors.Is(err, reach.ErrStalled) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
 		return true
 	}
 	a, answered := answerOf(err)

@@ -8,6 +8,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/buttersink/buttersink/internal/archive"
+	"github.com/buttersink/buttersink/internal/archive/reach"
 	"github.com/buttersink/buttersink/internal/store"
 )
 
@@ -71,7 +72,7 @@ func checkClass(name, endpoint string) error {
 	if meant := strings.ToUpper(strings.ReplaceAll(name, "-", "_")); slices.Contains(known, meant) {
 		return fmt.Errorf("storage class %q is not known: %s is meant, perhaps", name, meant)
 	}
-	if isAWS(endpoint) {
+	if reach.IsAWS(endpoint) {
 		return fmt.Errorf("storage class %q is not known: there are %s", name, list)
 	}
 	if strings.ContainsFunc(name, func(r rune) bool { return r <= ' ' || r > '~' }) {
@@ -95,8 +96,8 @@ func (b *Bucket) Tariff() *store.Tariff {
 	t := &store.Tariff{
 		Provider: providerAWS, Service: "s3", Class: usual(b.o.Class), Small: hot,
 	}
-	if !isAWS(b.endpoint) {
-		t.Provider = hostOf(b.endpoint)
+	if !reach.IsAWS(b.endpoint) {
+		t.Provider = reach.Host(b.endpoint)
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/buttersink/buttersink/internal/archive"
+	"github.com/buttersink/buttersink/internal/archive/reach"
 	"github.com/buttersink/buttersink/internal/s3test"
 	contract "github.com/buttersink/buttersink/internal/store"
 )
@@ -324,7 +325,7 @@ func TestStalls(t *testing.T) {
 	defer in.Close()
 
 	proxy.Stall()
-	if _, err := io.Copy(io.Discard, in); !errors.Is(err, errStalled) || !contract.Temporary(err) {
+	if _, err := io.Copy(io.Discard, in); !errors.Is(err, reach.ErrStalled) || !contract.Temporary(err) {
 		t.Errorf("reading over a connection that stalls: %v", err)
 	}
 	healed := make(chan struct{})

@@ -48,19 +48,3 @@ func TestLimit(t *testing.T) {
 		t.Errorf("reading 32 MiB in a second at 8 KiB/s: %v", err)
 	}
 }
-
-// TestStallOfSlowLimit checks that waiting for one's turn is not taken for a stall.
-func TestStallOfSlowLimit(t *testing.T) {
-	for _, c := range []struct {
-		rate int64
-		want time.Duration
-	}{
-		{0, 0},
-		{4 << 20, time.Second},
-		{4 << 10, 1024 * time.Second},
-	} {
-		if got := turnAfter(pace.New(c.rate)); got != c.want {
-			t.Errorf("at %d bytes a second: %s, want %s", c.rate, got, c.want)
-		}
-	}
-}

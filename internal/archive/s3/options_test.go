@@ -77,29 +77,6 @@ func TestLocation(t *testing.T) {
 	}
 }
 
-func TestParseEndpoint(t *testing.T) {
-	for text, want := range map[string]string{
-		"https://s3.example.org/":   "https://s3.example.org",
-		"s3.example.org:9000":       "https://s3.example.org:9000",
-		"http://h:1/tenant/":        "http://h:1/tenant",
-		"ftp://h":                   "",
-		"http://":                   "",
-		"http://user:secret@h":      "",
-		"http://h/?x=secret":        "",
-		"http://h:secret":           "",
-		"https://[::1]:9000":        "https://[::1]:9000",
-		"http://h/#secret-fragment": "",
-	} {
-		got, err := parseEndpoint(text)
-		if got != want || (err == nil) != (want != "") {
-			t.Errorf("parseEndpoint(%q) = %q, %v", text, got, err)
-		}
-		if err != nil && strings.Contains(err.Error(), "secret") {
-			t.Errorf("the error tells what may be a password: %v", err)
-		}
-	}
-}
-
 func TestOptionsThatMakeNoSense(t *testing.T) {
 	env := environment(s3test.EnvOf("http://127.0.0.1:1", "a", "s"))
 	for name, o := range map[string]Options{

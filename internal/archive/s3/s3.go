@@ -39,6 +39,7 @@ import (
 	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
 
 	"github.com/buttersink/buttersink/internal/archive"
+	"github.com/buttersink/buttersink/internal/archive/reach"
 	"github.com/buttersink/buttersink/internal/pace"
 )
 
@@ -110,7 +111,7 @@ type Bucket struct {
 	met    atomic.Bool // the bucket has answered once, so there is one
 	proven atomic.Bool // parts may go without a digest in the signature
 	near   bool        // the server is on this machine
-	outage outage
+	outage reach.Outage
 
 	mu      sync.Mutex
 	region  string
@@ -147,7 +148,7 @@ func Open(ctx context.Context, o Options) (*Bucket, error) {
 	if o.StallAfter == 0 {
 		o.StallAfter = defaultStall
 	}
-	o.StallAfter = max(o.StallAfter, turnAfter(o.Limit))
+	o.StallAfter = max(o.StallAfter, reach.TurnAfter(o.Limit))
 	if err := checkSSE(o); err != nil {
 		return nil, err
 	}
@@ -156,7 +157,7 @@ func Open(ctx context.Context, o Options) (*Bucket, error) {
 		b.log = slog.New(slog.DiscardHandler)
 	}
 	var err error
-	if b.transport, err = newTransport(o); err != nil {
+	if b.transport, err = reach.NewTransport(o.Getenv, o.Limit, o.StallAfter); err != nil {
 		return nil, err
 	}
 	if err := b.connect(ctx); err != nil {
@@ -193,7 +194,7 @@ func (b *Bucket) CheckKey(key string) error {
 		return errors.New("it has a zero byte")
 	}
 	const longest = 255 // bytes of a file's name
-	if isAWS(b.endpoint) {
+	if reach.IsAWS(b.endpoint) {
 		key = strings.TrimPrefix(key, "/")
 	}
 	for c := range strings.SplitSeq(key, "/") {

@@ -1,24 +1,23 @@
-package glacier
+package reach
 
 import (
 	"context"
 	"errors"
 	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 
 	"github.com/buttersink/buttersink/internal/pace"
 )
 
-// errStalled is what became of a request on whose connection nothing has moved
+// ErrStalled is what became of a request on whose connection nothing has moved
 // for too long.
-var errStalled = errors.New("the connection has stalled: nothing has moved over it for too long")
+var ErrStalled = errors.New("the connection has stalled: nothing has moved over it for too long")
 
-// turnAfter is how long a connection that moves may seem to stand still where
+// TurnAfter is how long a connection that moves may seem to stand still where
 // others share a limit with it: each may have a buffer to send before it.
-func turnAfter(limit *pace.Limiter) time.Duration {
+func TurnAfter(limit *pace.Limiter) time.Duration {
 	const connections, buffer = 64, 64 << 10
 	rate := limit.Rate()
 	if rate == 0 {
@@ -27,10 +26,13 @@ func turnAfter(limit *pace.Limiter) time.Duration {
 	return time.Duration(float64(connections*buffer) / float64(rate) * float64(time.Second))
 }
 
-// newClient makes requests over a transport and cuts those that stall.
-func newClient(t *http.Transport, after time.Duration) *http.Client {
+// NewClient makes requests over a transport and cuts those over whose connection
+// nothing has moved for a time. Works says of a request that the server works on
+// it for long, and may be silent for fifteen times as long, before its reply or in
+// the middle of it.
+func NewClient(t *http.Transport, after time.Duration, works func(*http.Request) bool) *http.Client {
 	return &http.Client{
-		Transport: &guard{transport: t, after: after},
+		Transport: &guard{transport: t, after: after, works: works},
 		// A redirection is an answer: a signed request is not sent elsewhere.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
@@ -40,12 +42,13 @@ func newClient(t *http.Transport, after time.Duration) *http.Client {
 type guard struct {
 	transport http.RoundTripper
 	after     time.Duration
+	works     func(*http.Request) bool
 }
 
 // RoundTrip implements http.RoundTripper.
 func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(r.Context())
-	w := &watch{after: g.after, reply: replyAfter(r, g.after), cancel: cancel}
+	w := &watch{after: g.after, reply: g.replyAfter(r), cancel: cancel}
 	r = r.WithContext(ctx)
 	if r.Body != nil && r.Body != http.NoBody {
 		r.Body = &sending{ReadCloser: r.Body, watch: w, left: r.ContentLength}
@@ -60,30 +63,29 @@ func (g *guard) RoundTrip(r *http.Request) (*http.Response, error) {
 		cancel(nil)
 		return nil, err
 	}
-	resp.Body = &receiving{ReadCloser: resp.Body, watch: w, wait: max(w.after, workAfter(r, w.after)), ctx: ctx}
+	resp.Body = &receiving{ReadCloser: resp.Body, watch: w, wait: max(w.after, g.workAfter(r)), ctx: ctx}
 	return resp, nil
 }
 
 // replyAfter is how long a reply may take once a request has been sent. What
 // machines on the way have taken of a body, they may take as long again to pass
-// on; and where the server puts an archive together, it may be silent for as
-// long as that takes.
-func replyAfter(r *http.Request, after time.Duration) time.Duration {
-	if work := workAfter(r, after); work > 0 {
+// on.
+func (g *guard) replyAfter(r *http.Request) time.Duration {
+	if work := g.workAfter(r); work > 0 {
 		return work
 	}
 	if r.ContentLength > 0 {
-		return 2 * after
+		return 2 * g.after
 	}
-	return after
+	return g.after
 }
 
-// workAfter is how long a server may be silent that puts an archive together,
-// before its reply or in the middle of it; 0 for other requests.
-func workAfter(r *http.Request, after time.Duration) time.Duration {
+// workAfter is how long a server may be silent that works on a request; 0 for
+// requests that take no work.
+func (g *guard) workAfter(r *http.Request) time.Duration {
 	const work = 15
-	if r.Method == http.MethodPost && strings.Contains(r.URL.Path, "/multipart-uploads/") {
-		return work * after
+	if g.works(r) {
+		return work * g.after
 	}
 	return 0
 }
@@ -108,7 +110,7 @@ func (w *watch) arm(d time.Duration) {
 
 func (w *watch) set(d time.Duration) {
 	if w.timer == nil {
-		w.timer = time.AfterFunc(d, func() { w.cancel(errStalled) })
+		w.timer = time.AfterFunc(d, func() { w.cancel(ErrStalled) })
 		return
 	}
 	w.timer.Reset(d)
@@ -135,8 +137,8 @@ func (w *watch) disarm() {
 
 // name gives an error that comes of the watch its name.
 func (w *watch) name(ctx context.Context, err error) error {
-	if err != nil && !errors.Is(err, io.EOF) && errors.Is(context.Cause(ctx), errStalled) {
-		return errStalled
+	if err != nil && !errors.Is(err, io.EOF) && errors.Is(context.Cause(ctx), ErrStalled) {
+		return ErrStalled
 	}
 	return err
 }

@@ -1,4 +1,4 @@
-package glacier
+package reach
 
 import (
 	"log/slog"
@@ -6,13 +6,13 @@ import (
 	"time"
 )
 
-// patience is how long a server that has answered before may be silent before
+// Patience is how long a server that has answered before may be silent before
 // that is said. One that never has is told of at once: it may be the wrong one.
-const patience = 5 * time.Second
+const Patience = 5 * time.Second
 
-// outage is a time in which requests fail and are made again. Without a word
+// Outage is a time in which requests fail and are made again. Without a word
 // about it a wrong endpoint would look like a hang.
-type outage struct {
+type Outage struct {
 	patience time.Duration
 
 	mu    sync.Mutex
@@ -20,9 +20,9 @@ type outage struct {
 	told  bool
 }
 
-// failed notes that a request is made again because of an error, and says so
+// Failed notes that a request is made again because of an error, and says so
 // once in an outage. Why is for people.
-func (o *outage) failed(log *slog.Logger, now time.Time, why func() error) {
+func (o *Outage) Failed(log *slog.Logger, now time.Time, why func() error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.since.IsZero() {
@@ -35,12 +35,12 @@ func (o *outage) failed(log *slog.Logger, now time.Time, why func() error) {
 	log.Warn(why().Error() + "; trying again for some minutes")
 }
 
-// over notes that the server has answered.
-func (o *outage) over(log *slog.Logger, server string) {
+// Over notes that the server has answered.
+func (o *Outage) Over(log *slog.Logger, server string) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	if o.told {
 		log.Info(server + " answers again")
 	}
-	o.since, o.told, o.patience = time.Time{}, false, patience
+	o.since, o.told, o.patience = time.Time{}, false, Patience
 }
