@@ -2,14 +2,10 @@ package glacier
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
-	"io"
-	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	sdk "github.com/aws/aws-sdk-go-v2/service/glacier"
 
@@ -69,26 +65,16 @@ func (v *Vault) do(ctx context.Context, r *request, ask func(option) error) erro
 	}
 }
 
-// newRetries says what is asked again, how often, and after how long: up to
-// longest, at random, twice as long each time, beginning with a second.
+// newRetries says what is asked again, how often, and after how long.
 func newRetries(attempts int, longest time.Duration) *retry.Standard {
-	return retry.NewStandard(func(o *retry.StandardOptions) {
-		o.MaxAttempts = attempts
-		o.MaxBackoff = longest
-		if longest < time.Second {
-			o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return longest, nil })
+	return reach.NewRetries(attempts, longest, func(err error) aws.Ternary {
+		switch {
+		case settled(err):
+			return aws.FalseTernary
+		case passing(err):
+			return aws.TrueTernary
 		}
-		// A storm hits all connections at once; each goes on trying.
-		o.RateLimiter = ratelimit.None
-		o.Retryables = append([]retry.IsErrorRetryable{retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
-			if settled(err) {
-				return aws.FalseTernary
-			}
-			if passing(err) {
-				return aws.TrueTernary
-			}
-			return aws.UnknownTernary
-		})}, o.Retryables...)
+		return aws.UnknownTernary
 	})
 }
 
@@ -109,24 +95,12 @@ func (r *retryer) IsErrorRetryable(err error) bool {
 	if r.request.once && r.request.unsure {
 		return false
 	}
-	again := missing || !misdirected(err) && r.Standard.IsErrorRetryable(err)
+	again := missing || !reach.Misdirected(err) && r.Standard.IsErrorRetryable(err)
 	if again {
 		r.vault.log.Debug("asking Glacier again", "action", r.request.action, "because", err)
 		r.vault.outage.Failed(r.vault.log, time.Now(), func() error { return r.vault.explain(r.request, err) })
 	}
 	return again
-}
-
-// misdirected reports whether an error says that there is another server than is
-// meant, or one that is not trusted: that stays so.
-func misdirected(err error) bool {
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return true
-	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-		return true
-	}
-	return errors.Is(err, http.ErrSchemeMismatch)
 }
 
 // settled reports whether an error that looks as if it went away does not do so
@@ -147,7 +121,7 @@ func settled(err error) bool {
 // passing reports whether an error is about a connection, or an answer that the
 // server gives when it has too much to do.
 func passing(err error) bool {
-	if errors.Is(err, reach.ErrStalled) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+	if reach.Broken(err) {
 		return true
 	}
 	a, answered := answerOf(err)

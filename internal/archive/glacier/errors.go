@@ -1,14 +1,9 @@
 package glacier
 
 import (
-	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/url"
-	"regexp"
 	"strings"
 	"syscall"
 
@@ -127,7 +122,7 @@ func (v *Vault) explain(r *request, err error) error {
 	case passing(err):
 		return store.MarkTemporary(r.wrap(v, a))
 	case a.status == 403 || a.status == 401:
-		return &archive.DeniedError{Bucket: v.String(), Action: a.denied(r.action), Key: r.what, Err: a}
+		return &archive.DeniedError{Bucket: v.String(), Action: reach.Denied(a.message, r.action), Key: r.what, Err: a}
 	}
 	return r.wrap(v, a)
 }
@@ -135,57 +130,8 @@ func (v *Vault) explain(r *request, err error) error {
 // answerIn finds the server's answer in an error of do.
 func answerIn(err error) (answer, bool) { return errors.AsType[answer](err) }
 
-// unauthorized is how AWS names what is not allowed, which may be more than was
-// asked for.
-var unauthorized = regexp.MustCompile(`not authorized to perform:? ([a-z0-9-]+:[A-Za-z]+)`)
-
-// denied is the action that an answer says is not allowed.
-func (a answer) denied(asked string) string {
-	if m := unauthorized.FindStringSubmatch(a.message); m != nil {
-		return m[1]
-	}
-	return asked
-}
-
 // unanswered explains an error that is not the server's.
-func (v *Vault) unanswered(err error) error {
-	if errors.Is(err, reach.ErrStalled) {
-		return store.MarkTemporary(reach.ErrStalled)
-	}
-	if missing, ok := errors.AsType[*reach.CredentialsError](err); ok {
-		if isNetwork(missing) {
-			return store.MarkTemporary(missing)
-		}
-		return missing
-	}
-	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
-		return fmt.Errorf("no host has the name %s; look at the endpoint and the region", dns.Name)
-	}
-	// What the SDK says of itself around it is of no use to anybody.
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		err = fmt.Errorf("asking %s: %w", v.server(), u.Err)
-	} else if op, ok := errors.AsType[*net.OpError](err); ok {
-		err = op
-	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return fmt.Errorf("%w; AWS_CA_BUNDLE names a file with certificates to trust", err)
-	}
-	if passing(err) || isNetwork(err) {
-		return store.MarkTemporary(err)
-	}
-	return err
-}
-
-// isNetwork reports whether an error is about a connection.
-func isNetwork(err error) bool {
-	if _, ok := errors.AsType[*net.OpError](err); ok {
-		return true
-	}
-	if n, ok := errors.AsType[net.Error](err); ok && n.Timeout() {
-		return true
-	}
-	return errors.Is(err, net.ErrClosed)
-}
+func (v *Vault) unanswered(err error) error { return reach.Unanswered(err, v.server(), passing(err)) }
 
 // refused reports whether nobody has been reached, so that nothing can have been
 // done.
@@ -194,18 +140,5 @@ func refused(err error) bool {
 	return errors.Is(err, syscall.ECONNREFUSED) || ok && op.Op == "dial"
 }
 
-// readError marks the error of a body that is being read.
-func readError(ctx context.Context, err error) error {
-	if err == nil || errors.Is(err, io.EOF) || ctx.Err() != nil {
-		return err
-	}
-	return store.MarkTemporary(err)
-}
-
 // server names the server for people.
-func (v *Vault) server() string {
-	if v.endpoint == "" {
-		return "AWS"
-	}
-	return v.endpoint
-}
+func (v *Vault) server() string { return reach.Server(v.endpoint) }

@@ -10,6 +10,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 
 	"github.com/buttersink/buttersink/internal/archive"
+	"github.com/buttersink/buttersink/internal/archive/reach"
 	"github.com/buttersink/buttersink/internal/store"
 )
 
@@ -123,5 +124,5 @@ func (b *body) Read(p []byte) (int, error) {
 	case b.left == 0:
 		err = nil
 	}
-	return n, readError(b.ctx, err)
+	return n, reach.ReadError(b.ctx, err)
 }

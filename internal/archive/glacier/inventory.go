@@ -11,6 +11,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/aws"
 	"github.com/aws/aws-sdk-go-v2/service/glacier/types"
 
+	"github.com/buttersink/buttersink/internal/archive/reach"
 	"github.com/buttersink/buttersink/internal/store"
 )
 
@@ -156,7 +157,7 @@ func (v *Vault) readInventory(ctx context.Context, j Job) (*Inventory, error) {
 			inventory.Asked = j.Asked
 			return inventory, nil
 		}
-		broken := passing(err) || isNetwork(err)
+		broken := passing(err) || reach.IsNetwork(err)
 		err = fmt.Errorf("reading the inventory of %s: %w", v, err)
 		if ctx.Err() != nil || !broken {
 			return nil, err

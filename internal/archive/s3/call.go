@@ -2,14 +2,10 @@ package s3
 
 import (
 	"context"
-	"crypto/tls"
 	"errors"
-	"io"
-	"net/http"
 	"time"
 
 	"github.com/aws/aws-sdk-go-v2/aws"
-	"github.com/aws/aws-sdk-go-v2/aws/ratelimit"
 	"github.com/aws/aws-sdk-go-v2/aws/retry"
 	v4 "github.com/aws/aws-sdk-go-v2/aws/signer/v4"
 	sdk "github.com/aws/aws-sdk-go-v2/service/s3"
@@ -112,23 +108,13 @@ func (b *Bucket) move(a answer, asked string) bool {
 	return false
 }
 
-// newRetries says what is asked again, how often, and after how long: up to
-// longest, at random, twice as long each time, beginning with a second.
+// newRetries says what is asked again, how often, and after how long.
 func newRetries(attempts int, longest time.Duration) *retry.Standard {
-	return retry.NewStandard(func(o *retry.StandardOptions) {
-		o.MaxAttempts = attempts
-		o.MaxBackoff = longest
-		if longest < time.Second {
-			o.Backoff = retry.BackoffDelayerFunc(func(int, error) (time.Duration, error) { return longest, nil })
+	return reach.NewRetries(attempts, longest, func(err error) aws.Ternary {
+		if passing(err) {
+			return aws.TrueTernary
 		}
-		// A storm hits all connections at once; each goes on trying.
-		o.RateLimiter = ratelimit.None
-		o.Retryables = append(o.Retryables, retry.IsErrorRetryableFunc(func(err error) aws.Ternary {
-			if passing(err) {
-				return aws.TrueTernary
-			}
-			return aws.UnknownTernary
-		}))
+		return aws.UnknownTernary
 	})
 }
 
@@ -146,24 +132,12 @@ func (r *retryer) IsErrorRetryable(err error) bool {
 	if a, answered := answerOf(err); !missing && (!answered || a.status >= 500 && a.status != 501 || a.status < 300) {
 		r.request.unsure = true
 	}
-	again := missing || !misdirected(err) && !noCapacity(err) && r.Standard.IsErrorRetryable(err)
+	again := missing || !reach.Misdirected(err) && !noCapacity(err) && r.Standard.IsErrorRetryable(err)
 	if again {
 		r.bucket.log.Debug("asking S3 again", "action", r.request.action, "key", r.request.key, "because", err)
 		r.bucket.outage.Failed(r.bucket.log, time.Now(), func() error { return r.bucket.explain(r.request, err) })
 	}
 	return again
-}
-
-// misdirected reports whether an error says that there is another server than is
-// meant, or one that is not trusted: that stays so.
-func misdirected(err error) bool {
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return true
-	}
-	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
-		return true
-	}
-	return errors.Is(err, http.ErrSchemeMismatch)
 }
 
 // noCapacity reports whether there is nobody who thaws something at once. It may
@@ -177,7 +151,7 @@ func noCapacity(err error) bool {
 // passing reports whether an error is about a connection, or an answer that the
 // server gives when it has too much to do.
 func passing(err error) bool {
-	if errors.Is(err, reach.ErrStalled) || errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) {
+	if reach.Broken(err) {
 		return true
 	}
 	a, answered := answerOf(err)

@@ -1,13 +1,8 @@
 package s3
 
 import (
-	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
-	"net"
-	"net/url"
 	"regexp"
 	"strings"
 
@@ -169,7 +164,7 @@ func (b *Bucket) explain(r *request, err error) error {
 	case passing(err):
 		return store.MarkTemporary(r.wrap(b, a))
 	case a.status == 403 || a.status == 401:
-		return &archive.DeniedError{Bucket: b.String(), Action: a.denied(r.action), Key: r.key, Err: a}
+		return &archive.DeniedError{Bucket: b.String(), Action: reach.Denied(a.message, r.action), Key: r.key, Err: a}
 	}
 	return r.wrap(b, a)
 }
@@ -177,73 +172,11 @@ func (b *Bucket) explain(r *request, err error) error {
 // unnamedClass stands for the class of an object where a server does not name it.
 const unnamedClass = "archived"
 
-// unauthorized is how AWS names what is not allowed, which may be more than was
-// asked for: using a key, for instance.
-var unauthorized = regexp.MustCompile(`not authorized to perform:? ([a-z0-9-]+:[A-Za-z]+)`)
-
-// denied is the action that an answer says is not allowed.
-func (a answer) denied(asked string) string {
-	if m := unauthorized.FindStringSubmatch(a.message); m != nil {
-		return m[1]
-	}
-	return asked
-}
-
 // unanswered explains an error that is not the server's.
-func (b *Bucket) unanswered(err error) error {
-	if errors.Is(err, reach.ErrStalled) {
-		return store.MarkTemporary(reach.ErrStalled)
-	}
-	if missing, ok := errors.AsType[*reach.CredentialsError](err); ok {
-		if isNetwork(missing) {
-			return store.MarkTemporary(missing)
-		}
-		return missing
-	}
-	if dns, ok := errors.AsType[*net.DNSError](err); ok && dns.IsNotFound {
-		return fmt.Errorf("no host has the name %s; look at the endpoint and the region", dns.Name)
-	}
-	// What the SDK says of itself around it is of no use to anybody.
-	if u, ok := errors.AsType[*url.Error](err); ok {
-		err = fmt.Errorf("asking %s: %w", b.server(), u.Err)
-	} else if op, ok := errors.AsType[*net.OpError](err); ok {
-		err = op
-	}
-	if _, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
-		return fmt.Errorf("%w; AWS_CA_BUNDLE names a file with certificates to trust", err)
-	}
-	if passing(err) || isNetwork(err) {
-		return store.MarkTemporary(err)
-	}
-	return err
-}
-
-// isNetwork reports whether an error is about a connection.
-func isNetwork(err error) bool {
-	if _, ok := errors.AsType[*net.OpError](err); ok {
-		return true
-	}
-	if n, ok := errors.AsType[net.Error](err); ok && n.Timeout() {
-		return true
-	}
-	return errors.Is(err, net.ErrClosed)
-}
-
-// readError marks the error of a body that is being read.
-func readError(ctx context.Context, err error) error {
-	if err == nil || errors.Is(err, io.EOF) || ctx.Err() != nil {
-		return err
-	}
-	return store.MarkTemporary(err)
-}
+func (b *Bucket) unanswered(err error) error { return reach.Unanswered(err, b.server(), passing(err)) }
 
 // server names the server for people.
-func (b *Bucket) server() string {
-	if b.endpoint == "" {
-		return "AWS"
-	}
-	return b.endpoint
-}
+func (b *Bucket) server() string { return reach.Server(b.endpoint) }
 
 // where is the region that was asked.
 func (b *Bucket) where() string {

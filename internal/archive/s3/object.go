@@ -18,6 +18,7 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/s3/types"
 
 	"github.com/buttersink/buttersink/internal/archive"
+	"github.com/buttersink/buttersink/internal/archive/reach"
 )
 
 // Stat tells of one object.
@@ -163,7 +164,7 @@ func (b *body) Read(p []byte) (int, error) {
 			err = io.ErrUnexpectedEOF
 		}
 	}
-	return n, readError(b.ctx, err)
+	return n, reach.ReadError(b.ctx, err)
 }
 
 // Put makes a small object at once.
