@@ -33,7 +33,7 @@ demo: deps build
 test: deps servers test-go
 
 test-go:
-	BUTTERSINK_TEST_REAL=1 $(GO) test -count=1 -timeout 25m ./...
+	BUTTERSINK_TEST_REAL=1 $(GO) test -count=1 -timeout 40m ./...
 
 # The rooms with goroutines, under the race detector.
 race: servers
