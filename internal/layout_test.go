@@ -28,7 +28,7 @@ var rooms = map[string]string{
 	"plan":        "snapshot",
 	"schedule":    "",
 	"outstanding": "",
-	"config":      "",
+	"config":      "schedule",
 	"store":       "snapshot",
 	"ledger":      "snapshot",
 	// What storage costs: prices and estimates.
@@ -57,6 +57,13 @@ var rooms = map[string]string{
 	"store/ssh/bare": "store snapshot stream store/ssh/dial pace",
 	"store/pipe":     "store snapshot stream",
 
+	// Jobs of a configuration: hooks, notices, how it went, how things stand.
+	"hook":    "",
+	"notify":  "hook",
+	"runner":  "config hook notify ledger",
+	"metrics": "runner",
+	"systemd": "",
+
 	// How fast bytes go, wherever they go over a network.
 	"pace": "",
 
@@ -70,6 +77,8 @@ var rooms = map[string]string{
 	"sshtest":     "s3test",
 	// Only tests: the whole program on real file systems, and what it survives.
 	"endurance": "",
+	// The program that writes manual pages and completions.
+	"gendocs": "cli",
 	// The program behind `make bench`.
 	"bench": "snapshot plan store store/local btrfs replay stream archive archive/seal archive/dir archive/s3",
 }
@@ -77,23 +86,25 @@ var rooms = map[string]string{
 // third says which rooms may use packages from outside. A prefix of an import
 // path stands for all below it. What is not listed may not be used at all.
 var third = map[string]string{
-	"golang.org/x/sys/unix":           "btrfs replay store/local ledger btrfstest archive/dir",
-	"unsafe":                          "btrfs",
-	"github.com/klauspost/compress":   "replay archive/seal store/ssh/wire",
-	"golang.org/x/time/rate":          "pace",
-	"github.com/anchore/go-lzo":       "replay",
-	"modernc.org/sqlite":              "ledger ledger/btrsenddb",
-	"github.com/pelletier/go-toml/v2": "bill",
-	"github.com/cenkalti/backoff/v5":  "transfer",
-	"github.com/spf13/cobra":          "cli",
-	"github.com/vbauerster/mpb/v8":    "cli",
-	"github.com/lmittmann/tint":       "cli",
-	"golang.org/x/term":               "cli",
-	"github.com/godbus/dbus/v5":       "awake",
-	"golang.org/x/crypto":             "archive/seal",
-	"filippo.io/age":                  "archive/seal",
-	"github.com/aws/aws-sdk-go-v2":    "archive/s3 archive/glacier archive/reach s3test glaciertest",
-	"github.com/aws/smithy-go":        "archive/s3 archive/glacier archive/reach s3test glaciertest",
+	"golang.org/x/sys/unix":                          "btrfs replay store/local ledger btrfstest archive/dir",
+	"unsafe":                                         "btrfs",
+	"github.com/klauspost/compress":                  "replay archive/seal store/ssh/wire",
+	"golang.org/x/time/rate":                         "pace",
+	"github.com/anchore/go-lzo":                      "replay",
+	"modernc.org/sqlite":                             "ledger ledger/btrsenddb",
+	"github.com/pelletier/go-toml/v2":                "bill config",
+	"github.com/cenkalti/backoff/v5":                 "transfer",
+	"github.com/spf13/cobra":                         "cli gendocs",
+	"github.com/prometheus/client_golang/prometheus": "metrics",
+	"github.com/coreos/go-systemd/v22":               "systemd",
+	"github.com/vbauerster/mpb/v8":                   "cli",
+	"github.com/lmittmann/tint":                      "cli",
+	"golang.org/x/term":                              "cli",
+	"github.com/godbus/dbus/v5":                      "awake",
+	"golang.org/x/crypto":                            "archive/seal",
+	"filippo.io/age":                                 "archive/seal",
+	"github.com/aws/aws-sdk-go-v2":                   "archive/s3 archive/glacier archive/reach s3test glaciertest",
+	"github.com/aws/smithy-go":                       "archive/s3 archive/glacier archive/reach s3test glaciertest",
 
 	"github.com/SaveTheRbtz/zstd-seekable-format-go/pkg": "archive/seal",
 }
@@ -105,6 +116,7 @@ var benches = []string{"btrfstest", "s3test", "glaciertest", "sshtest", "archive
 var inTests = []string{
 	"github.com/google/go-cmp", "pgregory.net/rapid", "go.uber.org/goleak",
 	"github.com/rogpeppe/go-internal", "golang.org/x/sys/unix", "github.com/klauspost/compress",
+	"github.com/prometheus/common/expfmt", "github.com/prometheus/client_model/go", "github.com/prometheus/common/model",
 }
 
 func TestLayout(t *testing.T) {

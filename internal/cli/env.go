@@ -48,11 +48,12 @@ type Env struct {
 	// the flags have been read.
 	Log *slog.Logger
 
-	console *console      // standard error, shared by log lines and progress
-	file    *lines        // the log file of --logfile, or nil
-	closers []io.Closer   // closed by Main when the command has ended
-	quiet   int           // how often -q was given
-	level   slog.LevelVar // of what the console shows
+	console    *console      // standard error, shared by log lines and progress
+	file       *lines        // the log file of --logfile, or nil
+	closers    []io.Closer   // closed by Main when the command has ended
+	quiet      int           // how often -q was given
+	configFile string        // of --config
+	level      slog.LevelVar // of what the console shows
 }
 
 // System returns the environment of this process.

@@ -172,3 +172,9 @@ func first(shown time.Time, zone *time.Location) time.Time {
 	}
 	return t
 }
+
+// Layout is how a time is written in a name.
+type Layout string
+
+// Compact is the usual layout, btrfs-backup's.
+const Compact Layout = "YYYYMMDD-HHMMSS"
