@@ -31,20 +31,21 @@ func (r *backupRun) openNow(ctx context.Context, t *target) (store.Store, error)
 			return absent{t.dir}, nil
 		}
 	}
-	with := r.opening(t.place)
-	with.local.Checkpoints, with.local.Make = r.o.checkpoints().Checkpoints, !r.o.dryRun
-	with.needsProgram, with.again = r.o.ofDestination(), r.o.again
+	with := r.opening(t.place, t.o)
+	with.limit = t.limit
+	with.local.Checkpoints, with.local.Make = t.o.checkpoints().Checkpoints, !r.o.dryRun
+	with.needsProgram, with.again = t.o.ofDestination(), t.o.again
 	switch {
 	case r.o.dryRun:
 		with.mode = ssh.Read
-	case r.rules(t).None():
+	case t.rules.None():
 		with.mode = ssh.Append
 	default:
 		with.mode = ssh.Write
 	}
 	if t.archive() {
-		with.archive.Seal, with.archive.RequireEncryption = r.seal, r.o.requireEncryption
-		with.archive.PartSize = int64(r.o.partSize) << 20
+		with.archive.Seal, with.archive.RequireEncryption = t.seal, t.o.requireEncryption
+		with.archive.PartSize = int64(t.o.partSize) << 20
 	}
 	st, err := r.env.open(ctx, r.command, t.place, with)
 	if err == nil && r.o.dryRun {

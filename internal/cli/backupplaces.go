@@ -27,11 +27,11 @@ import (
 type backupRun struct {
 	env     *Env
 	command string
-	o       *backupOptions
-	source  place // the subvolume
+	o       *backupOptions // what is done, and how the source is reached
+	source  place          // the subvolume
 	targets []*target
-	seal    seal.Options
-	limit   *pace.Limiter
+	seal    seal.Options  // of all archives, where the command line says it
+	limit   *pace.Limiter // of the source; on a command line, of all places together
 	ledger  *ledger.Ledger
 	early   []*earlyOpen
 }
@@ -40,6 +40,10 @@ type backupRun struct {
 type target struct {
 	place
 	name, id string
+	o        *syncOptions // how it is reached, and what is kept there in which form
+	seal     seal.Options
+	limit    *pace.Limiter
+	rules    schedule.Rules
 	early    *earlyOpen // nil unless it is opened before its turn
 }
 
@@ -51,19 +55,10 @@ func (o *backupOptions) prepare(ctx context.Context, env *Env, command, source s
 	}
 	run := &backupRun{env: env, command: command, o: o, limit: pace.New(o.wire.limit.bytes)}
 	var err error
-	if run.source, err = placeOf(command, source, true); err != nil {
+	if run.seal, err = sealing(command, o.compress, o.encrypt); err != nil {
 		return nil, err
 	}
-	switch {
-	case run.source.scheme == "shell":
-		return nil, usagef(command, "a command (shell://) takes streams and gives none back: it can only be a destination")
-	case run.source.archive():
-		return nil, usagef(command, "%q is an archive: want a subvolume, of which a snapshot can be made", redact(source))
-	}
-	if err := madeHere(source, run.source); err != nil {
-		return nil, err
-	}
-	if run.source, err = rooted(run.source); err != nil {
+	if err := run.from(source); err != nil {
 		return nil, err
 	}
 	for _, arg := range destinations {
@@ -86,13 +81,28 @@ func (o *backupOptions) prepare(ctx context.Context, env *Env, command, source s
 	if err := run.fits(); err != nil {
 		return nil, err
 	}
-	if run.seal, err = sealing(command, o.compress, o.encrypt); err != nil {
-		return nil, err
-	}
 	if err := run.seal.Usable(ctx); err != nil {
 		return nil, &exitError{code: exitConfig, err: err}
 	}
 	return run, nil
+}
+
+// from reads what names the subvolume.
+func (r *backupRun) from(source string) (err error) {
+	if r.source, err = placeOf(r.command, source, true); err != nil {
+		return err
+	}
+	switch {
+	case r.source.scheme == "shell":
+		return usagef(r.command, "a command (shell://) takes streams and gives none back: it can only be a destination")
+	case r.source.archive():
+		return usagef(r.command, "%q is an archive: want a subvolume, of which a snapshot can be made", redact(source))
+	}
+	if err := madeHere(source, r.source); err != nil {
+		return err
+	}
+	r.source, err = rooted(r.source)
+	return err
 }
 
 // rooted makes the path of a directory of this machine a full one.
@@ -135,10 +145,12 @@ func (r *backupRun) target(arg string) (*target, error) {
 	if p, err = rooted(p); err != nil {
 		return nil, err
 	}
-	if _, err := r.opening(p).forS3(p); err != nil {
+	t := &target{place: p, id: lockID(p), name: targetName(p), o: &r.o.syncOptions, seal: r.seal, limit: r.limit}
+	if _, err := r.opening(p, t.o).forS3(p); err != nil {
 		return nil, &usageError{command: r.command, err: err}
 	}
-	return &target{place: p, id: lockID(p), name: targetName(p)}, nil
+	t.rules = r.rules(t)
+	return t, nil
 }
 
 // targetName is how people know a destination, at the beginning of each line about
@@ -248,7 +260,7 @@ func (r *backupRun) isNamed(t *target, text string) bool {
 	return err == nil && lockID(p) == t.id
 }
 
-// rules are those of a destination.
+// rules are those of a destination, as the flags say.
 func (r *backupRun) rules(t *target) schedule.Rules {
 	o := r.o
 	rules := o.destinationKeep.rules[""]
@@ -318,7 +330,8 @@ func (r *backupRun) openSource(ctx context.Context) (*opened, error) {
 		}
 	}
 	r.openEarly(ctx)
-	with := r.opening(p)
+	with := r.opening(p, &r.o.syncOptions)
+	with.limit = r.limit
 	with.local.KernelSend, with.local.Plain, with.needsProgram = r.o.kernelSend, r.o.decompress, r.o.ofSource()
 	with.local.Origin, with.local.Make = r.source.dir, !r.o.dryRun
 	with.local.Rootless = true // making and removing snapshots may not take root; sending says that it does
@@ -333,12 +346,11 @@ func (r *backupRun) openSource(ctx context.Context) (*opened, error) {
 	return src, sourceHint(err)
 }
 
-// opening is what all places of the run have in common.
-func (r *backupRun) opening(p place) opening {
-	o := r.o
-	with := opening{s3: o.s3, ssh: o.ssh, plainWire: o.wire.compression.never, limit: r.limit, ledger: r.ledger, keep: o.keep}
+// opening is what the source and the destinations have in common.
+func (r *backupRun) opening(p place, o *syncOptions) opening {
+	with := opening{s3: o.s3, ssh: o.ssh, plainWire: o.wire.compression.never, ledger: r.ledger, keep: o.keep}
 	with.bareIsUsual = true // btrfs-backup asked for nothing else
-	with.local.MakeWritable = o.makeWritable
+	with.local.MakeWritable = r.o.makeWritable
 	if r.o.dryRun {
 		with.ledger = r.env.notesFor(p)
 	}
@@ -356,12 +368,12 @@ func (r *backupRun) destinations() []job.Destination {
 
 func (r *backupRun) destination(t *target) job.Destination {
 	d := job.Destination{
-		Name: t.name, ID: t.id, Rules: r.rules(t),
-		MaxFull: r.o.fullLimit(r.env), Parallel: r.o.together(t.place),
+		Name: t.name, ID: t.id, Rules: t.rules,
+		MaxFull: t.o.fullLimit(r.env), Parallel: t.o.together(t.place),
 		Open: func(ctx context.Context) (store.Store, error) { return r.open(ctx, t) },
 	}
 	if t.keepsStreams() {
-		d.MaxChain, d.MaxRestore = r.o.maxChain, r.o.maxRestore.bytes
+		d.MaxChain, d.MaxRestore = t.o.maxChain, t.o.maxRestore.bytes
 	}
 	return d
 }
@@ -385,6 +397,7 @@ func (r *backupRun) locked() func(id string) (job.Destination, error) {
 			}
 		}
 		t.id = id // as it is written
+		t.rules = r.rules(t)
 		return r.destination(t), nil
 	}
 }

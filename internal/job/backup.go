@@ -95,6 +95,8 @@ type DestinationReport struct {
 	// Sync and Prune are nil where it did not come to that.
 	Sync  *SyncReport
 	Prune *PruneReport
+	// Standing is how it stands afterwards.
+	Standing Standing
 	// Err is why it is not complete.
 	Err error
 }
@@ -161,5 +163,6 @@ func (e *Engine) Backup(ctx context.Context, src store.Store, o BackupOptions) (
 	if ctx.Err() == nil {
 		b.retain(ctx)
 	}
+	b.takeStock(ctx)
 	return b.report(), b.err(ctx)
 }

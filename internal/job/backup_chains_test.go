@@ -58,8 +58,12 @@ func TestBackupOldChains(t *testing.T) {
 						}
 					}
 				}
-				if _, err := src.Backup(t.Context(), src.Memory, o); err != nil {
+				r, err := src.Backup(t.Context(), src.Memory, o)
+				if err != nil {
 					t.Fatal(err)
+				}
+				if diff := cmp.Diff(Standing{Newest: r.Taken.Path, Chain: day%3 + 1}, r.Destinations[0].Standing); diff != "" {
+					t.Errorf("day %d: %s", day, diff)
 				}
 				src.now = src.now.AddDate(0, 0, 1)
 			}

@@ -1,0 +1,58 @@
+package job
+
+import (
+	"context"
+	"sync"
+
+	"github.com/buttersink/buttersink/internal/plan"
+	"github.com/buttersink/buttersink/internal/snapshot"
+)
+
+// Standing is how a destination stands at the end of a run.
+type Standing struct {
+	// Newest is the path there of the newest of the run's snapshots that it has;
+	// empty if it has none, or could not be listed.
+	Newest string
+	// Outstanding counts the snapshots that it shall have and does not; -1 if that is
+	// not known.
+	Outstanding int
+	// Chain counts the streams that having Newest back takes, in an archive; 0
+	// elsewhere.
+	Chain int
+}
+
+// takeStock finds out how each destination stands, by the last listing of it. A run
+// that is cut short has done what it could, so that nothing is listed for this.
+func (b *backup) takeStock(ctx context.Context) {
+	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), noteWithin)
+	defer stop()
+	holds, err := b.src.List(ctx)
+	var all sync.WaitGroup
+	for _, d := range b.ends {
+		d.Standing.Outstanding = -1
+		if err == nil && d.has != nil {
+			all.Go(func() { d.Standing = d.stand(ctx, holds) })
+		}
+	}
+	all.Wait()
+}
+
+// stand is how a destination stands.
+func (d *end) stand(ctx context.Context, holds *snapshot.Inventory) Standing {
+	var s Standing
+	for id := range d.run.due(ctx, holds, d) {
+		if there, ok := d.has.Find(id); !ok || there.Outside {
+			s.Outstanding++
+		}
+	}
+	newest, ok := d.run.newestCommon(holds, d.has)
+	if !ok {
+		return s
+	}
+	there, _ := d.has.Find(newest.ID)
+	s.Newest = there.Path
+	if d.has.Archive {
+		s.Chain = 1 + len(plan.Needed(d.has, func(id snapshot.ID) bool { return id == newest.ID }))
+	}
+	return s
+}
