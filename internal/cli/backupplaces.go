@@ -54,10 +54,6 @@ func (o *backupOptions) prepare(ctx context.Context, env *Env, command, source s
 		o.ssh.sudo.text = sudoNever // as btrfs-backup did
 	}
 	run := &backupRun{env: env, command: command, o: o, limit: pace.New(o.wire.limit.bytes)}
-	var err error
-	if run.seal, err = sealing(command, o.compress, o.encrypt); err != nil {
-		return nil, err
-	}
 	if err := run.from(source); err != nil {
 		return nil, err
 	}
@@ -80,6 +76,13 @@ func (o *backupOptions) prepare(ctx context.Context, env *Env, command, source s
 	}
 	if err := run.fits(); err != nil {
 		return nil, err
+	}
+	var err error
+	if run.seal, err = sealing(command, o.compress, o.encrypt); err != nil {
+		return nil, err
+	}
+	for _, t := range run.targets {
+		t.seal = run.seal
 	}
 	if err := run.seal.Usable(ctx); err != nil {
 		return nil, &exitError{code: exitConfig, err: err}
