@@ -3,13 +3,12 @@ package schedule
 import (
 	"regexp"
 	"strconv"
-	"strings"
 	"time"
 )
 
 // Format returns the name of a snapshot: the prefix and the time, in the zone of
 // the time, as YYYYMMDD-HHMMSS (btrfs-backup).
-func Format(prefix string, t time.Time) string { return prefix + t.Format("20060102-150405") }
+func Format(prefix string, t time.Time) string { return FormatAs(Compact, prefix, t) }
 
 // Parse reads a name that Format has made: the prefix, eight digits, a dash and
 // six digits, and nothing else, which have to be a date and a time of day. A nil
@@ -20,11 +19,7 @@ func Format(prefix string, t time.Time) string { return prefix + t.Format("20060
 // change as it claims to be. Who does not want that keeps names in UTC; who knows
 // when the file system made the snapshot asks Nearest.
 func Parse(prefix, name string, zone *time.Location) (time.Time, bool) {
-	rest, ok := strings.CutPrefix(name, prefix)
-	if !ok || len(rest) != len("YYYYMMDD-HHMMSS") || rest[8] != '-' {
-		return time.Time{}, false
-	}
-	return wall{rest[0:4], rest[4:6], rest[6:8], rest[9:11], rest[11:13], rest[13:15]}.in(zone)
+	return ParseAs(Compact, prefix, name, zone)
 }
 
 // Nearest tells the two times apart that a clock shows when it is put back: it
@@ -172,9 +167,3 @@ func first(shown time.Time, zone *time.Location) time.Time {
 	}
 	return t
 }
-
-// Layout is how a time is written in a name.
-type Layout string
-
-// Compact is the usual layout, btrfs-backup's.
-const Compact Layout = "YYYYMMDD-HHMMSS"
