@@ -1,7 +1,7 @@
 // Package ledger is what this machine knows about transfers, and what it is
-// owed: measured sizes of edges, receipts of transfers, runs, notes by which
-// interrupted uploads are carried on, and a catalogue of what is in places that
-// cannot tell it soon, in one SQLite file. It is a cache and a notebook. Stores are
+// owed: measured sizes of edges, receipts of transfers, runs, a diary of jobs,
+// notes by which interrupted uploads are carried on, and a catalogue of what is in
+// places that cannot tell it soon, in one SQLite file. It is a cache and a notebook. Stores are
 // never judged by it, so losing it costs time, never data: a program that cannot
 // open its ledger goes on with [OpenMemory].
 //
@@ -14,7 +14,7 @@
 //   - A process that dies at any point leaves a ledger that opens, with every
 //     call that had returned in it. A power cut may lose the last few calls
 //     besides, those of the catalogue excepted, and nothing else.
-//   - It stays small: see the limits in EndRun. Only the catalogue (Entries) grows
+//   - It stays small: see the limits in EndRun and EndJob. Only the catalogue (Entries) grows
 //     with what it is about, and is never pruned.
 //   - Every time that is written down is the caller's, but for those that order
 //     notes.

@@ -21,9 +21,9 @@ import (
 	"github.com/buttersink/buttersink/internal/snapshot"
 )
 
-// child is another process that writes to a ledger: a number of receipts, or
-// without end where the number is negative. It tells each one that it was told
-// is in the ledger.
+// child is another process that writes to a ledger: a number of receipts and runs of
+// a job, or without end where the number is negative. It tells each one that it was
+// told is in the ledger.
 func child(path string) {
 	n, _ := strconv.Atoi(os.Getenv("BUTTERSINK_TEST_RECEIPTS"))
 	l, err := Open(path)
@@ -35,8 +35,18 @@ func child(path string) {
 		if err == nil {
 			err = l.RememberSize(snapshot.Edge{To: snapshot.ID{byte(i)}}, fmt.Sprint(os.Getpid()), snapshot.ExactSize(int64(i)), noon)
 		}
+		var run int64
 		if err == nil {
-			fmt.Println(id)
+			run, err = l.BeginJob("j", noon)
+		}
+		if err == nil {
+			err = l.EndPlace(run, PlaceRun{Source: "s", Destination: fmt.Sprint(i % 10), Ended: noon, Result: Done})
+		}
+		if err == nil {
+			err = l.EndJob(run, Outcome{Result: Done, Ended: noon})
+		}
+		if err == nil {
+			fmt.Println(id, run)
 		}
 	}
 	if err == nil {
@@ -88,6 +98,9 @@ func TestProcesses(t *testing.T) {
 	if n := l.count(t, "sizes"); n != processes*receipts {
 		t.Errorf("%d sizes, want %d", n, processes*receipts)
 	}
+	if n := l.count(t, "job_runs r JOIN job_places p ON p.run = r.id WHERE r.ended IS NOT NULL"); n != processes*receipts {
+		t.Errorf("%d runs of a job with a place, want %d", n, processes*receipts)
+	}
 	l.check(t)
 }
 
@@ -114,10 +127,21 @@ func TestKilled(t *testing.T) {
 			lines := bufio.NewScanner(out)
 			for lines.Scan() {
 				told++
-				if n := l.count(t, "receipts WHERE ended IS NOT NULL AND id = "+lines.Text()); n != 1 {
-					t.Errorf("receipt %s was written, and is not there", lines.Text())
+				receipt, run, _ := strings.Cut(lines.Text(), " ")
+				if n := l.count(t, "receipts WHERE ended IS NOT NULL AND id = "+receipt); n != 1 {
+					t.Errorf("receipt %s was written, and is not there", receipt)
+				}
+				if n := l.count(t, "job_runs r JOIN job_places p ON p.run = r.id WHERE r.result = 'done' AND r.id = "+run); n != 1 {
+					t.Errorf("run %s of a job was written, and is not there", run)
 				}
 			}
+		}
+		// What was last at a place is there, however the process died.
+		if n := l.count(t, "job_lasts l LEFT JOIN job_places p ON p.id = l.success WHERE p.id IS NULL OR l.try != l.success"); n != 0 {
+			t.Errorf("%d places have a last success that is not there", n)
+		}
+		if n := l.count(t, "job_places p WHERE NOT EXISTS (SELECT 1 FROM job_lasts l WHERE l.destination = p.destination AND l.try >= p.id)"); n != 0 {
+			t.Errorf("%d tries are later than the last", n)
 		}
 		l.check(t)
 		if err := l.Close(); err != nil {
