@@ -2,6 +2,10 @@ package cli
 
 import (
 	"cmp"
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
 
 	"github.com/buttersink/buttersink/internal/config"
 )
@@ -20,5 +24,57 @@ func (env *Env) configPath() string {
 // loadConfig reads the configuration. What is wrong with it ends a command with
 // exit code 3.
 func (env *Env) loadConfig() (*config.File, error) {
-	return config.Load(env.configPath(), config.Checks{})
+	f, err := config.Load(env.configPath(), env.configChecks())
+	if err != nil {
+		return nil, &exitError{code: exitConfig, err: err}
+	}
+	return f, nil
+}
+
+// configChecks are what this room knows about values of a configuration.
+func (env *Env) configChecks() config.Checks { return config.Checks{} }
+
+// settingFlags are the flags that settings of a configuration stand for.
+func settingFlags(o *syncOptions) *cobra.Command {
+	cmd := &cobra.Command{Use: "settings"}
+	f := cmd.Flags()
+	f.IntVar(&o.maxChain, "max-chain", usualChain, "")
+	f.BoolVar(&o.estimate, "estimate", false, "")
+	transferFlagsOf(cmd, o)
+	s3FlagsOf(cmd, &o.s3)
+	sshFlagsOf(cmd, &o.ssh)
+	wireFlagsOf(cmd, &o.wire)
+	identityFlag(cmd, &o.identity)
+	return cmd
+}
+
+// settingsOf returns what settings stand for, as if they had been typed as flags
+// of backup, above its defaults.
+func settingsOf(settings []config.Setting) (*syncOptions, error) {
+	o := &syncOptions{}
+	cmd := settingFlags(o)
+	for _, s := range settings {
+		if err := set(cmd, s.Key, s.Values); err != nil {
+			return nil, fmt.Errorf("%s: %w", s.Key, err)
+		}
+	}
+	return o, nil
+}
+
+// set gives a flag its values, in place of those that it has.
+func set(cmd *cobra.Command, key string, values []string) error {
+	f := cmd.Flags().Lookup(key)
+	if f == nil {
+		return errors.New("there is no such flag")
+	}
+	if list, ok := f.Value.(interface{ Replace([]string) error }); ok {
+		return list.Replace(values)
+	}
+	for _, v := range values {
+		if err := f.Value.Set(v); err != nil {
+			return err
+		}
+	}
+	f.Changed = true
+	return nil
 }

@@ -123,6 +123,7 @@ After: see "buttersink sync --help" and "buttersink list --help".`,
 			Short: "How places are written: btrfs, other machines, directories, S3, Glacier",
 			Long:  urlsHelp,
 		})
+	root.PersistentFlags().StringVarP(&env.configFile, "config", "c", "", "read the configuration from `FILE` (default "+usualConfig+", $"+configVariable+")")
 	groupFlags(root, syncGroups)
 	root.SetHelpCommand(newHelp(root))
 	return root

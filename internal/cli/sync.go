@@ -41,7 +41,7 @@ type syncOptions struct {
 
 // syncGroups order the flags in the help of sync and of the program.
 var syncGroups = []flagGroup{
-	{"Flags", []string{"delete", "dry-run", "estimate", "exclude", "help", "json", "logfile", "max-full", "parallel", "quiet", "version"}},
+	{"Flags", []string{"config", "delete", "dry-run", "estimate", "exclude", "help", "json", "logfile", "max-full", "parallel", "quiet", "version"}},
 	{"Between btrfs directories", []string{"checkpoint", "decompress", "kernel-send"}},
 	sshGroup,
 	{"To an archive (dir://, s3://)", []string{"compress", "encrypt", "require-encryption", "max-chain", "max-restore", "part-size"}},
