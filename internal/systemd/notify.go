@@ -1,0 +1,130 @@
+package systemd
+
+import (
+	"strings"
+	"sync"
+	"time"
+	"unicode/utf8"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+)
+
+const (
+	// statusEvery is the least time between two lines of how far a run is.
+	statusEvery = time.Second
+	// statusLength is the longest line, in bytes; the manager's own limit for a whole
+	// message is some pages.
+	statusLength = 500
+)
+
+// Notifier tells the service manager how a run gets on, by sd_notify(3), if there
+// is one: $NOTIFY_SOCKET says so. Its methods may be called from several
+// goroutines, and on nil.
+type Notifier struct {
+	mu   sync.Mutex
+	told time.Time // when the last status went out
+	last string    // what the last status was
+
+	stop chan struct{} // ends the answers to the watchdog; nil if there is none
+	done chan struct{}
+}
+
+// Ready tells the manager that the run has begun, and answers its watchdog, if
+// the unit has one, until Stopping. It returns nil where no manager listens.
+func Ready(status string) *Notifier {
+	n := &Notifier{}
+	if ok, err := daemon.SdNotify(false, daemon.SdNotifyReady+"\n"+statusLine(status)); !ok || err != nil {
+		return nil
+	}
+	n.last = statusLine(status)
+	if every, err := daemon.SdWatchdogEnabled(false); err == nil && every > 0 {
+		n.stop, n.done = make(chan struct{}), make(chan struct{})
+		go n.watch(every / 2)
+	}
+	return n
+}
+
+// watch answers the watchdog. It is about the process, not about how the run gets
+// on: waiting for hours is no fault.
+func (n *Notifier) watch(every time.Duration) {
+	defer close(n.done)
+	tick := time.NewTicker(every)
+	defer tick.Stop()
+	for {
+		_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
+		select {
+		case <-tick.C:
+		case <-n.stop:
+			return
+		}
+	}
+}
+
+// Status says how far the run is, in one line ("systemctl status" shows it). It
+// goes out at most once a second; what comes in between is forgotten. Now is the
+// time of the call.
+func (n *Notifier) Status(now time.Time, text string) {
+	if n == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if since := now.Sub(n.told); since >= 0 && since < statusEvery { // a clock that was set back does not silence it
+		return
+	}
+	n.tell(now, text)
+}
+
+// Say is Status for what must not be forgotten: a job begins or ends.
+func (n *Notifier) Say(now time.Time, text string) {
+	if n == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.tell(now, text)
+}
+
+func (n *Notifier) tell(now time.Time, text string) {
+	line := statusLine(text)
+	if line == n.last {
+		return
+	}
+	if _, err := daemon.SdNotify(false, line); err == nil {
+		n.told, n.last = now, line
+	}
+}
+
+// Stopping tells the manager that the run ends. It may be called more than once.
+func (n *Notifier) Stopping(text string) {
+	if n == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.stop != nil {
+		close(n.stop)
+		<-n.done
+		n.stop = nil
+	}
+	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping+"\n"+statusLine(text))
+}
+
+// statusLine is an assignment of one line: no text can make it two, which would be
+// a message of its own.
+func statusLine(text string) string {
+	text = strings.Map(func(r rune) rune {
+		if r < ' ' || r == 0x7f {
+			return ' '
+		}
+		return r
+	}, strings.ToValidUTF8(text, "?"))
+	if len(text) > statusLength {
+		cut := statusLength
+		for !utf8.RuneStart(text[cut]) {
+			cut--
+		}
+		text = text[:cut]
+	}
+	return "STATUS=" + text
+}
