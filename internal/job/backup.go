@@ -34,13 +34,17 @@ type Destination struct {
 // BackupOptions say what Backup does. The functions may be nil; they are called
 // from one goroutine at a time.
 type BackupOptions struct {
-	// Prefix begins the names of the snapshots; a time follows (schedule.Format).
+	// Prefix begins the names of the snapshots; a time follows, as Layout has it.
 	Prefix string
+	Layout schedule.Layout
 	// Zone is where the times in the names are told; nil is the local one.
 	Zone *time.Location
 	// NoSnapshot takes none, and transfers those that are there. NoTransfer
 	// transfers nothing.
 	NoSnapshot, NoTransfer bool
+	// Made is the snapshot that Take has made for this run, which goes with
+	// NoSnapshot: it counts as made in the run.
+	Made *snapshot.Snapshot
 	// Full sends everything in full, the newest first.
 	Full bool
 	// Rules say what is kept at the source.

@@ -43,7 +43,7 @@ func (b *backup) rules(r schedule.Rules) schedule.Rules {
 // ours returns what of an inventory retention is about: the run's series without
 // what is there by mistake. It is told what is needed for that, as Prune is.
 func (b *backup) ours(inv *snapshot.Inventory, o PruneOptions, noted *register) (all []place, aside int) {
-	o.Prefix, o.Zone = &b.o.Prefix, b.zone
+	o.Prefix, o.Layout, o.Zone = &b.o.Prefix, b.o.Layout, b.zone
 	ev := &evidence{now: b.engine.now(), inv: inv, register: noted, options: &o}
 	places := ev.places()
 	strangers := kin(inv, places, &o, noted.families).aside

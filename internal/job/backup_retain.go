@@ -243,7 +243,7 @@ func (d *end) counterpart(o PruneOptions) PruneOptions {
 
 // pruning completes options with what is the same at every place.
 func (b *backup) pruning(place string, o PruneOptions) PruneOptions {
-	o.Zone = b.zone
+	o.Layout, o.Zone = b.o.Layout, b.zone
 	if b.taken != nil {
 		o.made = b.taken.ID
 	}

@@ -7,10 +7,8 @@ import (
 	"fmt"
 	"strings"
 	"sync"
-	"time"
 
 	"github.com/buttersink/buttersink/internal/outstanding"
-	"github.com/buttersink/buttersink/internal/schedule"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/transfer"
@@ -21,8 +19,8 @@ type backup struct {
 	engine *Engine
 	src    store.Store
 	o      BackupOptions
-	zone   *time.Location // in which names tell the time
-	origin snapshot.ID    // zero if there is none
+	series
+	origin snapshot.ID // zero if there is none
 	owed   *owed
 	known  *register // as it was when the run began; nil if it cannot be read
 	ends   []*end
@@ -43,7 +41,7 @@ type backup struct {
 
 // newBackup finds out what there is to know before anything is done.
 func (e *Engine) newBackup(ctx context.Context, src store.Store, o BackupOptions) (*backup, error) {
-	b := &backup{engine: e, src: src, o: o, zone: cmp.Or(o.Zone, time.Local), places: map[string]string{}}
+	b := &backup{engine: e, src: src, o: o, series: seriesOf(o.Prefix, o.Layout, o.Zone), places: map[string]string{}, taken: o.Made}
 	if err := b.findOrigin(ctx); err != nil {
 		return nil, err
 	}
@@ -157,65 +155,24 @@ func (b *backup) removeLocks(ctx context.Context) error {
 
 // inSeries reports whether a name is one that the run could have given.
 func (b *backup) inSeries(name string) bool {
-	_, ok := schedule.Parse(b.o.Prefix, name, b.zone)
+	_, ok := b.time(name)
 	return ok
 }
 
-// seconds is how many names are tried for a snapshot, each a second later.
-const seconds = 60
-
-// nextTime returns the time that the next snapshot is named by: that of the clock,
-// or a second after the newest name if that is not earlier. Names of one series
-// are in the order in which they were given, also when runs follow each other in
-// less than a second, and when the clock is put back; else a name that has become
-// free here could be given again, and be that of another snapshot elsewhere. What
-// is far ahead of the clock does not count.
-func (b *backup) nextTime(ctx context.Context) (time.Time, error) {
-	holds, err := b.src.List(ctx)
-	if err != nil {
-		return time.Time{}, fmt.Errorf("listing %s before a snapshot is made: %w", b.src, err)
-	}
-	now := b.engine.now().In(b.zone)
-	var next time.Time
-	for name := range topmost(holds) {
-		t, ok := schedule.Parse(b.o.Prefix, name, b.zone)
-		if t = t.Add(time.Second); ok && t.After(next) && !t.After(now.Add(schedule.Slack)) {
-			next = t
-		}
-	}
-	// As it will be read: an hour that comes twice is taken for the first one.
-	if t, ok := schedule.Parse(b.o.Prefix, schedule.Format(b.o.Prefix, now), b.zone); ok && t.Before(next) {
-		return next.In(b.zone), nil
-	}
-	return now, nil
-}
-
-// snapshot makes the snapshot, under the name of the next time, or of the next
-// second that is free.
+// snapshot makes the snapshot.
 func (b *backup) snapshot(ctx context.Context) error {
 	if b.o.NoSnapshot || b.o.DryRun {
 		return nil
 	}
-	maker := b.src.(store.Snapshotter) // findOrigin has seen to that
-	now, err := b.nextTime(ctx)
-	if err != nil {
+	r, err := b.engine.takeLocked(ctx, b.src, TakeOptions{Prefix: b.o.Prefix, Layout: b.o.Layout, Zone: b.o.Zone})
+	if err != nil || r.Taken == nil {
 		return err
 	}
-	for try := 0; ; try++ {
-		name := schedule.Format(b.o.Prefix, now.Add(time.Duration(try)*time.Second))
-		made, err := maker.Snapshot(ctx, name)
-		if _, taken := errors.AsType[*store.ExistsError](err); taken && try+1 < seconds {
-			continue
-		}
-		if err != nil {
-			return fmt.Errorf("making snapshot %s in %s: %w", name, b.src, err)
-		}
-		b.taken = &made
-		if b.o.Taken != nil {
-			b.o.Taken(made)
-		}
-		return nil
+	b.taken = r.Taken
+	if b.o.Taken != nil {
+		b.o.Taken(*r.Taken)
 	}
+	return nil
 }
 
 // transfer serves all destinations, and returns when all have ended.

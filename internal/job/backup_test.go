@@ -224,7 +224,7 @@ func TestBackupNameTaken(t *testing.T) {
 	if err != nil || r.Taken.Path != "20261120-231457" {
 		t.Errorf("%+v, %v", r, err)
 	}
-	for i := range seconds {
+	for i := range tries {
 		src.Occupy(schedule.Format("x", night.Add(time.Duration(i)*time.Second)), "a file")
 	}
 	o := utc()

@@ -24,6 +24,9 @@ type PruneOptions struct {
 	// Prefix, if it is set, is the only series that is meant, at the top of the
 	// store's directory.
 	Prefix *string
+	// Layout is how times are written in the names of that series; the series that are
+	// meant without a Prefix may have any.
+	Layout schedule.Layout
 	// Zone is where names tell the time; nil is that of the Rules.
 	Zone *time.Location
 	// Origin, if it is not zero, is the subvolume that the snapshots are of: others

@@ -158,9 +158,9 @@ func (e *evidence) places() []place {
 			if o := e.options; o.Prefix != nil {
 				p.series = *o.Prefix
 				if !strings.Contains(c.Path, "/") {
-					p.Time, p.dated = schedule.Parse(*o.Prefix, c.Path, cmp.Or(o.Zone, o.Rules.Zone))
+					p.Time, p.dated = schedule.ParseAs(o.Layout, *o.Prefix, c.Path, cmp.Or(o.Zone, o.Rules.Zone))
 				}
-				why = fmt.Sprintf("its name is not %sYYYYMMDD-HHMMSS", *o.Prefix)
+				why = fmt.Sprintf("its name is not %s%s", *o.Prefix, cmp.Or(o.Layout, schedule.Compact))
 			} else {
 				dir, name := path.Split(c.Path)
 				var before string

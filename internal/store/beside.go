@@ -25,6 +25,17 @@ type Snapshotter interface {
 	Snapshot(ctx context.Context, path string) (snapshot.Snapshot, error)
 }
 
+// Changer is a Snapshotter that can tell whether another snapshot would be any
+// different.
+type Changer interface {
+	Snapshotter
+	// Changed reports whether anything in the subvolume is not as in a snapshot of it,
+	// which is in the last List or was made since. The directory of the snapshots
+	// does not count, nor do the notes and sizes in it, nor what has only been read.
+	// Where that cannot be told apart for certain the answer is true.
+	Changed(ctx context.Context, since snapshot.ID) (bool, error)
+}
+
 // ErrNoOrigin says that a store does not know what it is to make snapshots of.
 var ErrNoOrigin = errors.New("no subvolume is named of which snapshots could be made")
 
