@@ -2,7 +2,6 @@ package job
 
 import (
 	"context"
-	"sync"
 
 	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -27,14 +26,12 @@ func (b *backup) takeStock(ctx context.Context) {
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), noteWithin)
 	defer stop()
 	holds, err := b.src.List(ctx)
-	var all sync.WaitGroup
-	for _, d := range b.ends {
+	for _, d := range b.ends { // one by one: they look into the same listing
 		d.Standing.Outstanding = -1
 		if err == nil && d.has != nil {
-			all.Go(func() { d.Standing = d.stand(ctx, holds) })
+			d.Standing = d.stand(ctx, holds)
 		}
 	}
-	all.Wait()
 }
 
 // stand is how a destination stands.
