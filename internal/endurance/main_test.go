@@ -15,6 +15,9 @@ import (
 // random go on so many times longer.
 const timesEnv = "BUTTERSINK_ENDURANCE"
 
+// programEnv names the built program to a test that runs itself once more.
+const programEnv = "BUTTERSINK_TEST_PROGRAM"
+
 // program is the built program.
 var program string
 
@@ -22,6 +25,9 @@ func TestMain(m *testing.M) {
 	btrfstest.ServeDisks()
 	flip()
 	lie()
+	if program = os.Getenv(programEnv); program != "" {
+		os.Exit(m.Run())
+	}
 	dir, err := os.MkdirTemp("", "endurance-")
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

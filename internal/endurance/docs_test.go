@@ -1,0 +1,214 @@
+package endurance
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/buttersink/buttersink/internal/btrfstest"
+	"github.com/buttersink/buttersink/internal/s3test"
+	"github.com/buttersink/buttersink/internal/sshtest"
+)
+
+// docsPageEnv names the page to the process in which its command lines are run.
+const docsPageEnv = "BUTTERSINK_TEST_PAGE"
+
+// TestDocs runs every command line of README.md and docs/*.md, in the order in which
+// they stand there, each page in a world of its own (see world). What is code has to
+// be understood: a new page and new lines are run without anybody saying so, and
+// what cannot be run is named in docs_scenes_test.go, with its reason.
+func TestDocs(t *testing.T) {
+	if page := os.Getenv(docsPageEnv); page != "" {
+		perform(t, page)
+		return
+	}
+	t.Parallel()
+	btrfstest.Require(t)
+	s3test.Require(t)
+	sshtest.Require(t)
+	named := pages(t)
+	for page := range scenes {
+		if !slices.Contains(named, page) {
+			t.Errorf("there is no page %s any more", page)
+		}
+	}
+	for _, page := range named {
+		if len(readPage(t, page)) == 0 && len(proseOf(t, page)) == 0 {
+			continue
+		}
+		t.Run(filepath.Base(page), func(t *testing.T) {
+			t.Parallel()
+			elsewhere(t, page)
+		})
+	}
+}
+
+// elsewhere runs this test for one page in namespaces of its own: nothing that it
+// mounts, starts or listens on is seen outside, and all of it is gone with it.
+func elsewhere(t *testing.T, page string) {
+	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
+	defer cancel()
+	args := []string{"-test.run=^TestDocs$"}
+	if testing.Verbose() {
+		args = append(args, "-test.v")
+	}
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(ctx, self, args...)
+	cmd.Env = append(os.Environ(), docsPageEnv+"="+page, programEnv+"="+program, "TMPDIR="+t.TempDir())
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags: unix.CLONE_NEWNS | unix.CLONE_NEWPID | unix.CLONE_NEWNET | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC,
+		Pdeathsig:  syscall.SIGKILL,
+	}
+	var said bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &said, &said
+	err = onKeptThread(cmd.Start)
+	if err == nil {
+		err = cmd.Wait()
+	}
+	if err != nil {
+		t.Fatalf("%v\n%s", err, &said)
+	}
+	t.Log(said.String())
+}
+
+// perform runs the command lines of a page.
+func perform(t *testing.T, page string) {
+	w := newWorld(t)
+	s := scenes[page]
+	if s.before == nil {
+		s.before = (*world).furnish
+	}
+	s.before(w)
+	chapters := maps.Clone(s.chapters)
+	heading, left := "", []step(nil)
+	finish := func() {
+		for _, missed := range left {
+			t.Errorf("%s, %q: the line %q is not there any more, or not in this order", page, heading, missed.line)
+		}
+	}
+	ran := 0
+	for _, p := range readPage(t, page) {
+		if p.heading != heading {
+			finish()
+			heading, left = p.heading, nil
+			if c, ok := chapters[heading]; ok {
+				if c.before != nil {
+					c.before(w)
+				}
+				left = c.steps
+				delete(chapters, heading)
+			}
+		}
+		where := fmt.Sprintf("%s:%d", page, p.line)
+		next := func(line string) step {
+			if len(left) > 0 && left[0].line == line {
+				st := left[0]
+				left = left[1:]
+				return st
+			}
+			return step{line: line}
+		}
+		if p.kind != commands {
+			first, _, _ := strings.Cut(p.text, "\n")
+			w.place(where, p, next(first))
+			continue
+		}
+		first, _, _ := strings.Cut(p.text, "\n")
+		if len(left) > 0 && left[0].line == first && left[0].block != "" {
+			left = left[1:] // the table says what it is
+			continue
+		}
+		set := ""
+		for _, line := range p.runs {
+			w.carryOut(where, set, next(line))
+			ran++
+			if strings.HasPrefix(line, "set ") {
+				set = line
+			}
+		}
+	}
+	finish()
+	for missed := range chapters {
+		t.Errorf("%s has no code below %q any more", page, missed)
+	}
+	for _, line := range proseOf(t, page) {
+		w.understood(page, line)
+	}
+	t.Logf("%s: %d command lines", page, ran)
+}
+
+// proseOf returns the command lines that stand within the sentences of a page.
+func proseOf(t *testing.T, page string) []string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../..", page))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return mentions(string(text))
+}
+
+// carryOut runs a command line and fails the test unless it ends as it should.
+func (w *world) carryOut(where, set string, s step) {
+	w.t.Helper()
+	if s.before != nil {
+		s.before(w)
+	}
+	if s.excuse != "" {
+		w.t.Logf("%s: not run: %s\n\t%s", where, s.line, s.excuse)
+		return
+	}
+	line := s.line
+	if s.run != "" {
+		line = s.run
+	}
+	for _, other := range otherwise {
+		line = strings.ReplaceAll(line, other.there, other.here)
+	}
+	text := line
+	if set != "" {
+		text = set + "\n" + line
+	}
+	if s.in != "" {
+		text = "(" + s.in + ") | " + text
+	}
+	begin := time.Now()
+	out, code := w.shell(s.as, text)
+	w.t.Logf("%s: %s: %d in %v\n%s", where, line, code, time.Since(begin).Round(time.Millisecond), out)
+	if code != s.code {
+		w.t.Errorf("%s: %s: it ends with %d and not with %d:\n%s", where, line, code, s.code, out)
+	}
+	if s.says != "" && !strings.Contains(out, s.says) {
+		w.t.Errorf("%s: %s: it does not say %q:\n%s", where, line, s.says, out)
+	}
+	if s.after != nil {
+		s.after(w)
+	}
+}
+
+// understood fails the test unless the program knows the command and the flags of a
+// line within a sentence. What such a line leaves out, or has in capitals, is for
+// the reader to fill in, so it cannot be run.
+func (w *world) understood(page, line string) {
+	w.t.Helper()
+	if slices.Contains(notOurs, line) {
+		return
+	}
+	line = strings.NewReplacer("…", "x", "|", " ").Replace(line)
+	if out, code := w.shell("", line+" --help"); code != done {
+		w.t.Errorf("%s: the program does not understand %q: it ends with %d:\n%s", page, line, code, out)
+	}
+}
