@@ -1,6 +1,8 @@
 package systemd
 
 import (
+	"net"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -15,7 +17,28 @@ const (
 	// statusLength is the longest line, in bytes; the manager's own limit for a whole
 	// message is some pages.
 	statusLength = 500
+	// patience is how long the manager may take to accept a message.
+	patience = time.Second
 )
+
+// send sends a message to the manager, and reports whether it took it. The
+// package daemon would wait for as long as the manager does not read.
+func send(lines ...string) bool {
+	address := &net.UnixAddr{Name: os.Getenv("NOTIFY_SOCKET"), Net: "unixgram"}
+	if address.Name == "" {
+		return false
+	}
+	conn, err := net.DialUnix(address.Net, nil, address)
+	if err != nil {
+		return false
+	}
+	defer conn.Close()
+	if err := conn.SetWriteDeadline(time.Now().Add(patience)); err != nil {
+		return false
+	}
+	_, err = conn.Write([]byte(strings.Join(lines, "\n")))
+	return err == nil
+}
 
 // Notifier tells the service manager how a run gets on, by sd_notify(3), if there
 // is one: $NOTIFY_SOCKET says so. Its methods may be called from several
@@ -33,7 +56,7 @@ type Notifier struct {
 // the unit has one, until Stopping. It returns nil where no manager listens.
 func Ready(status string) *Notifier {
 	n := &Notifier{}
-	if ok, err := daemon.SdNotify(false, daemon.SdNotifyReady+"\n"+statusLine(status)); !ok || err != nil {
+	if !send(daemon.SdNotifyReady, statusLine(status)) {
 		return nil
 	}
 	n.last = statusLine(status)
@@ -51,7 +74,7 @@ func (n *Notifier) watch(every time.Duration) {
 	tick := time.NewTicker(every)
 	defer tick.Stop()
 	for {
-		_, _ = daemon.SdNotify(false, daemon.SdNotifyWatchdog)
+		send(daemon.SdNotifyWatchdog)
 		select {
 		case <-tick.C:
 		case <-n.stop:
@@ -90,12 +113,14 @@ func (n *Notifier) tell(now time.Time, text string) {
 	if line == n.last {
 		return
 	}
-	if _, err := daemon.SdNotify(false, line); err == nil {
-		n.told, n.last = now, line
+	n.told = now // also if it did not listen: it is not asked more often then
+	if send(line) {
+		n.last = line
 	}
 }
 
-// Stopping tells the manager that the run ends. It may be called more than once.
+// Stopping tells the manager that the run ends, within the time that the unit has
+// for that: everything else is done. It may be called more than once.
 func (n *Notifier) Stopping(text string) {
 	if n == nil {
 		return
@@ -107,7 +132,7 @@ func (n *Notifier) Stopping(text string) {
 		<-n.done
 		n.stop = nil
 	}
-	_, _ = daemon.SdNotify(false, daemon.SdNotifyStopping+"\n"+statusLine(text))
+	send(daemon.SdNotifyStopping, statusLine(text))
 }
 
 // statusLine is an assignment of one line: no text can make it two, which would be

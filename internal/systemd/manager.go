@@ -1,0 +1,253 @@
+package systemd
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// Manager writes units.
+type Manager struct {
+	// Root is the root directory of a system that does not run, such as an image;
+	// empty for this one.
+	Root string
+}
+
+// mark begins every file that this package writes.
+const mark = "# Written by \"buttersink systemd install\""
+
+// Where units are: those of this machine, and those of packages.
+const own = "/etc/systemd/system"
+
+var packaged = []string{"/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system"}
+
+// dropIn is the name of the file for what is not in the template. People's own
+// drop-ins have higher numbers, and win.
+const dropIn = "50-buttersink.conf"
+
+// Program is the program that the template runs.
+const Program = "/usr/bin/buttersink"
+
+// ErrNotRunning says that this machine is not run by systemd.
+var ErrNotRunning = errors.New("systemd does not run this machine")
+
+// Timer says when a job is to run, and how.
+type Timer struct {
+	Job string
+	// Calendar are times as systemd.time(7) has them, at least one, and RandomDelay is
+	// a span of time by which each is put off at most, or empty.
+	Calendar    []string
+	RandomDelay string
+	// Program is the full path of buttersink, and Config that of its configuration;
+	// empty for what the template has.
+	Program, Config string
+}
+
+// jobForm is what a job may be called. It needs no escaping in the name of a unit.
+var jobForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
+
+// Install plans the timer of a job: its drop-ins, the templates where no package
+// has brought them, and, with start, that it runs from now on and not only from
+// the next boot on. It fails if systemd does not run here and no root is given, and
+// where systemd does not understand when the job is to run.
+func (m *Manager) Install(ctx context.Context, t Timer, start bool) (*Plan, error) {
+	if !jobForm.MatchString(t.Job) {
+		return nil, fmt.Errorf("%q cannot be the name of a unit", t.Job)
+	}
+	if err := m.ready(); err != nil {
+		return nil, err
+	}
+	if len(t.Calendar) == 0 {
+		return nil, errors.New("the timer has no times")
+	}
+	for _, spec := range t.Calendar {
+		if _, err := Next(ctx, spec); err != nil {
+			return nil, err
+		}
+	}
+	if err := checkSpan(ctx, t.RandomDelay); err != nil {
+		return nil, err
+	}
+	timer, err := t.timerDropIn()
+	if err != nil {
+		return nil, err
+	}
+	service, err := t.serviceDropIn()
+	if err != nil {
+		return nil, err
+	}
+	var p Plan
+	for _, name := range []string{ServiceTemplate, TimerTemplate} {
+		text, err := Template(name)
+		if err != nil {
+			return nil, err
+		}
+		if m.isPackaged(name) {
+			text = ""
+		} else {
+			text = mark + ", as no package has brought it.\n" + text
+		}
+		if err := m.want(&p, filepath.Join(own, name), text); err != nil {
+			return nil, err
+		}
+	}
+	if err := m.want(&p, timerFile(t.Job), timer); err != nil {
+		return nil, err
+	}
+	if err := m.want(&p, serviceFile(t.Job), service); err != nil {
+		return nil, err
+	}
+	m.reload(&p)
+	unit := TimerUnit(t.Job)
+	p.Start = append(p.Start, m.systemctl(false, "enable", unit))
+	if start && m.Root == "" {
+		// Not start: a timer that is active has to take its new times.
+		p.Start = append(p.Start, m.systemctl(false, "restart", unit))
+	}
+	all, err := m.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(all, func(l Listed) bool { return l.Job == t.Job && l.Enabled }) {
+		p.Undo = append(p.Undo, m.systemctl(true, "disable", unit))
+	}
+	return &p, nil
+}
+
+// ErrNoTimer says that a job has no timer.
+var ErrNoTimer = errors.New("it has no timer")
+
+// Remove plans that a job has no timer any more. With the last one go templates
+// that this package has written. A run that is going on is not stopped. It fails
+// with ErrNoTimer if there is none.
+func (m *Manager) Remove(ctx context.Context, job string) (*Plan, error) {
+	if !jobForm.MatchString(job) {
+		return nil, fmt.Errorf("%q cannot be the name of a unit", job)
+	}
+	if err := m.ready(); err != nil {
+		return nil, err
+	}
+	all, err := m.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	others, found := 0, false
+	for _, l := range all {
+		if l.Job == job {
+			found = true
+		} else {
+			others++
+		}
+	}
+	if !found {
+		return nil, ErrNoTimer
+	}
+	var p Plan
+	for _, file := range []string{timerFile(job), serviceFile(job)} {
+		if err := m.want(&p, file, ""); err != nil {
+			return nil, err
+		}
+	}
+	if others == 0 {
+		for _, name := range []string{TimerTemplate, ServiceTemplate} {
+			if err := m.want(&p, filepath.Join(own, name), ""); err != nil {
+				return nil, err
+			}
+		}
+	}
+	// The unit has to be there for that.
+	unit := TimerUnit(job)
+	if m.Root != "" {
+		p.Stop = append(p.Stop, m.systemctl(false, "disable", unit))
+		return &p, nil
+	}
+	p.Stop = append(p.Stop,
+		m.systemctl(false, "disable", "--now", unit),
+		// When it last ran: a timer of that name in years would make up for it at once.
+		m.systemctl(true, "clean", "--what=state", unit),
+		m.systemctl(true, "reset-failed", unit))
+	m.reload(&p)
+	return &p, nil
+}
+
+func timerFile(job string) string {
+	return filepath.Join(own, TimerUnit(job)+".d", dropIn)
+}
+
+func serviceFile(job string) string {
+	return filepath.Join(own, ServiceUnit(job)+".d", dropIn)
+}
+
+// ready says what is missing for units to be written and read.
+func (m *Manager) ready() error {
+	if m.Root != "" {
+		info, err := os.Stat(m.Root)
+		if err == nil && !info.IsDir() {
+			err = fmt.Errorf("%s is no directory", m.Root)
+		}
+		if err != nil {
+			return fmt.Errorf("looking at the root: %w", err)
+		}
+		return nil
+	}
+	// As sd_booted(3) finds it out.
+	if info, err := os.Lstat("/run/systemd/system"); err != nil || !info.IsDir() {
+		return ErrNotRunning
+	}
+	return nil
+}
+
+// want plans that a file has a text, or is not there if that is empty. Files of
+// others stay.
+func (m *Manager) want(p *Plan, path, text string) error {
+	path = m.below(path)
+	was, err := os.ReadFile(path)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		if text == "" {
+			return nil
+		}
+	case err != nil:
+		return fmt.Errorf("reading a unit: %w", err)
+	case !strings.HasPrefix(string(was), mark):
+		if strings.HasSuffix(path, dropIn) && text != "" {
+			return fmt.Errorf("%s was not written by this program: move what is in it to another name, such as 60-own.conf", path)
+		}
+		return nil
+	case string(was) == text:
+		return nil
+	}
+	p.Files = append(p.Files, File{Path: path, Text: text})
+	return nil
+}
+
+func (m *Manager) below(path string) string { return filepath.Join("/", m.Root, path) }
+
+func (m *Manager) isPackaged(name string) bool {
+	for _, dir := range packaged {
+		if info, err := os.Stat(m.below(filepath.Join(dir, name))); err == nil && info.Mode().IsRegular() {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *Manager) reload(p *Plan) {
+	if m.Root == "" && len(p.Files) > 0 {
+		p.Start = append(p.Start, m.systemctl(false, "daemon-reload"))
+	}
+}
+
+func (m *Manager) systemctl(optional bool, words ...string) Command {
+	argv := []string{"systemctl", "--quiet", "--no-ask-password"}
+	if m.Root != "" {
+		argv = append(argv, "--root="+m.Root)
+	}
+	return Command{Argv: append(argv, words...), Optional: optional}
+}
