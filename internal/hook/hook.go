@@ -70,7 +70,10 @@ type Program struct {
 const Usual = 5 * time.Minute
 
 // Run runs a program and waits for its end. It fails with *Error.
-func Run(ctx context.Context, p Program) error {
+func Run(ctx context.Context, p Program) error { return run(ctx, p, grace) }
+
+// run gives a program that is to end so much time to tidy up.
+func run(ctx context.Context, p Program, grace time.Duration) error {
 	if err := Check(p.Argv); err != nil {
 		return &Error{Status: -1, Err: err}
 	}
@@ -98,12 +101,12 @@ func Run(ctx context.Context, p Program) error {
 			return nil
 		}
 		failed.Status, failed.Signal, failed.Err = s.outcome()
-		failed.Err = errors.Join(failed.Err, s.end(p.Log))
+		failed.Err = errors.Join(failed.Err, s.end(p.Log, grace))
 	case <-limit.C:
 		failed.Limit = p.Timeout
-		failed.Err = s.end(p.Log)
+		failed.Err = s.end(p.Log, grace)
 	case <-ctx.Done():
-		failed.Err = errors.Join(context.Cause(ctx), s.end(p.Log))
+		failed.Err = errors.Join(context.Cause(ctx), s.end(p.Log, grace))
 	}
 	failed.Last = s.lines.lastLine()
 	return failed

@@ -118,8 +118,8 @@ func (s *session) outcome() (status int, signal syscall.Signal, err error) {
 	return exit.ExitCode(), 0, nil
 }
 
-// end ends all that is left of the session.
-func (s *session) end(log *slog.Logger) error {
+// end ends all that is left of the session, which has so much time to do it itself.
+func (s *session) end(log *slog.Logger, grace time.Duration) error {
 	id := s.cmd.Process.Pid
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		told := map[int]bool{}
