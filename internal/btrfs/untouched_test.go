@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"github.com/buttersink/buttersink/internal/btrfstest"
 )
 
@@ -107,110 +105,7 @@ func TestUntouchedSeesChanges(t *testing.T) {
 	bench := btrfstest.New(t)
 	path := received(t, bench)
 	// Every change gets a fresh snapshot, which keeps the received UUID.
-	past := unix.NsecToTimeval(time.Date(2001, 1, 1, 0, 0, 0, 0, time.UTC).UnixNano())
-	for _, c := range []struct {
-		name   string
-		change func(dir string) error
-	}{
-		{"write", func(dir string) error {
-			f, err := os.OpenFile(dir+"/small", os.O_WRONLY, 0)
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			_, err = f.WriteString("S")
-			return err
-		}},
-		{"write into what came late", func(dir string) error {
-			f, err := os.OpenFile(dir+"/new data", os.O_WRONLY, 0)
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			_, err = f.WriteAt([]byte("S"), 1<<20)
-			return err
-		}},
-		{"direct write", func(dir string) error {
-			f, err := os.OpenFile(dir+"/new data", os.O_WRONLY|unix.O_DIRECT, 0)
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			page, err := unix.Mmap(-1, 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_ANON|unix.MAP_PRIVATE)
-			if err != nil {
-				return err
-			}
-			defer unix.Munmap(page)
-			_, err = f.WriteAt(page, 0)
-			return err
-		}},
-		{"mmap", func(dir string) error {
-			f, err := os.OpenFile(dir+"/new data", os.O_RDWR, 0)
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			m, err := unix.Mmap(int(f.Fd()), 0, 4096, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
-			if err != nil {
-				return err
-			}
-			m[7] ^= 1
-			return unix.Munmap(m)
-		}},
-		{"truncate", func(dir string) error { return os.Truncate(dir+"/old", 1) }},
-		{"punch a hole", func(dir string) error {
-			f, err := os.OpenFile(dir+"/new data", os.O_RDWR, 0)
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			return unix.Fallocate(int(f.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, 0, 4096)
-		}},
-		{"reflink", func(dir string) error {
-			from, err := os.Open(dir + "/new data")
-			if err != nil {
-				return err
-			}
-			defer from.Close()
-			to, err := os.OpenFile(dir+"/small", os.O_RDWR, 0)
-			if err != nil {
-				return err
-			}
-			defer to.Close()
-			return unix.IoctlFileClone(int(to.Fd()), int(from.Fd()))
-		}},
-		{"create", func(dir string) error { return os.WriteFile(dir+"/fresh", nil, 0o644) }},
-		{"mkdir", func(dir string) error { return os.Mkdir(dir+"/fresh", 0o755) }},
-		{"subvolume within", func(dir string) error { return CreateSubvolume(opened(t, dir), "fresh") }},
-		{"chmod", func(dir string) error { return os.Chmod(dir+"/small", 0o600) }},
-		{"chmod of the root", func(dir string) error { return os.Chmod(dir, 0o700) }},
-		{"chown", func(dir string) error { return os.Chown(dir+"/dir", 1, 1) }},
-		{"rename", func(dir string) error { return os.Rename(dir+"/small", dir+"/dir/large") }},
-		{"exchange", func(dir string) error {
-			return unix.Renameat2(unix.AT_FDCWD, dir+"/small", unix.AT_FDCWD, dir+"/victim", unix.RENAME_EXCHANGE)
-		}},
-		{"link", func(dir string) error { return os.Link(dir+"/small", dir+"/dir/link") }},
-		{"unlink", func(dir string) error { return os.Remove(dir + "/victim") }},
-		{"rmdir", func(dir string) error { return os.Remove(dir + "/dir") }},
-		{"setxattr", func(dir string) error { return unix.Setxattr(dir+"/small", "user.x", []byte("y"), 0) }},
-		{"property", func(dir string) error { return unix.Setxattr(dir+"/dir", "btrfs.compression", []byte("zstd"), 0) }},
-		{"utimes into the past", func(dir string) error {
-			if err := os.WriteFile(dir+"/small", []byte("other"), 0o644); err != nil {
-				return err
-			}
-			return unix.Utimes(dir+"/small", []unix.Timeval{past, past})
-		}},
-		{"encoded write", func(dir string) error {
-			f, err := os.OpenFile(dir+"/small", os.O_RDWR, 0)
-			if err != nil {
-				return err
-			}
-			defer f.Close()
-			// A zstd frame of 4096 zeros.
-			frame := []byte{0x28, 0xb5, 0x2f, 0xfd, 0x00, 0x58, 0x03, 0x80, 0x00, 0x00}
-			return EncodedWrite(int(f.Fd()), frame, EncodedExtent{FileLen: 4096, UnencodedLen: 4096, Compression: 2})
-		}},
-	} {
+	for _, c := range changes(t) {
 		t.Run(c.name, func(t *testing.T) {
 			own := bench.Snapshot(path, "own", true)
 			defer bench.Delete("own")

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -123,6 +124,47 @@ func (s *Store) Snapshot(ctx context.Context, p string) (snapshot.Snapshot, erro
 	defer s.mu.Unlock()
 	s.known[snap.ID] = &known
 	return snap, nil
+}
+
+// Changed implements store.Changer. It takes the privilege to search trees.
+func (s *Store) Changed(ctx context.Context, since snapshot.ID) (bool, error) {
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	fail := func(err error) (bool, error) {
+		return false, fmt.Errorf("looking for changes in %s: %w", s.opt.Origin, err)
+	}
+	origin, err := s.originInfo()
+	if err != nil {
+		return false, err
+	}
+	if err := s.needsTrees("looking for changes in " + s.opt.Origin); err != nil {
+		return false, err
+	}
+	snap, err := s.lookup(since)
+	if err != nil {
+		return fail(err)
+	}
+	f, err := s.openSnapshot(snap)
+	if err != nil {
+		return fail(err)
+	}
+	defer f.Close()
+	if err := s.locate(); err != nil {
+		return fail(err)
+	}
+	var u btrfs.Unwatched
+	s.mu.Lock()
+	if s.subvol == origin.ID {
+		u = btrfs.Unwatched{Dir: s.inode, File: ownFile}
+	}
+	s.mu.Unlock()
+	return btrfs.ChangedSince(s.origin, f, u)
+}
+
+// ownFile reports whether a name in the directory is that of a file which is ours.
+func ownFile(name string) bool {
+	return store.IsNotePlace(name) || strings.HasSuffix(name, store.SizesSuffix)
 }
 
 // snapshotAnew makes a snapshot of a subvolume that was received and made writable

@@ -1,0 +1,135 @@
+package btrfs
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Unwatched says what in a subvolume may change without that counting as a change.
+// The zero value is nothing.
+type Unwatched struct {
+	// Dir is the inode number of a directory: that which names stand in it does not
+	// count. What lies in it does.
+	Dir uint64
+	// File reports whether a file of a name straight in Dir does not count either.
+	File func(name string) bool
+}
+
+// ChangedSince reports whether anything in the subvolume origin is not as its
+// snapshot has it, but for what is unwatched. It is false only if that is certain,
+// and always true for a snapshot of something else, or one that was changed itself.
+//
+// Times of reading do not count, and neither does where data lie: a balance or a
+// defragmentation is no change. What lies in other subvolumes below origin is none
+// either; that there is one more or less is.
+//
+// What waits to be written to the file system is written out first. The leaves of
+// the tree that are newer than the snapshot are read, after a balance all of them.
+// Of inodes which were written since, those that the snapshot has just so count as
+// unchanged if their change times are a second older than the snapshot: whatever
+// changes an inode sets that time, and a clock that is put back does not hit the
+// very nanosecond. Later ones may have been changed again in the same tick of the
+// clock.
+func ChangedSince(origin, snapshot *os.File, u Unwatched) (bool, error) {
+	op := fmt.Sprintf("for changes in %s since %s", origin.Name(), snapshot.Name())
+	now, err := Info(origin)
+	if err != nil {
+		return false, err
+	}
+	then, err := Info(snapshot)
+	if err != nil {
+		return false, err
+	}
+	if then.ParentUUID != now.UUID || then.UUID == now.UUID || !then.ReadOnly || then.Ctransid > then.Otransid {
+		return true, nil
+	}
+	if err := Sync(origin); err != nil {
+		return false, err
+	}
+	c := comparison{origin: origin, snapshot: snapshot, made: then.Otime, unwatched: u, buffer: make([]byte, searchArgsSize+searchBuffer)}
+	// The snapshot is the last thing in its transaction: all in it that came after is
+	// of a later one.
+	for it, err := range search(origin, wholeSubvolume(then.Otransid+1)) {
+		if err != nil {
+			return false, searching(op, err)
+		}
+		if it.kind != inodeItemType {
+			continue
+		}
+		inode, err := inodeItem(it.data)
+		if err != nil {
+			return false, searching(op, err)
+		}
+		if inode.transid <= then.Otransid {
+			continue
+		}
+		same, err := c.same(it, inode)
+		if err != nil {
+			return false, searching(op, err)
+		}
+		if !same {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+// comparison compares inodes of a subvolume with those of its snapshot.
+type comparison struct {
+	origin, snapshot *os.File
+	made             time.Time // when the snapshot was
+	unwatched        Unwatched
+	buffer           []byte
+}
+
+// same reports whether an inode of the subvolume counts as unchanged.
+func (c *comparison) same(it item, now inode) (bool, error) {
+	if u := c.unwatched; u.Dir != 0 && it.object == u.Dir {
+		return true, nil
+	}
+	if now.ctime.Add(time.Second).Before(c.made) {
+		for was, err := range searchIn(c.snapshot, ofKind(currentTree, it.object, inodeItemType), c.buffer) {
+			if err != nil {
+				return false, err
+			}
+			if sameInode(was.data, it.data) {
+				return true, nil
+			}
+		}
+	}
+	if c.unwatched.Dir == 0 || c.unwatched.File == nil || now.links != 1 || now.mode&unix.S_IFMT != unix.S_IFREG {
+		return false, nil
+	}
+	return c.ignored(it.object)
+}
+
+// sameInode reports whether two items (struct btrfs_inode_item) say the same but for
+// when they were written, how often, and when the inode was last read.
+func sameInode(a, b []byte) bool {
+	const size = 160
+	if len(a) != size || len(b) != size {
+		return false
+	}
+	for _, part := range [][2]int{{0, 8}, {16, 72}, {80, 112}, {124, size}} { // without transid, sequence and atime
+		if !bytes.Equal(a[part[0]:part[1]], b[part[0]:part[1]]) {
+			return false
+		}
+	}
+	return true
+}
+
+// ignored reports whether the only name of a file is an unwatched one.
+func (c *comparison) ignored(ino uint64) (bool, error) {
+	for it, err := range searchIn(c.origin, ofKind(currentTree, ino, inodeRefType), c.buffer) {
+		if err != nil {
+			return false, err
+		}
+		name, err := inodeRefName(it.data)
+		return err == nil && it.offset == c.unwatched.Dir && c.unwatched.File(name), err
+	}
+	return false, nil
+}
