@@ -26,6 +26,7 @@ need_root sshd openssh-server
 need_root useradd passwd
 need sudo sudo
 need busybox busybox
+need msmtp msmtp
 need_root iptables iptables
 need ip iproute2
 need mkfs.xfs xfsprogs
