@@ -16,6 +16,8 @@ need script bsdutils
 need filefrag e2fsprogs
 need setpriv util-linux
 need dbus-daemon dbus-daemon
+need systemctl systemd
+need systemd-analyze systemd
 need git git
 need age age
 need zstd zstd

@@ -124,6 +124,7 @@ After: see "buttersink sync --help" and "buttersink list --help".`,
 			Long:  urlsHelp,
 		})
 	root.PersistentFlags().StringVarP(&env.configFile, "config", "c", "", "read the configuration from `FILE` (default "+usualConfig+", $"+configVariable+")")
+	root.AddCommand(newSystemd(env))
 	groupFlags(root, syncGroups)
 	root.SetHelpCommand(newHelp(root))
 	return root

@@ -54,8 +54,9 @@ var jobForm = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$`)
 
 // Install plans the timer of a job: its drop-ins, the templates where no package
 // has brought them, and, with start, that it runs from now on and not only from
-// the next boot on. It fails if systemd does not run here and no root is given, and
-// where systemd does not understand when the job is to run.
+// the next boot on. It fails with ErrNotRunning if systemd does not run here and no
+// root is given, and with *SpecError where systemd does not understand when the
+// job is to run.
 func (m *Manager) Install(ctx context.Context, t Timer, start bool) (*Plan, error) {
 	if !jobForm.MatchString(t.Job) {
 		return nil, fmt.Errorf("%q cannot be the name of a unit", t.Job)
@@ -72,10 +73,6 @@ func (m *Manager) Install(ctx context.Context, t Timer, start bool) (*Plan, erro
 		}
 	}
 	if err := checkSpan(ctx, t.RandomDelay); err != nil {
-		return nil, err
-	}
-	timer, err := t.timerDropIn()
-	if err != nil {
 		return nil, err
 	}
 	service, err := t.serviceDropIn()
@@ -97,7 +94,7 @@ func (m *Manager) Install(ctx context.Context, t Timer, start bool) (*Plan, erro
 			return nil, err
 		}
 	}
-	if err := m.want(&p, timerFile(t.Job), timer); err != nil {
+	if err := m.want(&p, timerFile(t.Job), t.timerDropIn()); err != nil {
 		return nil, err
 	}
 	if err := m.want(&p, serviceFile(t.Job), service); err != nil {

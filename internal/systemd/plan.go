@@ -143,11 +143,8 @@ func answer(ctx context.Context, argv []string) (string, error) {
 	var out, complaints bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &complaints
 	if err := cmd.Run(); err != nil {
-		if errors.Is(err, exec.ErrNotFound) {
-			return "", fmt.Errorf("%s is not here: is systemd installed", argv[0])
-		}
-		if said := strings.TrimSpace(complaints.String()); said != "" {
-			return "", fmt.Errorf("running %q: %s", strings.Join(argv, " "), strings.Join(strings.Fields(said), " "))
+		if said := strings.Join(strings.Fields(complaints.String()), " "); said != "" {
+			err = fmt.Errorf("%s (%w)", strings.TrimSuffix(said, "."), err)
 		}
 		return "", fmt.Errorf("running %q: %w", strings.Join(argv, " "), err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os/exec"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -17,13 +18,25 @@ const moment = "Mon 2006-01-02 15:04:05 MST"
 // nextForm finds the answer in what systemd-analyze says about a calendar.
 var nextForm = regexp.MustCompile(`(?m)^\s*(?:Next elapse|\(in UTC\)): (.+)$`)
 
+// SpecError says that a calendar or a span of time is none.
+type SpecError struct{ message string }
+
+func (e *SpecError) Error() string { return e.message }
+
+func specErrorf(format string, args ...any) error { return &SpecError{fmt.Sprintf(format, args...)} }
+
 // Next asks systemd when a calendar, as systemd.time(7) has it, comes next. It
-// fails if systemd does not understand it, or if that is never.
+// fails with *SpecError if systemd does not understand it, or if that is never.
 func Next(ctx context.Context, spec string) (time.Time, error) {
-	if strings.ContainsFunc(spec, unicode.IsControl) || strings.TrimSpace(spec) == "" {
-		return time.Time{}, fmt.Errorf("%q is no calendar: want times as in daily, 02:30 or Mon..Fri 12:00", spec)
+	none := specErrorf("%q is no calendar: want times as in daily, 02:30 or Mon..Fri 12:00 (man systemd.time)", spec)
+	// What has a % in it systemd would put something else in the place of.
+	if strings.ContainsFunc(spec, unicode.IsControl) || strings.ContainsRune(spec, '%') || strings.TrimSpace(spec) == "" {
+		return time.Time{}, none
 	}
 	said, err := answer(ctx, []string{"systemd-analyze", "calendar", "--", spec})
+	if _, ok := errors.AsType[*exec.ExitError](err); ok {
+		return time.Time{}, none
+	}
 	if err != nil {
 		return time.Time{}, fmt.Errorf("asking about the calendar %q: %w", spec, err)
 	}
@@ -33,7 +46,7 @@ func Next(ctx context.Context, spec string) (time.Time, error) {
 	}
 	next := strings.TrimSpace(all[len(all)-1][1])
 	if next == "never" {
-		return time.Time{}, fmt.Errorf("the calendar %q never comes again", spec)
+		return time.Time{}, specErrorf("the calendar %q never comes again", spec)
 	}
 	t, err := time.Parse(moment, next)
 	if err != nil {
@@ -42,15 +55,20 @@ func Next(ctx context.Context, spec string) (time.Time, error) {
 	return t, nil
 }
 
-// checkSpan says what is wrong with a span of time.
+// checkSpan fails with *SpecError if something is no span of time.
 func checkSpan(ctx context.Context, span string) error {
 	if span == "" {
 		return nil
 	}
-	if strings.ContainsFunc(span, unicode.IsControl) || strings.ContainsRune(span, '%') {
-		return fmt.Errorf("%q is no span of time: want one as in 30m or 2h", span)
+	none := specErrorf("%q is no span of time: want one as in 30m or 2h", span)
+	if strings.ContainsFunc(span, unicode.IsControl) || strings.ContainsRune(span, '%') || span == "infinity" {
+		return none
 	}
-	if _, err := answer(ctx, []string{"systemd-analyze", "timespan", "--", span}); err != nil {
+	_, err := answer(ctx, []string{"systemd-analyze", "timespan", "--", span})
+	if _, ok := errors.AsType[*exec.ExitError](err); ok {
+		return none
+	}
+	if err != nil {
 		return fmt.Errorf("asking about the span %q: %w", span, err)
 	}
 	return nil
@@ -58,19 +76,16 @@ func checkSpan(ctx context.Context, span string) error {
 
 // timerDropIn writes when a job runs. The first line of times takes those of the
 // template away.
-func (t *Timer) timerDropIn() (string, error) {
+func (t *Timer) timerDropIn() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s, which replaces it.\n[Timer]\nOnCalendar=\n", mark)
 	for _, spec := range t.Calendar {
-		if strings.Contains(spec, "%") { // systemd would put something in its place
-			return "", fmt.Errorf("%q is no calendar: it has a %% in it", spec)
-		}
 		fmt.Fprintf(&b, "OnCalendar=%s\n", spec)
 	}
 	if t.RandomDelay != "" {
 		fmt.Fprintf(&b, "RandomizedDelaySec=%s\n", t.RandomDelay)
 	}
-	return b.String(), nil
+	return b.String()
 }
 
 // serviceDropIn writes what of a run differs from the template; it is empty if
