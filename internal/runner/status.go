@@ -1,11 +1,22 @@
 package runner
 
 import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/buttersink/buttersink/internal/config"
 	"github.com/buttersink/buttersink/internal/ledger"
 )
+
+// slack is how far in the future a time may be and still count: clocks are set right
+// by a little now and then.
+const slack = 5 * time.Minute
+
+// pastRuns is how many runs are looked at for what a job was last about.
+const pastRuns = 50
 
 // Status is how things stand with the jobs of a configuration.
 type Status struct {
@@ -20,9 +31,15 @@ type JobStatus struct {
 	Running bool
 	// Last is the last run; nil if there was none.
 	Last *ledger.JobRun
-	// NextDue is when it is to run again; zero if nothing says so.
+	// NextDue is when it is to run again; zero if nothing says so. One that never ran
+	// is due at once.
 	NextDue time.Time
-	Places  []PlaceStatus
+	// Places are ordered as the sources and destinations of the configuration are. The
+	// first of each source is the source itself, if snapshots are made there.
+	Places []PlaceStatus
+	// Trouble is what the last run that has ended, or was killed, did not go well for;
+	// empty if it went well.
+	Trouble string
 }
 
 // PlaceStatus is how things stand with one source at one place.
@@ -31,14 +48,304 @@ type PlaceStatus struct {
 	// Success is the last one, and Try the last run that was about it; nil if there
 	// was none.
 	Success, Try *ledger.PlaceRun
+	// Failed is set if the last run that was to do something there did not do it.
+	Failed bool
 	// Age is since the last success, and Limit how old it may be, 0 for any age.
 	Age, Limit time.Duration
-	// Late is set if something is wrong, which Why says.
+	// Late is set if something is wrong.
 	Late bool
-	Why  string
+	// Why says what is wrong, and what went wrong lately even if that is not too bad
+	// yet.
+	Why string
 }
 
-// Look answers how things stand. Running tells whether a run of a job is going on.
+// Late is how many places something is wrong at, and how many there are.
+func (s *Status) Late() (late, all int) {
+	for _, j := range s.Jobs {
+		for _, p := range j.Places {
+			all++
+			if p.Late {
+				late++
+			}
+		}
+	}
+	return late, all
+}
+
+// Look answers how things stand, from the configuration and the ledger alone: nothing
+// is asked of any place. Without a ledger (nil), no job ever ran. Running tells whether
+// a run of a job is going on; nil stands for none.
+//
+// What is judged is what the configuration has now: a destination by another name is
+// another one, and what the ledger knows of removed jobs and destinations does not
+// count. Where sources are patterns, those count that the last whole run was about.
+//
+// A place is late if its last success is older than allowed: than maxAge, if that is
+// not 0, else than the job's MaxAge, else than Every and a quarter of it, but at least
+// two hours more. Where nothing says how old, it is late if the last run did not
+// succeed there. It is always late if there was no success, or if that is in the
+// future: the clock was set back, and nobody knows how old it is.
 func Look(f *config.File, l *ledger.Ledger, now time.Time, maxAge time.Duration, running func(job string) bool) (*Status, error) {
-	return nil, nil
+	s := &Status{At: now}
+	for i := range f.Jobs {
+		j, err := look(&f.Jobs[i], l, now, maxAge, running != nil && running(f.Jobs[i].Name))
+		if err != nil {
+			return nil, fmt.Errorf("looking at job %s: %w", f.Jobs[i].Name, err)
+		}
+		s.Jobs = append(s.Jobs, *j)
+	}
+	return s, nil
+}
+
+// look answers how things stand with one job.
+func look(j *config.Job, l *ledger.Ledger, now time.Time, maxAge time.Duration, running bool) (*JobStatus, error) {
+	s := &JobStatus{Job: j.Name, Running: running}
+	var runs []ledger.JobRun
+	var successes, tries []ledger.PlaceRun
+	if l != nil {
+		var err error
+		if runs, err = l.JobRuns(j.Name, pastRuns); err != nil {
+			return nil, err
+		}
+		if successes, tries, err = l.LastPlaces(j.Name); err != nil {
+			return nil, err
+		}
+	}
+	// The last run about which something can be said is not the one that is going on.
+	over := runs
+	if running && len(runs) > 0 && runs[0].Ended.IsZero() {
+		over = runs[1:]
+	}
+	var last *ledger.JobRun
+	if len(over) > 0 {
+		last = &over[0]
+	}
+	if len(runs) > 0 {
+		s.Last = &runs[0]
+	}
+	s.NextDue = nextDue(j, s.Last, now)
+	s.Trouble = troubleOf(last)
+	limit := cmp.Or(maxAge, j.MaxAge)
+	if limit == 0 && j.Every > 0 {
+		limit = j.Every + max(j.Every/4, 2*time.Hour)
+	}
+	for _, p := range expected(j, tries, runs) {
+		p.Limit = limit
+		p.Success, p.Try = find(successes, p), find(tries, p)
+		p.judge(last, running, now)
+		s.Places = append(s.Places, p)
+	}
+	return s, nil
+}
+
+// nextDue is when a job is to run again. The length of a run does not matter, nor how
+// it went: what starts it goes by a clock.
+func nextDue(j *config.Job, last *ledger.JobRun, now time.Time) time.Time {
+	calendar := j.Kind == config.Calendar && len(j.Days) > 0
+	switch {
+	case j.Every == 0 && !calendar:
+		return time.Time{}
+	case last == nil || last.Begun.After(now.Add(slack)):
+		return now
+	case j.Every > 0:
+		return last.Begun.Add(j.Every).In(now.Location())
+	}
+	begun := last.Begun.In(now.Location())
+	for ahead := 1; ahead <= 62; ahead++ { // two months have every day that there is
+		day := time.Date(begun.Year(), begun.Month(), begun.Day()+ahead, 0, 0, 0, 0, now.Location())
+		if slices.Contains(j.Days, day.Day()) {
+			return day
+		}
+	}
+	return time.Time{}
+}
+
+// troubleOf says what a run that is over did not go well for.
+func troubleOf(r *ledger.JobRun) string {
+	switch {
+	case r == nil || r.Result == ledger.Done:
+		return ""
+	case r.Ended.IsZero():
+		return "the last run was killed, or the machine went off"
+	case r.Result == ledger.Interrupted:
+		return withReason("the last run was stopped", r.Message)
+	}
+	return withReason("the last run failed", r.Message)
+}
+
+// expected are the places that a job is about.
+func expected(j *config.Job, tries []ledger.PlaceRun, runs []ledger.JobRun) []PlaceStatus {
+	since := wholeRun(runs)
+	var lately []ledger.PlaceRun
+	for _, t := range tries {
+		if t.Run >= since {
+			lately = append(lately, t)
+		}
+	}
+	var sources []string
+	known := matching(j, lately)
+	for _, typed := range j.Sources {
+		if len(known) > 0 && (j.Nested || isPattern(typed)) {
+			sources = append(sources, known...)
+		} else {
+			sources = append(sources, notedAs(typed, tries))
+		}
+	}
+	var places []PlaceStatus
+	seen := map[string]bool{}
+	for _, source := range sources {
+		if seen[source] {
+			continue
+		}
+		seen[source] = true
+		here := PlaceStatus{Source: source}
+		if j.Kind != config.Calendar && j.Snapshot || find(lately, here) != nil {
+			places = append(places, here)
+		}
+		for _, d := range j.Destinations {
+			places = append(places, PlaceStatus{Source: source, Destination: d.Name})
+		}
+	}
+	return places
+}
+
+// wholeRun is the number of the last run that came to its end with every source; 0 if
+// that is not known.
+func wholeRun(runs []ledger.JobRun) int64 {
+	for _, r := range runs {
+		if (r.Result == ledger.Done || r.Result == ledger.Failed) && len(r.Places) > 0 {
+			return r.ID
+		}
+	}
+	return 0
+}
+
+// matching are the sources that runs were about lately and that are not written down
+// one by one.
+func matching(j *config.Job, lately []ledger.PlaceRun) []string {
+	var sources []string
+	for _, p := range lately {
+		plain := slices.ContainsFunc(j.Sources, func(typed string) bool {
+			return !isPattern(typed) && !j.Nested && notedAs(typed, lately) == p.Source
+		})
+		if !plain && !slices.Contains(sources, p.Source) {
+			sources = append(sources, p.Source)
+		}
+	}
+	return sources
+}
+
+// notedAs is how the ledger calls a source.
+func notedAs(typed string, noted []ledger.PlaceRun) string {
+	bare := func(s string) string { return cmp.Or(strings.TrimRight(s, "/"), "/") }
+	for _, p := range noted {
+		if bare(p.Source) == bare(typed) {
+			return p.Source
+		}
+	}
+	return bare(typed)
+}
+
+// isPattern tells whether a source stands for several.
+func isPattern(source string) bool {
+	return !strings.Contains(source, "://") && strings.ContainsAny(source, "*?[")
+}
+
+// find returns what is noted of a place; nil if nothing is.
+func find(noted []ledger.PlaceRun, p PlaceStatus) *ledger.PlaceRun {
+	for i := range noted {
+		if noted[i].Source == p.Source && noted[i].Destination == p.Destination {
+			return &noted[i]
+		}
+	}
+	return nil
+}
+
+// judge says whether something is wrong at a place. Last is the last run that is over.
+func (p *PlaceStatus) judge(last *ledger.JobRun, running bool, now time.Time) {
+	trouble := ""
+	switch {
+	case p.Try == nil && last != nil && last.Result == ledger.Done:
+		p.Late, p.Why = true, "never tried: it was not in the configuration at the last run"
+		return
+	case p.Try != nil && (last == nil || last.Result == ledger.Done || p.Try.Run >= last.ID):
+		// The last run that was about it has come here; whatever went wrong elsewhere
+		// does not matter.
+		trouble = tryTrouble(p.Try)
+	default:
+		trouble = troubleOf(last)
+	}
+	p.Failed = trouble != ""
+	switch {
+	case p.Success != nil:
+		p.Age = now.Sub(p.Success.Ended)
+	case p.Failed:
+		p.Why = "never succeeded: " + trouble
+	case running:
+		p.Why = "never succeeded: the first run is going on"
+	default:
+		p.Why = "never ran"
+	}
+	switch {
+	case p.Success == nil:
+		p.Late = true
+		return
+	case p.Age < -slack:
+		p.Late = true
+		p.Why = fmt.Sprintf("the last success is %s in the future: the clock was set back, or was wrong then", span(-p.Age))
+	case p.Limit > 0 && p.Age > p.Limit:
+		p.Late = true
+		p.Why = fmt.Sprintf("the last success is %s old, and may be %s", span(p.Age), span(p.Limit))
+	default:
+		p.Late = p.Limit == 0 && p.Failed
+	}
+	if p.Why != "" && trouble != "" {
+		p.Why += "; "
+	}
+	p.Why += trouble
+}
+
+// tryTrouble says what a try did not go well for.
+func tryTrouble(t *ledger.PlaceRun) string {
+	switch t.Result {
+	case ledger.Done:
+		return ""
+	case ledger.Interrupted:
+		return withReason("the last try was stopped", t.Message)
+	}
+	return withReason("the last try failed", t.Message)
+}
+
+// withReason adds to a sentence why it is so, if that is known.
+func withReason(what, why string) string {
+	if why == "" {
+		return what
+	}
+	return what + ": " + why
+}
+
+// span writes a duration as people say it: "40 minutes", "26 hours 5 minutes", "3 days
+// 1 hour".
+func span(d time.Duration) string {
+	minutes := int64(d / time.Minute)
+	days, hours := minutes/(24*60), minutes/60%24
+	switch {
+	case days >= 3:
+		return join(days, "day", hours, "hour")
+	case minutes >= 60:
+		return join(minutes/60, "hour", minutes%60, "minute")
+	}
+	return join(minutes, "minute", 0, "")
+}
+
+// join writes two numbers with their units, the second only if there is anything.
+func join(n int64, unit string, rest int64, smaller string) string {
+	text := fmt.Sprintf("%d %s", n, unit)
+	if n != 1 {
+		text += "s"
+	}
+	if rest == 0 {
+		return text
+	}
+	return text + " " + join(rest, smaller, 0, "")
 }

@@ -1,0 +1,457 @@
+package runner
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"github.com/buttersink/buttersink/internal/config"
+	"github.com/buttersink/buttersink/internal/ledger"
+)
+
+var noon = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+
+// history fills a ledger with runs of a job, one a line:
+//
+//	-26h done: /home done, /home>nas failed (the disk is full)
+//	-2h  failed (before: exit status 1)
+//	-1h  killed: /home done
+//
+// The first word is when it began, as told from noon; it ends a minute later.
+func history(t *testing.T, job, lines string) *ledger.Ledger {
+	t.Helper()
+	l, err := ledger.OpenMemory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	ending := func(text string) (ledger.Result, string) {
+		word, message, _ := strings.Cut(text, " (")
+		return ledger.Result(word), strings.TrimSuffix(message, ")")
+	}
+	for line := range strings.Lines(lines) {
+		line = strings.TrimSpace(line)
+		if line == "" {
+			continue
+		}
+		when, rest, _ := strings.Cut(line, " ")
+		head, places, _ := strings.Cut(strings.TrimSpace(rest), ": /")
+		ago, err := time.ParseDuration(when)
+		if err != nil {
+			t.Fatal(err)
+		}
+		begun := noon.Add(ago)
+		id, err := l.BeginJob(job, begun)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for p := range strings.SplitSeq("/"+places, ", ") {
+			where, how, ok := strings.Cut(p, " ")
+			if !ok {
+				continue
+			}
+			source, destination, _ := strings.Cut(where, ">")
+			result, message := ending(how)
+			if err := l.EndPlace(id, ledger.PlaceRun{Source: source, Destination: destination, Ended: begun.Add(time.Minute), Result: result, Message: message}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if result, message := ending(head); result != "killed" {
+			if err := l.EndJob(id, ledger.Outcome{Result: result, Message: message, Ended: begun.Add(time.Minute)}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	return l
+}
+
+// said is a status in lines.
+func said(s *Status) (text string) {
+	for _, j := range s.Jobs {
+		text += j.Job + ":"
+		if j.Running {
+			text += " running"
+		}
+		if !j.NextDue.IsZero() {
+			text += " next " + j.NextDue.Format("01-02 15:04")
+		}
+		if j.Trouble != "" {
+			text += " (" + j.Trouble + ")"
+		}
+		text += "\n"
+		for _, p := range j.Places {
+			word := map[bool]string{true: "LATE", false: "fine"}[p.Late]
+			if p.Failed {
+				word += "!"
+			}
+			text += strings.TrimRight(fmt.Sprintf("%s %s>%s %s", word, p.Source, p.Destination, p.Why), " ") + "\n"
+		}
+	}
+	return text
+}
+
+func TestLook(t *testing.T) {
+	plain := config.Job{Name: "j", Kind: config.Backup, Snapshot: true, Sources: []string{"/home"}, Destinations: []config.Destination{{Name: "nas"}}}
+	with := func(change func(*config.Job)) config.Job {
+		j := plain
+		change(&j)
+		return j
+	}
+	daily := with(func(j *config.Job) { j.Every = 24 * time.Hour })
+	two := with(func(j *config.Job) { j.Destinations = []config.Destination{{Name: "nas"}, {Name: "usb"}} })
+	pattern := with(func(j *config.Job) { j.Sources = []string{"/srv/*", "/home/"} })
+	const killed = "the last run was killed, or the machine went off"
+	for name, c := range map[string]struct {
+		job     config.Job
+		maxAge  time.Duration
+		history string
+		running bool
+		want    string
+	}{
+		"never ran": {job: daily, want: `
+j: next 11-20 12:00
+LATE /home> never ran
+LATE /home>nas never ran`},
+		"never ran, nothing said of when": {job: plain, want: `
+j:
+LATE /home> never ran
+LATE /home>nas never ran`},
+		"the first run goes on": {job: plain, running: true, history: `-1h killed: /home done`, want: `
+j: running
+fine /home>
+LATE /home>nas never succeeded: the first run is going on`},
+		"the first run is about to begin": {job: plain, running: true, want: `
+j: running
+LATE /home> never succeeded: the first run is going on
+LATE /home>nas never succeeded: the first run is going on`},
+		"all well": {job: daily, history: `
+			-48h failed (x): /home failed (y)
+			-24h done: /home done, /home>nas done`, want: `
+j: next 11-20 12:00
+fine /home>
+fine /home>nas`},
+		"as old as allowed": {job: daily, history: `-30h1m done: /home done, /home>nas done`, want: `
+j: next 11-20 05:59
+fine /home>
+fine /home>nas`},
+		"older than allowed": {job: daily, history: `-30h2m done: /home done, /home>nas done`, want: `
+j: next 11-20 05:58
+LATE /home> the last success is 30 hours 1 minute old, and may be 30 hours
+LATE /home>nas the last success is 30 hours 1 minute old, and may be 30 hours`},
+		"often, with some room": {job: with(func(j *config.Job) { j.Every = time.Hour }), history: `-3h done: /home done, /home>nas done`, want: `
+j: next 11-20 10:00
+fine /home>
+fine /home>nas`},
+		"older than the job allows": {job: with(func(j *config.Job) { j.Every, j.MaxAge = 24*time.Hour, 2*time.Hour }), history: `-121m done: /home done, /home>nas done
+			-2h failed: /home done, /home>nas failed (full)`, want: `
+j: next 11-21 10:00 (the last run failed)
+fine /home>
+fine! /home>nas the last try failed: full`},
+		"older than asked": {job: daily, maxAge: 72 * time.Hour, history: `-121h done: /home done, /home>nas done`, want: `
+j: next 11-16 11:00
+LATE /home> the last success is 5 days old, and may be 3 days
+LATE /home>nas the last success is 5 days old, and may be 3 days`},
+		"old, and nothing says how old": {job: plain, history: `-9000h done: /home done, /home>nas done`, want: `
+j:
+fine /home>
+fine /home>nas`},
+		"failed, nothing says how old": {job: plain, history: `-2h done: /home done, /home>nas done
+			-1h failed (job j is not complete): /home done, /home>nas failed (no route to host)`, want: `
+j: (the last run failed: job j is not complete)
+fine /home>
+LATE! /home>nas the last try failed: no route to host`},
+		"failed for long": {job: daily, history: `-72h done: /home done, /home>nas done
+			-48h failed: /home done, /home>nas failed (full)
+			-24h failed: /home done, /home>nas failed (full)`, want: `
+j: next 11-20 12:00 (the last run failed)
+fine /home>
+LATE! /home>nas the last success is 71 hours 59 minutes old, and may be 30 hours; the last try failed: full`},
+		"never succeeded": {job: plain, history: `-1h failed: /home done, /home>nas failed (full)`, want: `
+j: (the last run failed)
+fine /home>
+LATE! /home>nas never succeeded: the last try failed: full`},
+		"failed before it came to anything": {job: plain, history: `-2h done: /home done, /home>nas done
+			-1h failed (the program of before: exit status 1)`, want: `
+j: (the last run failed: the program of before: exit status 1)
+LATE! /home> the last run failed: the program of before: exit status 1
+LATE! /home>nas the last run failed: the program of before: exit status 1`},
+		"that, but young": {job: daily, history: `-2h done: /home done, /home>nas done
+			-1h failed (the program of before: exit status 1)`, want: `
+j: next 11-21 11:00 (the last run failed: the program of before: exit status 1)
+fine! /home> the last run failed: the program of before: exit status 1
+fine! /home>nas the last run failed: the program of before: exit status 1`},
+		"that, and it runs again": {job: plain, running: true, history: `-2h done: /home done, /home>nas done
+			-1h failed (frozen)
+			-1m killed: /home done`, want: `
+j: running (the last run failed: frozen)
+fine /home>
+LATE! /home>nas the last run failed: frozen`},
+		"failed afterwards": {job: plain, history: `-1h failed (the program of after: killed): /home done, /home>nas done`, want: `
+j: (the last run failed: the program of after: killed)
+fine /home>
+fine /home>nas`},
+		"killed": {job: plain, history: `-2h done: /home done, /home>nas done
+			-1h killed: /home done`, want: `
+j: (` + killed + `)
+fine /home>
+LATE! /home>nas ` + killed},
+		"killed, but young": {job: daily, history: `-2h done: /home done, /home>nas done
+			-1h killed`, want: `
+j: next 11-21 11:00 (` + killed + `)
+fine! /home> ` + killed + `
+fine! /home>nas ` + killed},
+		"killed at first": {job: daily, history: `-1h killed`, want: `
+j: next 11-21 11:00 (` + killed + `)
+LATE! /home> never succeeded: ` + killed + `
+LATE! /home>nas never succeeded: ` + killed},
+		"interrupted": {job: plain, history: `-2h done: /home done, /home>nas done
+			-1h interrupted (stopped by a signal): /home done, /home>nas interrupted (stopped by a signal)`, want: `
+j: (the last run was stopped: stopped by a signal)
+fine /home>
+LATE! /home>nas the last try was stopped: stopped by a signal`},
+		"running": {job: daily, running: true, history: `-26h done: /home done, /home>nas done
+			-1h killed: /home done`, want: `
+j: running next 11-21 11:00
+fine /home>
+fine /home>nas`},
+		"running for too long": {job: daily, running: true, history: `-40h done: /home done, /home>nas done
+			-35h killed: /home done`, want: `
+j: running next 11-20 01:00
+LATE /home> the last success is 34 hours 59 minutes old, and may be 30 hours
+LATE /home>nas the last success is 39 hours 59 minutes old, and may be 30 hours`},
+		"a run begins, and is not noted yet": {job: plain, running: true, history: `-2h done: /home done, /home>nas done
+			-1h failed: /home done, /home>nas failed`, want: `
+j: running (the last run failed)
+fine /home>
+LATE! /home>nas the last try failed`},
+		"the clock was set back": {job: daily, history: `720h done: /home done, /home>nas done`, want: `
+j: next 11-20 12:00
+LATE /home> the last success is 30 days in the future: the clock was set back, or was wrong then
+LATE /home>nas the last success is 30 days in the future: the clock was set back, or was wrong then`},
+		"the clock was set back, nothing says how old": {job: plain, history: `1h done: /home done, /home>nas done`, want: `
+j:
+LATE /home> the last success is 1 hour 1 minute in the future: the clock was set back, or was wrong then
+LATE /home>nas the last success is 1 hour 1 minute in the future: the clock was set back, or was wrong then`},
+		"the clock was set back, and then it succeeded": {job: daily, history: `720h done: /home done, /home>nas done
+			-1h done: /home done, /home>nas done`, want: `
+j: next 11-21 11:00
+fine /home>
+fine /home>nas`},
+		"the clock was set back, and then it failed": {job: daily, history: `720h done: /home done, /home>nas done
+			-1h failed: /home done, /home>nas failed (full)`, want: `
+j: next 11-21 11:00 (the last run failed)
+fine /home>
+LATE! /home>nas the last success is 30 days in the future: the clock was set back, or was wrong then; the last try failed: full`},
+		"clocks differ a little": {job: daily, history: `4m done: /home done, /home>nas done`, want: `
+j: next 11-21 12:04
+fine /home>
+fine /home>nas`},
+		"a destination by another name": {job: with(func(j *config.Job) { j.Destinations = []config.Destination{{Name: "new"}} }), history: `-1h done: /home done, /home>nas done`, want: `
+j:
+fine /home>
+LATE /home>new never tried: it was not in the configuration at the last run`},
+		"a destination more": {job: two, history: `-1h done: /home done, /home>nas done`, want: `
+j:
+fine /home>
+fine /home>nas
+LATE /home>usb never tried: it was not in the configuration at the last run`},
+		"a source by another name": {job: plain, history: `-1h done: /data done, /data>nas done`, want: `
+j:
+LATE /home> never tried: it was not in the configuration at the last run
+LATE /home>nas never tried: it was not in the configuration at the last run`},
+		"the last run was not about it": {job: plain, history: `-3h done: /home done, /home>nas done
+			-2h done: /home done`, want: `
+j:
+fine /home>
+fine /home>nas`},
+		"that, and it had failed before": {job: plain, history: `-3h failed: /home done, /home>nas failed (full)
+			-2h done: /home done`, want: `
+j:
+fine /home>
+LATE! /home>nas never succeeded: the last try failed: full`},
+		"another job": {job: with(func(j *config.Job) { j.Name = "k" }), history: `-1h done: /home done, /home>nas done`, want: `
+k:
+LATE /home> never ran
+LATE /home>nas never ran`},
+		"others make the snapshots": {job: with(func(j *config.Job) { j.Snapshot = false }), history: `-1h done: /home>nas done`, want: `
+j:
+fine /home>nas`},
+		"others make the snapshots, which are pruned here": {job: with(func(j *config.Job) { j.Snapshot = false }), history: `-1h failed: /home failed (read-only), /home>nas done`, want: `
+j: (the last run failed)
+LATE! /home> never succeeded: the last try failed: read-only
+fine /home>nas`},
+		"they were made here once": {job: with(func(j *config.Job) { j.Snapshot = false }), history: `-2h done: /home done, /home>nas done
+			-1h done: /home>nas done`, want: `
+j:
+fine /home>nas`},
+		"only snapshots": {job: with(func(j *config.Job) { j.Destinations = nil }), history: `-1h failed (full): /home failed (full)`, want: `
+j: (the last run failed: full)
+LATE! /home> never succeeded: the last try failed: full`},
+		"a pattern": {job: pattern, history: `
+			-3h done: /srv/old done, /srv/old>nas done, /srv/www done, /srv/www>nas done, /home done, /home>nas done
+			-2h failed: /srv/db done, /srv/db>nas failed (full), /srv/www done, /srv/www>nas done, /home done, /home>nas done
+			-1h interrupted: /srv/db done, /srv/db>nas done`, want: `
+j: (the last run was stopped)
+fine /srv/db>
+fine /srv/db>nas
+LATE! /srv/www> the last run was stopped
+LATE! /srv/www>nas the last run was stopped
+LATE! /home> the last run was stopped
+LATE! /home>nas the last run was stopped`},
+		"a pattern of which nothing is known": {job: pattern, want: `
+j:
+LATE /srv/*> never ran
+LATE /srv/*>nas never ran
+LATE /home> never ran
+LATE /home>nas never ran`},
+		"nested": {job: with(func(j *config.Job) { j.Nested = true }), history: `
+			-1h done: /home done, /home>nas done, /home/a done, /home/a>nas done`, want: `
+j:
+fine /home>
+fine /home>nas
+fine /home/a>
+fine /home/a>nas`},
+		"nested, of which nothing is known": {job: with(func(j *config.Job) { j.Nested = true }), history: `-1h failed (x)`, want: `
+j: (the last run failed: x)
+LATE! /home> never succeeded: the last run failed: x
+LATE! /home>nas never succeeded: the last run failed: x`},
+		"a calendar": {job: with(func(j *config.Job) { j.Kind, j.Days = config.Calendar, []int{1, 31} }), history: `
+			-1h done: /home>nas done`, want: `
+j: next 12-01 00:00
+fine /home>nas`},
+		"a calendar that never ran": {job: with(func(j *config.Job) { j.Kind, j.Days = config.Calendar, []int{1} }), want: `
+j: next 11-20 12:00
+LATE /home>nas never ran`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			l := history(t, "j", c.history)
+			running := func(job string) bool { return c.running && job == c.job.Name }
+			s, err := Look(&config.File{Jobs: []config.Job{c.job}}, l, noon, c.maxAge, running)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if d := cmp.Diff(strings.TrimPrefix(c.want, "\n")+"\n", said(s)); d != "" {
+				t.Errorf("-want +got:\n%s", d)
+			}
+			late, all := s.Late()
+			if late != strings.Count(c.want, "LATE") || all != late+strings.Count(c.want, "\nfine") {
+				t.Errorf("%d of %d are late", late, all)
+			}
+		})
+	}
+}
+
+func TestLookWithoutLedger(t *testing.T) {
+	f := &config.File{Jobs: []config.Job{
+		{Name: "a", Sources: []string{"/a"}, Snapshot: true},
+		{Name: "b", Sources: []string{"ssh://host/b?[*]"}, Destinations: []config.Destination{{Name: "x"}}},
+	}}
+	s, err := Look(f, nil, noon, 0, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, want := said(s), "a:\nLATE /a> never ran\nb:\nLATE ssh://host/b?[*]>x never ran\n"; got != want {
+		t.Errorf("got:\n%s\nwant:\n%s", got, want)
+	}
+	if s, err := Look(&config.File{}, nil, noon, 0, nil); err != nil || len(s.Jobs) != 0 {
+		t.Errorf("of no jobs: %v, %v", s, err)
+	}
+}
+
+// TestLookNeverLies holds, over random histories, what monitoring rests on: where a
+// place is fine, there was a success that is neither too old nor in the future, and
+// where nothing limits its age, the last run over succeeded there. A success now makes
+// everything fine.
+func TestLookNeverLies(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		l, err := ledger.OpenMemory()
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer l.Close()
+		job := config.Job{
+			Name: "j", Kind: config.Backup, Snapshot: true, Sources: []string{rapid.SampledFrom([]string{"/a", "/*"}).Draw(rt, "source")},
+			Destinations: []config.Destination{{Name: "x"}, {Name: "y"}},
+			Every:        rapid.SampledFrom([]time.Duration{0, time.Hour, 24 * time.Hour}).Draw(rt, "every"),
+		}
+		results := []ledger.Result{ledger.Done, ledger.Failed, ledger.Interrupted}
+		run := func(at time.Time, result ledger.Result, place func(string) (ledger.Result, bool)) {
+			id, err := l.BeginJob("j", at)
+			if err != nil {
+				rt.Fatal(err)
+			}
+			for _, d := range []string{"", "x", "y"} {
+				if how, tried := place(d); tried {
+					if err := l.EndPlace(id, ledger.PlaceRun{Source: "/a", Destination: d, Result: how, Ended: at}); err != nil {
+						rt.Fatal(err)
+					}
+				}
+			}
+			if result != "" {
+				if err := l.EndJob(id, ledger.Outcome{Result: result, Ended: at}); err != nil {
+					rt.Fatal(err)
+				}
+			}
+		}
+		for range rapid.IntRange(0, 8).Draw(rt, "runs") {
+			at := noon.Add(time.Duration(rapid.IntRange(-100, 10).Draw(rt, "hours")) * time.Hour)
+			result := rapid.SampledFrom([]ledger.Result{ledger.Done, ledger.Failed, ledger.Interrupted, ""}).Draw(rt, "result")
+			run(at, result, func(string) (ledger.Result, bool) {
+				if result == ledger.Done {
+					return ledger.Done, true
+				}
+				return rapid.SampledFrom(results).Draw(rt, "how"), rapid.Bool().Draw(rt, "tried")
+			})
+		}
+		running := rapid.Bool().Draw(rt, "running")
+		look := func() *JobStatus {
+			s, err := Look(&config.File{Jobs: []config.Job{job}}, l, noon, 0, func(string) bool { return running })
+			if err != nil {
+				rt.Fatal(err)
+			}
+			return &s.Jobs[0]
+		}
+		s := look()
+		if len(s.Places) != 3 {
+			rt.Fatalf("%d places", len(s.Places))
+		}
+		for _, p := range s.Places {
+			if (p.Late || p.Failed) && p.Why == "" {
+				rt.Errorf("%s is wrong, and nobody knows why", p.Destination)
+			}
+			if p.Late {
+				continue
+			}
+			switch {
+			case p.Success == nil:
+				rt.Errorf("%s is fine without a success", p.Destination)
+			case p.Success.Ended.After(noon.Add(slack)):
+				rt.Errorf("%s is fine with a success in the future", p.Destination)
+			case p.Limit > 0 && noon.Sub(p.Success.Ended) > p.Limit:
+				rt.Errorf("%s is fine with a success of %s", p.Destination, p.Success.Ended)
+			case p.Limit == 0 && p.Failed:
+				rt.Errorf("%s is fine though the last run failed", p.Destination)
+			}
+		}
+		run(noon, ledger.Done, func(string) (ledger.Result, bool) { return ledger.Done, true })
+		if s := look(); slices.ContainsFunc(s.Places, func(p PlaceStatus) bool { return p.Late || p.Failed }) {
+			rt.Errorf("after a success: %+v", s.Places)
+		}
+	})
+}
+
+func TestSpan(t *testing.T) {
+	for d, want := range map[time.Duration]string{
+		0: "0 minutes", time.Minute: "1 minute", 59*time.Minute + 59*time.Second: "59 minutes", time.Hour: "1 hour",
+		26*time.Hour + 5*time.Minute: "26 hours 5 minutes", 72 * time.Hour: "3 days", 97*time.Hour + time.Minute: "4 days 1 hour",
+	} {
+		if got := span(d); got != want {
+			t.Errorf("%v is %q, want %q", d, got, want)
+		}
+	}
+}
