@@ -87,7 +87,7 @@ func runCost(ctx context.Context, env *Env, command string, o *costOptions, arg 
 	if err != nil {
 		return err
 	}
-	p, err := placeOf(command, arg, false)
+	p, err := env.placeOf(command, arg, false)
 	if err != nil {
 		return err
 	}

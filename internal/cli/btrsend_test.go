@@ -38,7 +38,7 @@ func TestBtrsendPartSize(t *testing.T) {
 	} {
 		for mib, want := range map[int]int64{0: 0, 256: 256 << 20} {
 			o.partSize = mib
-			_, with, err := o.place("buttersink btrsend")
+			_, with, err := o.place(&Env{}, "buttersink btrsend")
 			if err != nil || with.archive.PartSize != want {
 				t.Errorf("%+v: parts of %d bytes, %v", o, with.archive.PartSize, err)
 			}

@@ -43,7 +43,7 @@ func (o *btrsendOptions) open(ctx context.Context, env *Env, command, who string
 }
 
 func (s *shelf) open(ctx context.Context, env *Env, command string, o *btrsendOptions, who string) error {
-	p, with, err := o.place(command)
+	p, with, err := o.place(env, command)
 	if err != nil {
 		return err
 	}
@@ -94,7 +94,7 @@ func openRows(env *Env, path string, look bool) (*btrsenddb.DB, error) {
 }
 
 // place is what the flags mean.
-func (o *btrsendOptions) place(command string) (place, opening, error) {
+func (o *btrsendOptions) place(env *Env, command string) (place, opening, error) {
 	var with opening
 	var err error
 	with.archive.PartSize = int64(o.partSize) << 20
@@ -114,7 +114,7 @@ func (o *btrsendOptions) place(command string) (place, opening, error) {
 		with.archive.Seal, err = o.seal(command)
 		return p, with, err
 	}
-	p, err := placeOf(command, o.archive, true)
+	p, err := env.placeOf(command, o.archive, true)
 	if err != nil {
 		return place{}, opening{}, err
 	}
@@ -128,7 +128,14 @@ func (o *btrsendOptions) place(command string) (place, opening, error) {
 		return place{}, opening{}, err
 	}
 	with.s3, with.archive.RequireEncryption = o.s3, o.requireEncryption
-	with.archive.Seal, err = sealing(command, o.compress, o.encrypt)
+	compress, encrypt := o.compress, o.encrypt
+	if p.store != nil {
+		compress = cmp.Or(compress, p.store.options.compress)
+		if len(encrypt) == 0 {
+			encrypt = p.store.options.encrypt
+		}
+	}
+	with.archive.Seal, err = sealing(command, compress, encrypt)
 	return p, with, err
 }
 

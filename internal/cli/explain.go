@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -82,7 +81,7 @@ which takes a moment; -e spares it. The exit code is 0 whatever the answer is.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return env.untilReaderLeaves(runExplain(cmd.Context(), env, cmd.CommandPath(), &o, args[0], args[1]))
+			return env.untilReaderLeaves(runExplain(cmd, env, &o, args[0], args[1]))
 		},
 	}
 	f := cmd.Flags()
@@ -138,10 +137,8 @@ func leftOut(exclude []*regexp.Regexp, path string) bool {
 	})
 }
 
-func runExplain(ctx context.Context, env *Env, command string, o *explainOptions, source, destination string) error {
-	if o.maxChain < 0 {
-		return usagef(command, "--max-chain %d: want 1 or more, or 0 for no limit", o.maxChain)
-	}
+func runExplain(cmd *cobra.Command, env *Env, o *explainOptions, source, destination string) error {
+	ctx, command := cmd.Context(), cmd.CommandPath()
 	exclude, err := patterns(command, o.exclude)
 	if err != nil {
 		return err
@@ -150,13 +147,19 @@ func runExplain(ctx context.Context, env *Env, command string, o *explainOptions
 	if err != nil {
 		return &usageError{command: command, err: err}
 	}
-	from, err := placeOf(command, dir, false)
+	from, err := env.placeOf(command, dir, false)
 	if err != nil {
 		return err
 	}
-	to, err := placeOf(command, destination, true)
+	to, err := env.placeOf(command, destination, true)
 	if err != nil {
 		return err
+	}
+	if err := to.settle(cmd); err != nil {
+		return err
+	}
+	if o.maxChain < 0 {
+		return usagef(command, "--max-chain %d: want 1 or more, or 0 for no limit", o.maxChain)
 	}
 	// It is the same question as that of a sync, so the stores are the same.
 	as := &syncOptions{s3: o.s3, ssh: o.ssh, dryRun: true, partSize: 100, maxRestore: o.maxRestore}

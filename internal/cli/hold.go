@@ -124,7 +124,7 @@ func listed(arg string) bool {
 
 // open opens the place that a directory names.
 func (o *holdOptions) open(ctx context.Context, env *Env, command, dir string, mode ssh.Mode) (*opened, error) {
-	p, err := placeOf(command, dir, true)
+	p, err := env.placeOf(command, dir, true)
 	if err != nil {
 		return nil, err
 	}

@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 
@@ -51,7 +50,7 @@ be added; it is never taken away.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runInit(cmd.Context(), env, cmd.CommandPath(), &o, args[0])
+			return runInit(cmd, env, &o, args[0])
 		},
 	}
 	cmd.Flags().BoolVar(&o.requireEncryption, "require-encryption", false, "never store there what is not encrypted")
@@ -59,9 +58,10 @@ be added; it is never taken away.`,
 	return cmd
 }
 
-func runInit(ctx context.Context, env *Env, command string, o *initOptions, url string) error {
+func runInit(cmd *cobra.Command, env *Env, o *initOptions, url string) error {
+	ctx, command := cmd.Context(), cmd.CommandPath()
 	// As of a destination, a slash at the end makes no difference.
-	p, err := placeOf(command, url, true)
+	p, err := env.placeOf(command, url, true)
 	if err != nil {
 		return err
 	}
@@ -73,6 +73,9 @@ func runInit(ctx context.Context, env *Env, command string, o *initOptions, url 
 	}
 	if !p.archive() {
 		return usagef(command, "%q is a btrfs directory, which needs nothing: an archive is dir:///PATH/, s3://BUCKET/PREFIX/ or glacier://VAULT/PREFIX/", redact(url))
+	}
+	if err := p.settle(cmd); err != nil {
+		return err
 	}
 	st, err := env.open(ctx, command, p, opening{s3: o.s3, makeVault: true})
 	if err != nil {

@@ -103,7 +103,7 @@ func runList(ctx context.Context, env *Env, command string, o *listOptions, dire
 	if err != nil {
 		return err
 	}
-	p, err := placeOf(command, directory, false)
+	p, err := env.placeOf(command, directory, false)
 	if err != nil {
 		return err
 	}

@@ -120,7 +120,7 @@ func runPrune(ctx context.Context, env *Env, command string, o *pruneOptions, ar
 	if err != nil {
 		return err
 	}
-	p, err := placeOf(command, arg, true)
+	p, err := env.placeOf(command, arg, true)
 	if err != nil {
 		return err
 	}
@@ -129,7 +129,7 @@ func runPrune(ctx context.Context, env *Env, command string, o *pruneOptions, ar
 	}
 	all := []place{p}
 	for _, other := range o.others {
-		q, err := placeOf(command, other, true)
+		q, err := env.placeOf(command, other, true)
 		if err != nil {
 			return err
 		}

@@ -79,6 +79,7 @@ func placeOf(command, arg string, destination bool) (place, error) {
 
 // open opens the store of a place: the composition root.
 func (env *Env) open(ctx context.Context, command string, p place, o opening) (*opened, error) {
+	o = o.ofStore(p)
 	var bucket archive.Bucket
 	switch p.scheme {
 	case "s3":

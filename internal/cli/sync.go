@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"os/signal"
@@ -151,7 +150,7 @@ stopped with Ctrl-Z: a stopped send has to start again.`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return runSync(cmd.Context(), env, cmd.CommandPath(), &o, args[0], args[1])
+			return runSync(cmd, env, &o, args[0], args[1])
 		},
 	}
 	f := cmd.Flags()
@@ -171,26 +170,30 @@ stopped with Ctrl-Z: a stopped send has to start again.`,
 	return cmd
 }
 
-func runSync(ctx context.Context, env *Env, command string, o *syncOptions, source, destination string) (err error) {
+func runSync(cmd *cobra.Command, env *Env, o *syncOptions, source, destination string) (err error) {
+	ctx, command := cmd.Context(), cmd.CommandPath()
 	show := newSyncView(env, o)
 	var report *job.SyncReport
 	defer func() {
 		show.close()
 		show.result(report, err)
 	}()
-	if err := o.check(command); err != nil {
-		return err
-	}
 	exclude, err := patterns(command, o.exclude)
 	if err != nil {
 		return err
 	}
-	from, err := placeOf(command, source, false)
+	from, err := env.placeOf(command, source, false)
 	if err != nil {
 		return err
 	}
-	to, err := placeOf(command, destination, true)
+	to, err := env.placeOf(command, destination, true)
 	if err != nil {
+		return err
+	}
+	if err := to.settle(cmd); err != nil {
+		return err
+	}
+	if err := o.check(command); err != nil {
 		return err
 	}
 	show.goesForGood = to.ofBtrsend()

@@ -22,7 +22,7 @@ func (o *syncOptions) open(ctx context.Context, env *Env, command string, from, 
 	out.keep, out.again = o.keep, o.again
 	if from.archive() {
 		in.archive.PartSize = int64(o.partSize) << 20 // it bounds what is read ahead, too
-		if in.archive.Keys, err = env.keys(o.identity); err != nil {
+		if in.archive.Keys, err = env.keys(from.identities(o.identity)); err != nil {
 			return nil, nil, err
 		}
 	}

@@ -93,7 +93,7 @@ func runThaw(ctx context.Context, env *Env, command string, o *thawOptions, arg 
 	if err != nil {
 		return err
 	}
-	p, err := placeOf(command, arg, false)
+	p, err := env.placeOf(command, arg, false)
 	if err != nil {
 		return err
 	}

@@ -164,7 +164,7 @@ const (
 
 // run does something with the trash of the archive that url names.
 func (o *trashOptions) run(ctx context.Context, env *Env, command, url string, names []string, verb trashVerb) error {
-	p, err := placeOf(command, url, false)
+	p, err := env.placeOf(command, url, false)
 	if err != nil {
 		return err
 	}

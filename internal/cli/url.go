@@ -26,6 +26,8 @@ type place struct {
 	// is that text with its question mark.
 	options map[string]string
 	query   string
+	// store is set where a name of the configuration stands for the place.
+	store *namedStore
 }
 
 // archive reports whether the place is one of streams kept as objects.
@@ -92,6 +94,8 @@ func parsePlace(arg string, destination bool) (place, error) {
 	var path string
 	p.scheme, path = splitURL(arg)
 	switch {
+	case p.scheme == storeScheme:
+		return place{}, fmt.Errorf("%q: a store of the configuration cannot be named here: write its URL", redact(arg))
 	case !slices.Contains(schemes, p.scheme):
 		return place{}, fmt.Errorf("%q has the unknown scheme %q: want a path, or btrfs://, file://, ssh://, ssh+btrfs://, dir://, s3://, glacier:// or shell://", redact(arg), p.scheme)
 	case strings.ContainsRune(path, 0):
@@ -209,7 +213,7 @@ func (p place) explain(err error) error {
 		hint = remoteHint(p.arg)
 	case errors.Is(err, local.ErrNotDirectory):
 		hint = "Name a directory on a mounted btrfs file system, not a device.  A new one is made with mkdir, once the file system is mounted."
-	case errors.Is(err, btrfs.ErrNotBtrfs):
+	case errors.Is(err, btrfs.ErrNotBtrfs) && p.store == nil:
 		hint = "Is the file system mounted?  For streams in a directory of any other file system, write " + shellWord("dir://"+p.arg)
 	}
 	if errors.Is(err, local.ErrNotDirectory) {
@@ -247,7 +251,7 @@ func (p place) noSnapshots(there string) string {
 	}
 	if p.archive() {
 		hint := fmt.Sprintf("'%s' does not contain any snapshots.", p.arg)
-		if p.bucket != "" && p.dir != "" {
+		if p.bucket != "" && p.dir != "" && p.store == nil {
 			hint += fmt.Sprintf("  'buttersink list %s://%s/%s' shows what is in the whole %s.", p.scheme, p.bucket, p.query, map[bool]string{true: "bucket", false: "vault"}[p.scheme == "s3"])
 		}
 		return hint

@@ -83,7 +83,7 @@ have got one, unless -n is given or it cannot be written.`,
 }
 
 func runVerify(ctx context.Context, env *Env, command string, o *verifyOptions, url string) error {
-	p, err := placeOf(command, url, false)
+	p, err := env.placeOf(command, url, false)
 	if err != nil {
 		return err
 	}
@@ -96,7 +96,7 @@ func runVerify(ctx context.Context, env *Env, command string, o *verifyOptions, 
 	}
 	in := opening{s3: o.s3, limit: pace.New(o.limit.bytes)}
 	if o.data {
-		if in.archive.Keys, err = env.keys(o.identity); err != nil {
+		if in.archive.Keys, err = env.keys(p.identities(o.identity)); err != nil {
 			return err
 		}
 	} else if len(o.identity) > 0 {

@@ -1,0 +1,197 @@
+package cli
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/buttersink/buttersink/internal/config"
+	"github.com/buttersink/buttersink/internal/pace"
+)
+
+// storeScheme begins the URLs of stores that the configuration has names for.
+const storeScheme = "store"
+
+// namedStore is a store of the configuration that an argument names.
+type namedStore struct {
+	name     string
+	settings []config.Setting
+	options  *syncOptions // the settings
+}
+
+// placeOf reads an argument, which is the command's fault if it is wrong. That of
+// store:// is looked up in the configuration.
+func (env *Env) placeOf(command, arg string, destination bool) (place, error) {
+	scheme, rest := splitURL(arg)
+	if scheme != storeScheme {
+		return placeOf(command, arg, destination)
+	}
+	f, err := env.loadConfig()
+	if err != nil {
+		return place{}, err
+	}
+	name, path, _ := strings.Cut(rest, "/")
+	path = strings.TrimLeft(path, "/")
+	i := slices.IndexFunc(f.Stores, func(s config.Store) bool { return s.Name == name })
+	if i < 0 {
+		return place{}, usagef(command, "%q: %s", arg, noSuchStore(f, name))
+	}
+	p, err := placeIn(f.Stores[i], path, destination)
+	if err != nil {
+		return place{}, &usageError{command: command, err: fmt.Errorf("%q: %w", arg, err)}
+	}
+	p.arg, p.query = arg, "" // typed again, it means the same
+	return p, nil
+}
+
+// placeIn is the place at a path below a store.
+func placeIn(s config.Store, path string, destination bool) (place, error) {
+	scheme, _ := splitURL(s.URL)
+	if form, ok := queryOf(scheme); ok {
+		if _, query, _, err := splitQuery(path, form); err != nil || query != "" {
+			return place{}, fmt.Errorf("options of a URL stand in the configuration, at the store %s, and not behind its name", s.Name)
+		}
+	}
+	url := s.URL
+	switch {
+	case path == "":
+		destination = true // the whole store, whether or not its URL has a slash
+	case scheme == "shell":
+		return place{}, fmt.Errorf("the store %s is a command, which has no paths in it", s.Name)
+	case slices.Contains(strings.Split(path, "/"), ".."):
+		return place{}, fmt.Errorf("'..' leads out of the store %s", s.Name)
+	default:
+		url = config.Join(s.URL, path)
+	}
+	p, err := parsePlace(url, destination)
+	if err != nil {
+		return place{}, err
+	}
+	o, err := settingsOf(s.Settings)
+	if err != nil {
+		return place{}, fmt.Errorf("the store %s: %w", s.Name, err)
+	}
+	p.store = &namedStore{name: s.Name, settings: s.Settings, options: o}
+	return p, nil
+}
+
+// noSuchStore says which stores there are in place of the one that is meant.
+func noSuchStore(f *config.File, name string) string {
+	if len(f.Stores) == 0 {
+		return f.Path + " has no stores; one begins with [stores.NAME]"
+	}
+	var names []string
+	for _, s := range f.Stores {
+		names = append(names, s.Name)
+	}
+	if name == "" {
+		return "there is no name behind store://: want store://NAME/PATH, where NAME is " + strings.Join(names, " or ")
+	}
+	return fmt.Sprintf("%s has no store %q: it has %s", f.Path, name, strings.Join(names, ", "))
+}
+
+// ofStore is the opening with what the place's store has settings for, as far as
+// they are about how it is reached and the command line says nothing.
+func (o opening) ofStore(p place) opening {
+	if p.store == nil {
+		return o
+	}
+	s := p.store.options
+	if o.ssh.sudo.text == "" {
+		o.ssh.sudo = s.ssh.sudo
+	}
+	if len(o.ssh.options) == 0 {
+		o.ssh.options = s.ssh.options
+	}
+	if o.ssh.command.text == "" {
+		o.ssh.command = s.ssh.command
+	}
+	o.ssh.program = cmp.Or(o.ssh.program, s.ssh.program)
+	o.s3.endpoint = cmp.Or(o.s3.endpoint, s.s3.endpoint)
+	o.s3.pathStyle = o.s3.pathStyle || s.s3.pathStyle
+	o.keep.class = cmp.Or(o.keep.class, s.keep.class)
+	o.keep.sse = cmp.Or(o.keep.sse, s.keep.sse)
+	o.keep.kmsKey = cmp.Or(o.keep.kmsKey, s.keep.kmsKey)
+	o.plainWire = o.plainWire || s.wire.compression.never
+	if o.limit == nil {
+		o.limit = pace.New(s.wire.limit.bytes)
+	}
+	o.local.KernelSend = o.local.KernelSend || s.kernelSend
+	o.local.Plain = o.local.Plain || s.decompress
+	// Whoever opens it has to know how it seals; if not, nothing gets there in plain.
+	o.archive.RequireEncryption = o.archive.RequireEncryption || s.requireEncryption
+	return o
+}
+
+// identities are the files with keys for a place, of which some may have been
+// given.
+func (p place) identities(given []string) []string {
+	if len(given) == 0 && p.store != nil {
+		return p.store.options.identity
+	}
+	return given
+}
+
+// aboutReaching are the settings of a store that decide how it is reached and read.
+var aboutReaching = []string{
+	"decompress", "estimate", "identity", "kernel-send", "limit", "s3-endpoint", "s3-path-style",
+	"ssh-command", "ssh-opt", "ssh-program", "ssh-sudo", "wire-compression",
+}
+
+// aboutWriting are the settings of a store that decide what is put there, and how.
+var aboutWriting = []string{
+	"again", "checkpoint", "compress", "encrypt", "kms-key", "max-chain", "max-full", "max-restore",
+	"parallel", "part-size", "require-encryption", "sse", "storage-class",
+}
+
+// settle gives a command that writes to the place the flags that its store has
+// settings for, but for those that were given, and those that it does not have.
+func (p place) settle(cmd *cobra.Command) error {
+	if p.store == nil {
+		return nil
+	}
+	for _, s := range p.store.settings {
+		f := cmd.Flags().Lookup(s.Key)
+		if f == nil || f.Changed || !slices.Contains(aboutWriting, s.Key) {
+			continue
+		}
+		if err := set(cmd, s.Key, s.Values); err != nil {
+			return fmt.Errorf("the store %s, %s: %w", p.store.name, s.Key, err)
+		}
+	}
+	return nil
+}
+
+// settled are the flags of a command for one of several places: those of its
+// store, where they were not given.
+func (p place) settled(cmd *cobra.Command, o *syncOptions) (*syncOptions, error) {
+	if p.store == nil {
+		return o, nil
+	}
+	own := *o
+	flags := settingFlags(&own) // which are at their defaults now
+	for _, s := range p.store.settings {
+		if err := set(flags, s.Key, s.Values); err != nil {
+			return nil, fmt.Errorf("the store %s, %s: %w", p.store.name, s.Key, err)
+		}
+	}
+	for _, key := range slices.Concat(aboutReaching, aboutWriting) {
+		if given := cmd.Flags().Lookup(key); given != nil && given.Changed {
+			if err := set(flags, key, valuesOf(given.Value)); err != nil {
+				return nil, fmt.Errorf("setting --%s: %w", key, err)
+			}
+		}
+	}
+	return &own, nil
+}
+
+// valuesOf are the values of a flag as they could be typed.
+func valuesOf(v fmt.Stringer) []string {
+	if list, ok := v.(interface{ GetSlice() []string }); ok {
+		return list.GetSlice()
+	}
+	return []string{v.String()}
+}
