@@ -26,6 +26,9 @@ func (r *backupRun) open(ctx context.Context, t *target) (store.Store, error) {
 }
 
 func (r *backupRun) openNow(ctx context.Context, t *target) (store.Store, error) {
+	if t.unusable != nil {
+		return nil, t.unusable
+	}
 	if r.o.dryRun && t.here() {
 		if _, err := os.Lstat(t.dir); errors.Is(err, fs.ErrNotExist) {
 			return absent{t.dir}, nil

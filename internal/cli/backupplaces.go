@@ -44,6 +44,7 @@ type target struct {
 	seal     seal.Options
 	limit    *pace.Limiter
 	rules    schedule.Rules
+	unusable error      // why nothing can be kept there in that form
 	early    *earlyOpen // nil unless it is opened before its turn
 }
 

@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"bytes"
 	"encoding/json"
 	"io"
+	"slices"
+	"strings"
 	"time"
 	"unicode/utf8"
 
@@ -14,8 +17,9 @@ import (
 
 // records writes JSON objects, one a line. It keeps the first error.
 type records struct {
-	w   io.Writer
-	err error
+	w    io.Writer
+	err  error
+	what []byte // fields that come first in each of them
 }
 
 func newRecords(w io.Writer) *records { return &records{w: w} }
@@ -30,9 +34,29 @@ func (r *records) put(v any) {
 	case destinationEvent:
 		v = destinationEvent{valid(e.Event), validText(e.Destination)}
 	}
-	enc := json.NewEncoder(r.w)
+	var line bytes.Buffer
+	enc := json.NewEncoder(&line)
 	enc.SetEscapeHTML(false)
-	r.err = enc.Encode(v)
+	if r.err = enc.Encode(v); r.err != nil {
+		return
+	}
+	if text, ok := bytes.CutPrefix(line.Bytes(), []byte("{")); ok && len(r.what) > 0 {
+		_, r.err = r.w.Write(slices.Concat([]byte("{"), r.what, []byte(","), text))
+		return
+	}
+	_, r.err = r.w.Write(line.Bytes())
+}
+
+// about returns records of which each says what it is about: names of fields with
+// their values.
+func (r *records) about(fields ...string) *records {
+	var all []string
+	for i := 0; i+1 < len(fields); i += 2 {
+		key, _ := json.Marshal(fields[i]) // no text fails
+		value, _ := json.Marshal(fields[i+1])
+		all = append(all, string(key)+":"+string(value))
+	}
+	return &records{w: r.w, what: []byte(strings.Join(all, ","))}
 }
 
 // valid is an event that JSON can hold.

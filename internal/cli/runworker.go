@@ -1,0 +1,298 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/buttersink/buttersink/internal/config"
+	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/ledger"
+	"github.com/buttersink/buttersink/internal/pace"
+	"github.com/buttersink/buttersink/internal/runner"
+	"github.com/buttersink/buttersink/internal/systemd"
+	"github.com/buttersink/buttersink/internal/transfer"
+)
+
+// worker does what jobs are about, as backup does it.
+type worker struct {
+	env     *Env
+	command string
+	o       *runOptions
+	engine  *job.Engine
+	manager *systemd.Notifier
+}
+
+var _ runner.Worker = (*worker)(nil)
+
+// Sources returns the subvolumes that a job is about.
+func (w *worker) Sources(ctx context.Context, j *config.Job) ([]runner.Source, error) {
+	return w.env.sourcesOf(ctx, j)
+}
+
+// who is how people know the run of a job.
+func (w *worker) who(j *config.Job) string { return "buttersink run " + j.Name }
+
+// sourcePlaces are the source of a run, without destinations.
+func (w *worker) sourcePlaces(j *config.Job, s runner.Source) (*backupRun, error) {
+	with, err := settingsOf(j.Settings)
+	if err != nil {
+		return nil, fmt.Errorf("the settings of job %s: %w", j.Name, err)
+	}
+	o := &backupOptions{
+		syncOptions: *with, noProgress: w.o.noProgress,
+		folder: strings.ReplaceAll(j.Snapshots, "{source}", s.Name), prefix: j.Prefix, utc: j.UTC,
+		noSnapshot: !j.Snapshot,
+	}
+	o.dryRun, o.json = w.o.dryRun, w.o.json
+	run := &backupRun{env: w.env, command: w.command, o: o, limit: pace.New(o.wire.limit.bytes), ledger: w.engine.Ledger}
+	if err := run.from(s.Arg); err != nil {
+		return nil, err
+	}
+	return run, nil
+}
+
+// places are the source of a run and its destinations.
+func (w *worker) places(ctx context.Context, j *config.Job, s runner.Source) (*backupRun, error) {
+	run, err := w.sourcePlaces(j, s)
+	if err != nil {
+		return nil, err
+	}
+	for i := range j.Destinations {
+		t, err := w.target(ctx, run, &j.Destinations[i], s)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", j.Destinations[i].Name, err)
+		}
+		run.targets = append(run.targets, t)
+	}
+	return run, nil
+}
+
+// target is a destination of a run.
+func (w *worker) target(ctx context.Context, run *backupRun, d *config.Destination, s runner.Source) (*target, error) {
+	o, err := settingsOf(d.Settings)
+	if err != nil {
+		return nil, err
+	}
+	o.dryRun, o.json = w.o.dryRun, w.o.json
+	if err := o.check(w.command); err != nil {
+		return nil, err
+	}
+	p, err := placeOf(w.command, d.URL, true)
+	if err != nil {
+		return nil, err
+	}
+	if p, err = rooted(p); err != nil {
+		return nil, err
+	}
+	p = p.forSource(s.Name)
+	t := &target{
+		place: p, id: lockID(p), name: strings.ReplaceAll(d.Name, "{source}", s.Name),
+		o: o, limit: pace.New(o.wire.limit.bytes), rules: in(d.Keep, zoneOf(run.o.utc)),
+	}
+	if _, err := run.opening(p, o).forS3(p); err != nil {
+		return nil, err
+	}
+	if t.seal, err = sealing(w.command, o.compress, o.encrypt); err != nil {
+		return nil, err
+	}
+	t.unusable = t.seal.Usable(ctx)
+	return t, nil
+}
+
+// forSource is the place with the name of a source where "{source}" stands. The
+// name goes into the path alone: who can make a subvolume can give it any name, and
+// is not to reach what else a URL says.
+func (p place) forSource(name string) place {
+	p.dir = strings.ReplaceAll(p.dir, "{source}", name)
+	p.arg = strings.ReplaceAll(p.arg, "{source}", name)
+	return p
+}
+
+// Snapshot makes the snapshot of a source.
+func (w *worker) Snapshot(ctx context.Context, j *config.Job, s runner.Source, at time.Time) (ledger.PlaceRun, error) {
+	place := ledger.PlaceRun{}
+	run, err := w.sourcePlaces(j, s)
+	if err != nil {
+		return place, err
+	}
+	defer run.close()
+	src, err := run.openSource(ctx)
+	if err != nil {
+		return place, err
+	}
+	defer src.Close()
+	o := job.TakeOptions{
+		Prefix: j.Prefix, Layout: j.Format, Zone: zoneOf(j.UTC), At: at,
+		OnlyIfChanged: j.OnlyIfChanged, Wait: true, Who: w.who(j),
+	}
+	if j.Kind == config.Calendar {
+		o.Prefix, o.Layout = "", calendarLayout
+	}
+	report, err := w.engine.Take(ctx, src.Store, o)
+	if err != nil {
+		return place, explainPrune(err)
+	}
+	out := w.records(j, s)
+	switch {
+	case report.Taken != nil:
+		place.Snapshot = report.Taken.Path
+		if w.o.json {
+			out.put(takenRecord{Event: "taken", ID: report.Taken.ID, Path: validText(report.Taken.Path)})
+		} else {
+			w.env.Log.Info(fmt.Sprintf("%s -> %s", s.Arg, report.Taken.Path))
+		}
+	default:
+		if report.Last != nil {
+			place.Snapshot = report.Last.Path
+		}
+		if w.o.json {
+			out.put(untakenRecord{Event: "not-taken", Why: validText(report.Why)})
+		} else {
+			w.env.Log.Info(fmt.Sprintf("%s: no snapshot is made: %s", s.Arg, report.Why))
+		}
+	}
+	return place, nil
+}
+
+// untakenRecord says why no snapshot was made.
+type untakenRecord struct {
+	Event string `json:"event"` // "not-taken"
+	Why   string `json:"why"`
+}
+
+// records are those about a source of a job.
+func (w *worker) records(j *config.Job, s runner.Source) *records {
+	return newRecords(w.env.Stdout).about("job", j.Name, "source", validText(redact(s.Arg)))
+}
+
+// Transfer brings what is due to the destinations of a job, and prunes.
+func (w *worker) Transfer(ctx context.Context, j *config.Job, s runner.Source) ([]ledger.PlaceRun, error) {
+	if j.Kind == config.Calendar {
+		return w.calendar(ctx, j, s)
+	}
+	run, err := w.places(ctx, j, s)
+	if err != nil {
+		return failedAt(destinationNames(j, s), err), err
+	}
+	show := newBackupView(w.env, run.o)
+	show.out = w.records(j, s)
+	defer show.close()
+	show.places(run)
+	report, failure := w.backup(ctx, j, s, run, show)
+	err = explainBackup(failure, run.o)
+	show.close()
+	show.result(report, err)
+	return placesOf(destinationNames(j, s), report, failure), err
+}
+
+func (w *worker) backup(ctx context.Context, j *config.Job, s runner.Source, run *backupRun, show *backupView) (*job.BackupReport, error) {
+	defer run.close()
+	src, err := run.openSource(ctx)
+	if first, ok := errors.AsType[*firstRunError](err); ok && w.o.dryRun {
+		show.firstRun(first)
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	show.ctx = ctx
+	show.opened(src)
+	show.foretells()
+	o := run.o
+	return w.engine.Backup(ctx, src.Store, job.BackupOptions{
+		Prefix: j.Prefix, Layout: j.Format, Zone: zoneOf(j.UTC),
+		NoSnapshot: !j.Snapshot || !w.o.dryRun, // it is there already
+		Rules:      in(j.Keep, zoneOf(j.UTC)), Destinations: run.destinations(),
+		StaleAfter: j.StaleAfter, Wait: true,
+		Estimate: o.estimate, DryRun: o.dryRun, Who: w.who(j),
+		Unlocked: show.unlocked, Taken: show.taken, Measuring: show.measuring, Planned: show.planned,
+		Event: func(destination string, e transfer.Event) {
+			show.event(destination, e)
+			w.status(j, destination, e)
+		},
+		Ended: show.ended, Judged: show.judged, Removed: show.removed,
+	})
+}
+
+// status tells the service manager how far a transfer is.
+func (w *worker) status(j *config.Job, destination string, e transfer.Event) {
+	if e.Kind != transfer.Progress && e.Kind != transfer.StepBegun {
+		return
+	}
+	text := fmt.Sprintf("%s: %s: %s (%d of %d), %s", j.Name, destination, e.Path, e.Step, e.Steps, humanSize(e.Bytes))
+	if e.Expected > 0 {
+		text += " of " + humanSize(e.Expected)
+	}
+	w.manager.Status(w.env.Now(), text)
+}
+
+// destinationNames are what the destinations of a job are called for a source.
+func destinationNames(j *config.Job, s runner.Source) []string {
+	var all []string
+	for _, d := range j.Destinations {
+		all = append(all, strings.ReplaceAll(d.Name, "{source}", s.Name))
+	}
+	return all
+}
+
+// failedAt is what becomes of all places where nothing could be begun.
+func failedAt(names []string, err error) []ledger.PlaceRun {
+	all := []ledger.PlaceRun{{Result: resultOf(err), Message: errorText(err)}}
+	for _, name := range names {
+		all = append(all, ledger.PlaceRun{Destination: name, Result: resultOf(err), Message: errorText(err), Outstanding: -1})
+	}
+	return all
+}
+
+func resultOf(err error) ledger.Result {
+	switch {
+	case err == nil:
+		return ledger.Done
+	case judge(err).code == exitInterrupted:
+		return ledger.Interrupted
+	}
+	return ledger.Failed
+}
+
+// placesOf is what became of each place of a backup.
+func placesOf(names []string, r *job.BackupReport, err error) []ledger.PlaceRun {
+	if r == nil {
+		return failedAt(names, err)
+	}
+	source := ledger.PlaceRun{Result: ledger.Done}
+	if r.Source != nil {
+		source.Removed = len(r.Source.Removed)
+	}
+	all := []ledger.PlaceRun{}
+	atDestinations := 0
+	for _, d := range r.Destinations {
+		p := ledger.PlaceRun{
+			Destination: d.Name, Result: resultOf(d.Err), Message: errorText(d.Err),
+			Snapshot: d.Standing.Newest, Outstanding: d.Standing.Outstanding, Chain: d.Standing.Chain,
+		}
+		if d.Err != nil {
+			atDestinations++
+		}
+		if d.Sync != nil {
+			p.Transferred, p.Bytes = d.Sync.Transferred, d.Sync.Bytes
+		}
+		if d.Prune != nil {
+			p.Removed = len(d.Prune.Removed)
+		}
+		all = append(all, p)
+	}
+	if failed, ok := errors.AsType[*job.BackupError](err); ok {
+		// Those of the source come first.
+		if here := failed.Failures[:len(failed.Failures)-min(atDestinations, len(failed.Failures))]; len(here) > 0 {
+			why := errors.Join(here...)
+			source.Result, source.Message = resultOf(why), errorText(why)
+		}
+	} else if err != nil {
+		source.Result, source.Message = resultOf(err), errorText(err)
+	}
+	return append([]ledger.PlaceRun{source}, all...)
+}

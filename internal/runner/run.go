@@ -1,0 +1,229 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/buttersink/buttersink/internal/config"
+	"github.com/buttersink/buttersink/internal/hook"
+	"github.com/buttersink/buttersink/internal/ledger"
+)
+
+// run is one run of a job.
+type run struct {
+	*Runner
+	job    *config.Job
+	id     int64 // in the ledger; 0 if it is not there
+	report *Report
+	failed []error
+	cut    bool            // somebody wants it to end
+	noted  map[string]bool // sources of which all is in the ledger
+}
+
+// foresee says what would be done about each source.
+func (n *run) foresee(ctx context.Context) {
+	sources, err := n.Worker.Sources(ctx, n.job)
+	n.fail("", err)
+	for _, s := range sources {
+		if ctx.Err() != nil {
+			return
+		}
+		places, err := n.Worker.Transfer(ctx, n.job, s)
+		n.report.Places = append(n.report.Places, places...)
+		n.fail(s.Arg, err)
+	}
+}
+
+// work does all of it.
+func (n *run) work(ctx context.Context) {
+	if n.freeze(ctx) {
+		n.bring(ctx)
+	}
+	n.hooks(ctx, "after", n.job.After)
+	if len(n.failed) > 0 || ctx.Err() != nil {
+		n.hooks(ctx, "on-failure", n.job.OnFailure)
+	}
+}
+
+// freeze makes the snapshots, between the programs of Before and of AfterSnapshot.
+// It reports whether there is something to go on with.
+func (n *run) freeze(ctx context.Context) bool {
+	begun := len(n.job.Before) > 0
+	ready := true
+	for _, argv := range n.job.Before {
+		if ready = n.hook(ctx, "before", argv); !ready {
+			break
+		}
+	}
+	if ready && ctx.Err() == nil {
+		var err error
+		n.report.Sources, err = n.Worker.Sources(ctx, n.job)
+		n.fail("", err)
+		ready = err == nil
+		if ready {
+			n.snapshots(ctx)
+		}
+	}
+	if begun || ready {
+		n.hooks(ctx, "after-snapshot", n.job.AfterSnapshot)
+	}
+	return ready && ctx.Err() == nil
+}
+
+// snapshots makes the snapshots of all sources.
+func (n *run) snapshots(ctx context.Context) {
+	if !n.job.Snapshot {
+		return
+	}
+	at := n.now()
+	for _, s := range n.report.Sources {
+		if ctx.Err() != nil {
+			return
+		}
+		place, err := n.Worker.Snapshot(ctx, n.job, s, at)
+		n.fail(s.Arg, err)
+		place.Source, place.Destination = s.Arg, ""
+		n.note(ctx, place, err)
+	}
+}
+
+// note keeps what became of a place, for the ledger and for the report. Of a place
+// that has two parts it is one note.
+func (n *run) note(ctx context.Context, p ledger.PlaceRun, err error) {
+	if p.Ended.IsZero() {
+		p.Ended = n.now()
+	}
+	if p.Result == "" {
+		p.Result = result(ctx, err)
+	}
+	if p.Message == "" {
+		p.Message = n.text(err)
+	}
+	i := slices.IndexFunc(n.report.Places, func(o ledger.PlaceRun) bool {
+		return o.Source == p.Source && o.Destination == p.Destination
+	})
+	if i < 0 {
+		n.report.Places = append(n.report.Places, p)
+		return
+	}
+	n.report.Places[i] = joined(n.report.Places[i], p)
+}
+
+// joined is what became of a place in two parts.
+func joined(a, b ledger.PlaceRun) ledger.PlaceRun {
+	if b.Snapshot == "" {
+		b.Snapshot = a.Snapshot
+	}
+	b.Transferred, b.Removed, b.Bytes = a.Transferred+b.Transferred, a.Removed+b.Removed, a.Bytes+b.Bytes
+	if a.Result != ledger.Done {
+		b.Result = a.Result
+		b.Message = strings.Trim(a.Message+"; "+b.Message, "; ")
+	}
+	return b
+}
+
+// bring does the transfers, source by source.
+func (n *run) bring(ctx context.Context) {
+	for _, s := range n.report.Sources {
+		if ctx.Err() != nil {
+			break
+		}
+		places, err := n.Worker.Transfer(ctx, n.job, s)
+		for _, p := range places {
+			p.Source = s.Arg
+			if p.Result == "" { // who does not say that it is complete has not proved it
+				p.Result = ledger.Failed
+			}
+			n.note(ctx, p, nil)
+		}
+		n.fail(s.Arg, err)
+		n.settle(s)
+	}
+}
+
+// settle writes into the ledger what became of the places of a source, unless it
+// is there already.
+func (n *run) settle(s Source) {
+	if n.id == 0 || n.noted[s.Arg] {
+		return
+	}
+	n.noted[s.Arg] = true
+	for _, p := range n.report.Places {
+		if p.Source != s.Arg {
+			continue
+		}
+		if err := n.Ledger.EndPlace(n.id, p); err != nil {
+			n.log().Warn("What became of a place cannot be written down", "source", p.Source, "destination", p.Destination, "error", err)
+		}
+	}
+}
+
+// fail keeps an error, about a source if one is named.
+func (n *run) fail(source string, err error) {
+	switch {
+	case err == nil:
+	case source == "":
+		n.failed = append(n.failed, err)
+	default:
+		n.failed = append(n.failed, &SourceError{source, err})
+	}
+}
+
+// err is what the run ends with.
+func (n *run) err(ctx context.Context) error {
+	if cause := context.Cause(ctx); cause != nil && !slices.ContainsFunc(n.failed, func(err error) bool { return errors.Is(err, cause) }) {
+		n.failed = append(n.failed, cause)
+	}
+	if len(n.failed) == 0 {
+		return nil
+	}
+	done := slices.ContainsFunc(n.report.Places, func(p ledger.PlaceRun) bool { return p.Result == ledger.Done })
+	return &JobError{Job: n.job.Name, Failures: n.failed, Done: done}
+}
+
+// hooks runs programs one after the other, all of them whatever fails, and also
+// when the run is being ended.
+func (n *run) hooks(ctx context.Context, event string, all [][]string) {
+	n.cut = ctx.Err() != nil
+	for _, argv := range all {
+		n.hook(context.WithoutCancel(ctx), event, argv)
+	}
+}
+
+// hook runs one program, and reports whether it has succeeded.
+func (n *run) hook(ctx context.Context, event string, argv []string) bool {
+	state := "going-on"
+	switch {
+	case event == "before":
+	case n.cut:
+		state = string(ledger.Interrupted)
+	case len(n.failed) > 0:
+		state = string(ledger.Failed)
+	case event != "after-snapshot":
+		state = string(ledger.Done)
+	}
+	var message string
+	if len(n.failed) > 0 {
+		message = n.text(errors.Join(n.failed...))
+	}
+	var sources []string
+	for _, s := range n.report.Sources {
+		sources = append(sources, s.Arg)
+	}
+	n.log().Info(fmt.Sprintf("%s: running %s (%s)", n.job.Name, argv[0], event))
+	err := hook.Run(ctx, hook.Program{
+		Argv: argv, Timeout: n.job.HookTimeout, Hide: n.Hide,
+		Log: n.log().With("hook", argv[0]),
+		Env: []string{
+			"BUTTERSINK_JOB=" + n.job.Name, "BUTTERSINK_EVENT=" + event, "BUTTERSINK_RESULT=" + state,
+			"BUTTERSINK_MESSAGE=" + message, "BUTTERSINK_SOURCES=" + strings.Join(sources, "\n"),
+		},
+	})
+	if err != nil {
+		n.fail("", fmt.Errorf("the program of %s: %w", event, err))
+	}
+	return err == nil
+}

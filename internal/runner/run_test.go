@@ -1,0 +1,298 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/buttersink/buttersink/internal/config"
+	"github.com/buttersink/buttersink/internal/ledger"
+)
+
+// scene is a job whose hooks and worker write down what happens, in one file.
+type scene struct {
+	*Runner
+	job   config.Job
+	diary string // the file
+	fails map[string]error
+	then  map[string]func() // what happens besides
+}
+
+var _ Worker = (*scene)(nil)
+
+func newScene(t *testing.T) *scene {
+	t.Helper()
+	dir := t.TempDir()
+	s := &scene{diary: filepath.Join(dir, "diary"), fails: map[string]error{}, then: map[string]func(){}}
+	l, err := ledger.OpenMemory()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	s.Runner = &Runner{Worker: s, Ledger: l, Locks: filepath.Join(dir, "locks"), Host: "host", Hide: []string{"hush"}}
+	s.job = config.Job{Name: "home", Snapshot: true, Sources: []string{"/a", "/b"}, Notify: []string{"file"}}
+	hook := func(event string) [][]string {
+		return [][]string{{program(t, dir, event, fmt.Sprintf(`echo "%s $BUTTERSINK_RESULT" >>%s; [ ! -e %s/%s.fails ] || { echo hush; exit 3; }`, event, s.diary, dir, event))}}
+	}
+	s.job.Before, s.job.AfterSnapshot, s.job.After, s.job.OnFailure = hook("before"), hook("after-snapshot"), hook("after"), hook("on-failure")
+	s.Notices = []config.Notice{
+		{Name: "file", On: []string{"success", "failure"}, Command: []string{program(t, dir, "notice", fmt.Sprintf(`echo "told $BUTTERSINK_EVENT" >>%s`, s.diary))}},
+		{Name: "other", On: []string{"success", "failure"}, Command: []string{"/bin/false"}},
+	}
+	return s
+}
+
+// program makes a shell script.
+func program(t *testing.T, dir, name, text string) string {
+	t.Helper()
+	path := filepath.Join(dir, name)
+	if err := os.WriteFile(path, []byte("#!/bin/sh\n"+text+"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// breaks has the hook of an event fail.
+func (s *scene) breaks(t *testing.T, event string) {
+	t.Helper()
+	if err := os.WriteFile(filepath.Join(filepath.Dir(s.diary), event+".fails"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (s *scene) write(line string) error {
+	f, err := os.OpenFile(s.diary, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err := f.WriteString(line + "\n"); err != nil {
+		return err
+	}
+	if then := s.then[line]; then != nil {
+		then()
+	}
+	return s.fails[line]
+}
+
+func (s *scene) Sources(context.Context, *config.Job) ([]Source, error) {
+	var all []Source
+	for _, arg := range s.job.Sources {
+		all = append(all, Source{Arg: arg, Name: config.SourceName(arg)})
+	}
+	return all, s.write("sources")
+}
+
+func (s *scene) Snapshot(_ context.Context, _ *config.Job, from Source, _ time.Time) (ledger.PlaceRun, error) {
+	return ledger.PlaceRun{Snapshot: "made"}, s.write("snapshot " + from.Arg)
+}
+
+func (s *scene) Transfer(ctx context.Context, _ *config.Job, from Source) ([]ledger.PlaceRun, error) {
+	err := s.write("transfer " + from.Arg)
+	there := ledger.PlaceRun{Destination: "there", Result: result(ctx, err), Message: s.text(err), Transferred: 1, Bytes: 10, Outstanding: 2}
+	return []ledger.PlaceRun{{Result: ledger.Done, Removed: 3}, there}, err
+}
+
+// lines is what has happened.
+func (s *scene) lines(t *testing.T) []string {
+	t.Helper()
+	text, err := os.ReadFile(s.diary)
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		t.Fatal(err)
+	}
+	return strings.Split(strings.TrimSpace(string(text)), "\n")
+}
+
+// TestRun: what happens in which order, whatever fails.
+func TestRun(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		breaks string // hook
+		fails  string // worker
+		want   []string
+		failed bool
+	}{
+		{
+			name: "all is well",
+			want: []string{"before going-on", "sources", "snapshot /a", "snapshot /b", "after-snapshot going-on", "transfer /a", "transfer /b", "after done", "told success"},
+		},
+		{
+			name: "nothing is begun if the first hook fails, and what it froze thaws", breaks: "before", failed: true,
+			want: []string{"before going-on", "after-snapshot failed", "after failed", "on-failure failed", "told failure"},
+		},
+		{
+			name: "a snapshot that fails keeps no other from being made and sent", fails: "snapshot /a", failed: true,
+			want: []string{"before going-on", "sources", "snapshot /a", "snapshot /b", "after-snapshot failed", "transfer /a", "transfer /b", "after failed", "on-failure failed", "told failure"},
+		},
+		{
+			name: "no sources", fails: "sources", failed: true,
+			want: []string{"before going-on", "sources", "after-snapshot failed", "after failed", "on-failure failed", "told failure"},
+		},
+		{
+			name: "what thaws fails", breaks: "after-snapshot", failed: true,
+			want: []string{"before going-on", "sources", "snapshot /a", "snapshot /b", "after-snapshot going-on", "transfer /a", "transfer /b", "after failed", "on-failure failed", "told failure"},
+		},
+		{
+			name: "a transfer that fails keeps no other from being done", fails: "transfer /a", failed: true,
+			want: []string{"before going-on", "sources", "snapshot /a", "snapshot /b", "after-snapshot going-on", "transfer /a", "transfer /b", "after failed", "on-failure failed", "told failure"},
+		},
+		{
+			name: "a hook at the end fails the job", breaks: "after", failed: true,
+			want: []string{"before going-on", "sources", "snapshot /a", "snapshot /b", "after-snapshot going-on", "transfer /a", "transfer /b", "after done", "on-failure failed", "told failure"},
+		},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			s := newScene(t)
+			if c.breaks != "" {
+				s.breaks(t, c.breaks)
+			}
+			if c.fails != "" {
+				s.fails[c.fails] = errors.New("hush it is broken")
+			}
+			_, err := s.Run(t.Context(), &s.job)
+			if diff := cmp.Diff(c.want, s.lines(t)); diff != "" {
+				t.Error(diff)
+			}
+			failed, ok := errors.AsType[*JobError](err)
+			if ok != c.failed {
+				t.Fatalf("ended with %v", err)
+			}
+			if ok && len(failed.Failures) != 1 {
+				t.Errorf("%d failures: %v", len(failed.Failures), err)
+			}
+			s.isWritten(t, c.failed)
+		})
+	}
+}
+
+// isWritten: the ledger has the run, and no secret.
+func (s *scene) isWritten(t *testing.T, failed bool) {
+	t.Helper()
+	runs, err := s.Ledger.JobRuns("home", 10)
+	if err != nil || len(runs) != 1 {
+		t.Fatalf("%d runs, %v", len(runs), err)
+	}
+	want := ledger.Done
+	if failed {
+		want = ledger.Failed
+	}
+	if runs[0].Result != want || runs[0].Ended.IsZero() || failed && runs[0].Message == "" {
+		t.Errorf("the run: %+v", runs[0])
+	}
+	if strings.Contains(fmt.Sprintf("%+v", runs), "hush") {
+		t.Errorf("a secret is in the ledger: %+v", runs)
+	}
+}
+
+// TestPlaces: what became of a source and of its destinations is written down, what
+// was done at the source in two parts as one.
+func TestPlaces(t *testing.T) {
+	s := newScene(t)
+	s.fails["snapshot /a"] = errors.New("no room")
+	s.fails["transfer /b"] = errors.New("it is away")
+	if _, err := s.Run(t.Context(), &s.job); err == nil {
+		t.Fatal("all is well")
+	}
+	runs, err := s.Ledger.JobRuns("home", 10)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type place struct {
+		source, destination, message, snapshot string
+		result                                 ledger.Result
+		transferred, removed, outstanding      int
+	}
+	var got []place
+	for _, p := range runs[0].Places {
+		got = append(got, place{p.Source, p.Destination, p.Message, p.Snapshot, p.Result, p.Transferred, p.Removed, p.Outstanding})
+	}
+	want := []place{
+		{"/a", "", "no room", "made", ledger.Failed, 0, 3, 0},
+		{"/b", "", "", "made", ledger.Done, 0, 3, 0},
+		{"/a", "there", "", "", ledger.Done, 1, 0, 2},
+		{"/b", "there", "it is away", "", ledger.Failed, 1, 0, 2},
+	}
+	less := cmp.Transformer("sorted", func(all []place) map[string]place {
+		m := map[string]place{}
+		for _, p := range all {
+			m[p.source+" "+p.destination] = p
+		}
+		return m
+	})
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(place{}), less); diff != "" {
+		t.Error(diff)
+	}
+}
+
+// TestInterrupted: what was frozen thaws when a run is interrupted, and the run says
+// that it was.
+func TestInterrupted(t *testing.T) {
+	s := newScene(t)
+	ctx, stop := context.WithCancel(t.Context())
+	s.then["snapshot /a"] = stop
+	_, err := s.Run(ctx, &s.job)
+	if !errors.Is(err, context.Canceled) {
+		t.Fatalf("ended with %v", err)
+	}
+	want := []string{"before going-on", "sources", "snapshot /a", "after-snapshot interrupted", "after interrupted", "on-failure interrupted", "told failure"}
+	if diff := cmp.Diff(want, s.lines(t)); diff != "" {
+		t.Error(diff)
+	}
+	runs, err := s.Ledger.JobRuns("home", 10)
+	if err != nil || len(runs) != 1 || runs[0].Result != ledger.Interrupted {
+		t.Fatalf("%+v, %v", runs, err)
+	}
+}
+
+// TestOneAtATime: a second run of a job does nothing, and who asks sees the first.
+func TestOneAtATime(t *testing.T) {
+	s := newScene(t)
+	if Running(s.Locks, "home") {
+		t.Error("a run is going on before there was any")
+	}
+	var second error
+	s.then["snapshot /a"] = func() {
+		if !Running(s.Locks, "home") || Running(s.Locks, "other") {
+			t.Error("it cannot be told which run is going on")
+		}
+		other := *s.Runner
+		_, second = other.Run(t.Context(), &s.job)
+	}
+	if _, err := s.Run(t.Context(), &s.job); err != nil {
+		t.Fatal(err)
+	}
+	if _, locked := errors.AsType[*LockedError](second); !locked {
+		t.Errorf("the second run ended with %v", second)
+	}
+	if Running(s.Locks, "home") {
+		t.Error("a run is going on after its end")
+	}
+	if runs, err := s.Ledger.JobRuns("", 10); err != nil || len(runs) != 1 {
+		t.Errorf("%d runs are written down, %v", len(runs), err)
+	}
+}
+
+// TestDryRun: nothing happens but what the worker says.
+func TestDryRun(t *testing.T) {
+	s := newScene(t)
+	s.DryRun = true
+	if _, err := s.Run(t.Context(), &s.job); err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"sources", "transfer /a", "transfer /b"}, s.lines(t)); diff != "" {
+		t.Error(diff)
+	}
+	if _, err := os.Stat(s.Locks); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("there is a lock: %v", err)
+	}
+	if runs, err := s.Ledger.JobRuns("", 10); err != nil || len(runs) != 0 {
+		t.Errorf("%d runs are written down, %v", len(runs), err)
+	}
+}
