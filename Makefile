@@ -5,7 +5,7 @@ VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 LDFLAGS  = -s -w -X github.com/buttersink/buttersink/internal/cli.version=$(VERSION)
 TOOL     = $(GO) tool -modfile=tools/go.mod
 
-.PHONY: build demo test test-go race fuzz bench lint deps servers rivals clean
+.PHONY: build demo test test-go race fuzz bench lint deps servers rivals package clean
 
 build:
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/buttersink ./cmd/buttersink
@@ -24,6 +24,11 @@ servers:
 rivals:
 	sh packaging/deps.sh rivals
 	cd tools/rivals && $(GO) build -o ../../bin/rivals/rclone github.com/rclone/rclone
+
+# bin/package/*.deb and *.rpm, for amd64 and arm64; VERSION=1.2.0 calls them that.
+# As an ordinary user, from what Go's module proxy has.
+package:
+	sh packaging/package.sh
 
 demo: deps build
 	sh packaging/demo.sh

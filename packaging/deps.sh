@@ -34,6 +34,9 @@ need ip iproute2
 need mkfs.xfs xfsprogs
 need mkfs.vfat dosfstools
 need mkfs.exfat exfatprogs
+need_root debootstrap debootstrap
+need rpm rpm
+need groff groff-base
 # Amazon's own Python library, that tree hashes are held against.
 /usr/bin/python3 -c 'import botocore.utils' 2>/dev/null || want="$want python3-botocore"
 
