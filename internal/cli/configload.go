@@ -31,9 +31,6 @@ func (env *Env) loadConfig() (*config.File, error) {
 	return f, nil
 }
 
-// configChecks are what this room knows about values of a configuration.
-func (env *Env) configChecks() config.Checks { return config.Checks{} }
-
 // settingFlags are the flags that settings of a configuration stand for.
 func settingFlags(o *syncOptions) *cobra.Command {
 	cmd := &cobra.Command{Use: "settings"}

@@ -133,38 +133,30 @@ type Notice struct {
 	Timeout time.Duration
 }
 
-// SourceName is what "{source}" stands for: the path with dashes in place of
-// slashes, and "root" for the root directory.
-func SourceName(source string) string { return "" }
+// What holds unless the file says something else.
+const (
+	usualSnapshots     = "snapshot"
+	usualHookTimeout   = 5 * time.Minute
+	usualNoticeTimeout = 30 * time.Second
+	usualSnapshotsAge  = 60 * 24 * time.Hour // btrsnap's
+)
 
-// Checks are what others know about values.
+// Checks are what others know about values. What is nil finds nothing wrong. What
+// an error says behind ": want " is told as what is to be done.
 type Checks struct {
-	// URL says what is wrong with the URL of a store.
-	URL func(url string) error
-	// Source says what is wrong with one.
+	// URL says what is wrong with the URL of a store, or, if there is a kind, of a
+	// destination of such a job.
+	URL func(kind Kind, url string) error
+	// Source says what is wrong with one that is no pattern.
 	Source func(source string) error
 	// Setting says what is wrong with the value of one, for a store of the given URL;
 	// for a source where that is empty.
 	Setting func(url, key string, values []string) error
+	// Settings says what is wrong with all settings of a store together, and the key
+	// that is to blame, if one is.
+	Settings func(url string, all []Setting) (key string, err error)
+	// Same is the same text for two URLs if they name the same place.
+	Same func(url string) string
+	// Program says what is wrong with a program, given with its arguments.
+	Program func(argv []string) error
 }
-
-// Problem is something wrong in a configuration.
-type Problem struct {
-	File string
-	At   Position
-	// Message says what it is, Excerpt shows it, and Fix says what to do.
-	Message, Excerpt, Fix string
-}
-
-// Error says what is wrong with a configuration: at least one problem, in order of
-// their positions.
-type Error struct{ Problems []Problem }
-
-func (e *Error) Error() string { return "" }
-
-// Load reads a configuration. It fails with *Error where something is wrong with
-// it, and otherwise where it cannot be read.
-func Load(path string, c Checks) (*File, error) { return nil, nil }
-
-// Join is the URL of a path below that of a store; a query stays at its end.
-func Join(url, path string) string { return "" }

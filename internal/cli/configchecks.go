@@ -1,0 +1,158 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/buttersink/buttersink/internal/archive/seal"
+	"github.com/buttersink/buttersink/internal/config"
+	"github.com/buttersink/buttersink/internal/hook"
+)
+
+// configChecks are what this room knows about values of a configuration: they are
+// looked at in the way of command lines.
+func (env *Env) configChecks() config.Checks {
+	return config.Checks{
+		URL: checkPlace, Source: checkSource, Setting: checkSetting, Settings: checkSettings,
+		Same: samePlace, Program: hook.Check,
+	}
+}
+
+// checkPlace says what is wrong with the URL of a store, or of the destination of a
+// job.
+func checkPlace(kind config.Kind, url string) error {
+	p, err := parsePlace(url, true)
+	switch {
+	case err != nil:
+		return err
+	case p.scheme == "store":
+		return fmt.Errorf("%q is for command lines: want store = \"NAME\" and path = \"...\" here", url)
+	case kind == config.Calendar && !p.archive():
+		return fmt.Errorf("%q is no archive, and a calendar keeps chains in one: want dir://, s3:// or glacier://", redact(url))
+	case kind == config.Backup && p.ofBtrsend():
+		return fmt.Errorf("%q is what btrsend has left in a vault, which a calendar carries on: want kind = %q", redact(url), config.Calendar)
+	}
+	return nil
+}
+
+// checkSource says what is wrong with a subvolume of which snapshots are made.
+func checkSource(source string) error {
+	p, err := parsePlace(source, true)
+	switch {
+	case err != nil:
+		return err
+	case !p.here() && !p.overSSH():
+		return fmt.Errorf("%q holds no subvolume: want a path, or ssh://host/path", redact(source))
+	}
+	return nil
+}
+
+// samePlace is the same text for URLs that name the same place.
+func samePlace(url string) string {
+	p, err := parsePlace(url, true)
+	if err == nil {
+		p, err = rooted(p)
+	}
+	if err != nil {
+		return url
+	}
+	if p.scheme == "glacier" {
+		return "glacier://" + p.bucket + "/" + p.dir + p.query
+	}
+	return lockID(p)
+}
+
+// flagNames are flags in a message about a command line.
+var flagNames = regexp.MustCompile(`--([a-z0-9]+(?:-[a-z0-9]+)*)`)
+
+// asKeys has a message about flags speak of keys of a configuration.
+func asKeys(err error) error {
+	if err == nil {
+		return nil
+	}
+	return errors.New(flagNames.ReplaceAllString(err.Error(), "$1"))
+}
+
+// checkSetting says what is wrong with one setting of a place, or of a source if
+// url is empty.
+func checkSetting(url, key string, values []string) error {
+	o := &syncOptions{}
+	if err := set(settingFlags(o), key, values); err != nil {
+		return asKeys(err)
+	}
+	var err error
+	switch key {
+	case "compress":
+		_, err = seal.ParseCompress(o.compress)
+	case "encrypt":
+		_, err = seal.ParseRecipients(o.encrypt)
+	case "identity":
+		_, err = seal.LoadKeys(o.identity)
+	case "ssh-opt":
+		err = (&sshFlags{options: o.ssh.options}).fit("", place{machine: machine{host: "any"}, scheme: "ssh"})
+	case "part-size", "max-restore", "max-chain", "parallel":
+		if key != "part-size" {
+			o.partSize = 1
+		}
+		err = o.check("")
+	}
+	if err != nil {
+		return asKeys(err)
+	}
+	if p, err := parsePlace(url, true); err == nil && url != "" {
+		return useless(p, key, values)
+	}
+	return nil
+}
+
+// useless fails for a setting that a place has no use for: who asks for encryption
+// and gets none has to know it.
+func useless(p place, key string, values []string) error {
+	scheme := func(some ...string) bool { return slices.Contains(some, p.scheme) }
+	const archives, s3 = "an archive (dir://, s3:// or glacier://)", "s3://"
+	for _, f := range []struct {
+		keys  []string
+		use   bool
+		where string
+	}{
+		{[]string{"compress", "encrypt", "require-encryption", "identity", "part-size"}, p.archive(), archives},
+		{[]string{"max-chain", "max-restore"}, p.keepsStreams(), archives + " or a command (shell://)"},
+		{[]string{"storage-class", "sse", "kms-key", "s3-endpoint", "s3-path-style"}, scheme("s3"), s3},
+		{[]string{"ssh-command", "ssh-opt", "ssh-sudo"}, p.overSSH(), "ssh:// and ssh+btrfs://"},
+		{[]string{"ssh-program", "wire-compression"}, scheme("ssh"), "ssh://"},
+		{[]string{"limit"}, p.overSSH() || p.bucket != "", "ssh://, ssh+btrfs://, s3:// and glacier://"},
+		{[]string{"checkpoint"}, p.ours(), "btrfs directories on machines with buttersink"},
+		{[]string{"again"}, scheme("shell"), "a command (shell://)"},
+	} {
+		if slices.Contains(f.keys, key) && !f.use {
+			return fmt.Errorf("%s is only for %s, and %q is none: want it left out", key, f.where, redact(p.bare()))
+		}
+	}
+	return nil
+}
+
+// checkSettings says what is wrong with the settings of a place together, and
+// which key is to blame.
+func checkSettings(url string, all []config.Setting) (string, error) {
+	p, err := parsePlace(url, true)
+	if err != nil {
+		return "", err
+	}
+	o, err := settingsOf(all)
+	if err != nil {
+		return "", asKeys(err)
+	}
+	if _, err := (opening{s3: o.s3, keep: o.keep}).forS3(p); p.scheme == "s3" && err != nil {
+		return "kms-key", asKeys(err)
+	}
+	if o.requireEncryption && len(o.encrypt) == 0 {
+		return "require-encryption", errors.New(`require-encryption goes with encrypt, which says for whom: want encrypt = ["age:FILE"]`)
+	}
+	if strings.HasPrefix(url, "ssh+btrfs://") && o.ssh.program != "" {
+		return "ssh-program", errors.New("no buttersink is run there: want ssh-program left out")
+	}
+	return "", nil
+}

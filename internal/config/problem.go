@@ -1,0 +1,202 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"sort"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// Problem is something wrong in a configuration.
+type Problem struct {
+	File string
+	// At is zero where the file as a whole is meant.
+	At Position
+	// Message says what it is, in the middle of a sentence. Excerpt is the line, with
+	// a mark below; it is empty where there is none to show. Fix says what to do, in
+	// whole sentences; it may be empty where the message does.
+	Message, Excerpt, Fix string
+}
+
+// Place is the position in the form that editors follow: FILE:LINE:COLUMN.
+func (p *Problem) Place() string {
+	if p.At == (Position{}) {
+		return p.File
+	}
+	return fmt.Sprintf("%s:%d:%d", p.File, p.At.Line, p.At.Column)
+}
+
+func (p *Problem) Error() string {
+	lines := []string{p.Place() + ": " + p.Message + "."}
+	for _, more := range []string{p.Excerpt, p.Fix} {
+		if more != "" {
+			lines = append(lines, more)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Error says what is wrong with a configuration: at least one problem, in order of
+// their positions.
+type Error struct{ Problems []Problem }
+
+func (e *Error) Error() string { return errors.Join(e.Unwrap()...).Error() }
+
+// Unwrap returns each of the problems.
+func (e *Error) Unwrap() []error {
+	var all []error
+	for i := range e.Problems {
+		all = append(all, &e.Problems[i])
+	}
+	return all
+}
+
+// maxProblems is how many are told of at most: in a file that is no configuration
+// at all, every line is one.
+const maxProblems = 100
+
+// document is the text of a configuration.
+type document struct {
+	path  string
+	data  []byte
+	lines []int // where each begins
+	found []located
+}
+
+// located is a problem, and where it is in bytes.
+type located struct {
+	at int
+	Problem
+}
+
+// span is a part of a document, in bytes.
+type span struct{ start, end int }
+
+// nowhere is the span of the file as a whole.
+var nowhere = span{-1, -1}
+
+func newDocument(path string, data []byte) *document {
+	d := &document{path: path, data: data, lines: []int{0}}
+	for i, c := range data {
+		if c == '\n' {
+			d.lines = append(d.lines, i+1)
+		}
+	}
+	return d
+}
+
+// wrong notes a problem. One place has one: what follows from the first is none.
+func (d *document) wrong(where span, message, fix string) {
+	if where != nowhere && slices.ContainsFunc(d.found, func(l located) bool { return l.at == where.start }) {
+		return
+	}
+	at, excerpt := d.show(where)
+	d.found = append(d.found, located{where.start, Problem{File: d.path, At: at, Message: message, Excerpt: excerpt, Fix: fix}})
+}
+
+// taken notes what a check has said about a value, of which the last half may say
+// what is wanted.
+func (d *document) taken(where span, before string, err error) {
+	message, fix := err.Error(), ""
+	if what, wanted, ok := cutLast(message, ": want "); ok {
+		message, fix = what, "It takes "+wanted+"."
+	} else if wanted, ok := strings.CutPrefix(message, "want "); ok {
+		message, fix = "this cannot be", "It takes "+wanted+"."
+	} else if what, todo, ok := cutLast(message, "; write "); ok {
+		message, fix = what, "Write "+todo+"."
+	}
+	d.wrong(where, before+message, fix)
+}
+
+func cutLast(s, sep string) (before, after string, ok bool) {
+	if i := strings.LastIndex(s, sep); i >= 0 {
+		return s[:i], s[i+len(sep):], true
+	}
+	return s, "", false
+}
+
+// err is what is wrong with the document; nil if nothing is.
+func (d *document) err() error {
+	if len(d.found) == 0 {
+		return nil
+	}
+	slices.SortStableFunc(d.found, func(a, b located) int { return a.at - b.at })
+	e := &Error{}
+	for i, l := range d.found {
+		if i == maxProblems {
+			e.Problems = append(e.Problems, Problem{File: d.path, At: l.At, Message: fmt.Sprintf("there are %d more problems", len(d.found)-i), Fix: "Begin with those above."})
+			break
+		}
+		e.Problems = append(e.Problems, l.Problem)
+	}
+	return e
+}
+
+// position is where a byte is.
+func (d *document) position(offset int) Position {
+	line := sort.SearchInts(d.lines, offset+1) - 1
+	return Position{Line: line + 1, Column: utf8.RuneCount(d.data[d.lines[line]:offset]) + 1}
+}
+
+// columns is how much of a line is shown.
+const columns = 100
+
+// show is where a part of the document is, and what it looks like: the line, and
+// below it a mark. What may be secret is covered.
+func (d *document) show(where span) (Position, string) {
+	if where == nowhere {
+		return Position{}, ""
+	}
+	at := d.position(where.start)
+	end := len(d.data)
+	if at.Line < len(d.lines) {
+		end = d.lines[at.Line] - 1
+	}
+	begin := d.lines[at.Line-1]
+	marked := max(1, utf8.RuneCount(d.data[where.start:min(max(where.end, where.start), max(end, where.start))]))
+	text := []rune(cover(strings.TrimRight(string(d.data[begin:end]), "\r")))
+	for i, c := range text {
+		switch {
+		case c == '\t':
+			text[i] = ' '
+		case !strconv.IsPrint(c):
+			text[i] = utf8.RuneError
+		}
+	}
+	before := at.Column - 1
+	if cut := before - columns/2; len(text) > columns && cut > 0 {
+		text = append([]rune("... "), text[min(cut, len(text)):]...)
+		before += 4 - cut
+	}
+	if len(text) > columns {
+		text = append(text[:columns:columns], []rune(" ...")...)
+	}
+	marked = max(1, min(marked, len(text)-before))
+	number := fmt.Sprintf("%5d", at.Line)
+	return at, fmt.Sprintf("%s | %s\n%s | %s%s", number, string(text),
+		strings.Repeat(" ", len(number)), strings.Repeat(" ", before), strings.Repeat("^", marked))
+}
+
+// The parts of URLs that may be secret: a password, and whatever is behind the host
+// of a web page that is told how a job went.
+var (
+	password = regexp.MustCompile(`(://[^/\s:@"']*:)([^\s@"']+)(@)`)
+	page     = regexp.MustCompile(`(?i)(https?://[^/\s"']+/)([^\s"']+)()`)
+	ageKey   = regexp.MustCompile(`(?i)(AGE-SECRET-KEY-[A-Z0-9-]*1)([A-Z0-9]+)()`)
+)
+
+// cover puts stars in the place of what may be secret in a line, as many as there
+// were characters.
+func cover(line string) string {
+	for _, form := range []*regexp.Regexp{password, page, ageKey} {
+		line = form.ReplaceAllStringFunc(line, func(found string) string {
+			parts := form.FindStringSubmatch(found)
+			return parts[1] + strings.Repeat("*", utf8.RuneCountInString(parts[2])) + parts[3]
+		})
+	}
+	return line
+}
