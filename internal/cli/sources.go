@@ -2,19 +2,292 @@ package cli
 
 import (
 	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
 
+	"github.com/buttersink/buttersink/internal/btrfs"
 	"github.com/buttersink/buttersink/internal/config"
 	"github.com/buttersink/buttersink/internal/runner"
+	"github.com/buttersink/buttersink/internal/snapshot"
 )
 
 // sourcesOf returns the subvolumes that a job is about now, in the order of its
-// configuration, and those of a pattern in the order of their paths. It fails where
-// one that is named is none, a pattern matches none, or two of them have the same
-// name.
+// configuration, those of a pattern in the order of their paths, and those that lie
+// in another one behind it. Each is there once.
+//
+// It fails where a pattern matches no subvolume, where it cannot be found out what
+// one matches, and where two subvolumes have the same name in the places of the
+// job. A subvolume that is named by its path is taken on trust: if it is not there,
+// that fails for itself, and keeps none of the others from being backed up.
 func (env *Env) sourcesOf(ctx context.Context, j *config.Job) ([]runner.Source, error) {
-	var all []runner.Source
-	for _, arg := range j.Sources {
-		all = append(all, runner.Source{Arg: arg, Name: config.SourceName(arg)})
+	f := &sourceFinder{job: j, seen: map[string]bool{}}
+	for _, pattern := range j.Exclude {
+		if _, err := path.Match(pattern, ""); err != nil {
+			return nil, fmt.Errorf("the pattern %q of what is excluded: %w", pattern, err)
+		}
 	}
-	return all, ctx.Err()
+	for _, arg := range j.Sources {
+		if err := ctx.Err(); err != nil {
+			return nil, context.Cause(ctx)
+		}
+		if err := f.add(arg); err != nil {
+			return nil, err
+		}
+	}
+	named := map[string]string{}
+	for _, s := range f.all {
+		if other, taken := named[s.Name]; taken {
+			return nil, &exitError{
+				code: exitConfig, err: fmt.Errorf("job %s: %s and %s would both be %q where {source} stands", j.Name, other, s.Arg, s.Name),
+				hint: "Exclude one of them, and back it up in a job of its own.",
+			}
+		}
+		named[s.Name] = s.Arg
+	}
+	env.Log.Debug("sources", "job", j.Name, "count", len(f.all))
+	return f.all, nil
+}
+
+// sourceFinder finds the subvolumes of a job.
+type sourceFinder struct {
+	job  *config.Job
+	all  []runner.Source
+	seen map[string]bool
+}
+
+// add adds what one entry of the configuration means.
+func (f *sourceFinder) add(arg string) error {
+	p, err := parsePlace(arg, true)
+	if err != nil {
+		return err
+	}
+	if !p.here() {
+		if f.job.Nested {
+			return &exitError{
+				code: exitConfig, err: fmt.Errorf("job %s: %s: nested subvolumes can only be found on this machine", f.job.Name, redact(arg)),
+				hint: "Name each of them, or leave nested out.",
+			}
+		}
+		f.take(arg)
+		return nil
+	}
+	if p, err = rooted(p); err != nil {
+		return err
+	}
+	if !isPattern(p.dir) {
+		f.take(p.dir)
+		return f.nested(p.dir)
+	}
+	matches, err := matching(p.dir)
+	if err != nil {
+		return err
+	}
+	found := false
+	for _, match := range matches {
+		ok, err := isSource(match)
+		if err != nil {
+			return fmt.Errorf("looking for what %s matches: %w", p.dir, err)
+		}
+		if !ok {
+			continue
+		}
+		found = true
+		if f.excluded(match) {
+			continue
+		}
+		f.take(match)
+		if err := f.nested(match); err != nil {
+			return err
+		}
+	}
+	if !found {
+		return &exitError{
+			code: exitFailed, err: fmt.Errorf("job %s: the pattern %s matches no subvolume", f.job.Name, p.dir),
+			hint: "Is the file system mounted?  Directories that are no subvolumes, symbolic links and read-only snapshots are left out.",
+		}
+	}
+	return nil
+}
+
+// take adds a source, unless it is one already.
+func (f *sourceFinder) take(arg string) {
+	if !f.seen[arg] {
+		f.seen[arg] = true
+		f.all = append(f.all, runner.Source{Arg: arg, Name: config.SourceName(arg)})
+	}
+}
+
+// excluded reports whether a path, or one above it, matches a pattern of what is
+// excluded.
+func (f *sourceFinder) excluded(name string) bool {
+	for ; name != "/" && name != "."; name = path.Dir(name) {
+		for _, pattern := range f.job.Exclude {
+			if ok, _ := path.Match(path.Clean(pattern), name); ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// snapperDir is the subvolume in which snapper keeps snapshots, and nothing else.
+const snapperDir = ".snapshots"
+
+// nested adds the writable subvolumes that lie in a source, as far as they can be
+// seen there. Directories of snapshots are left out with all that is in them.
+func (f *sourceFinder) nested(source string) error {
+	if !f.job.Nested {
+		return nil
+	}
+	dir, err := os.Open(source)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // which fails for itself
+	}
+	if err != nil {
+		return fmt.Errorf("looking for nested subvolumes: %w", err)
+	}
+	defer dir.Close()
+	below, err := btrfs.Below(dir)
+	if errors.Is(err, btrfs.ErrNotBtrfs) {
+		return nil // likewise
+	}
+	if err != nil {
+		return err
+	}
+	slices.SortFunc(below, func(a, b btrfs.Subvolume) int { return strings.Compare(a.Path, b.Path) })
+	left := []string{f.snapshots(source)}
+	for _, s := range below {
+		full := path.Join(source, s.Path)
+		if path.Base(full) == snapperDir {
+			left = append(left, full)
+		}
+		if s.ReadOnly || snapshot.IsPart(full) || f.excluded(full) || slices.ContainsFunc(left, func(dir string) bool { return within(full, dir) }) {
+			continue
+		}
+		left = append(left, f.snapshots(full))
+		f.take(full)
+	}
+	return nil
+}
+
+// snapshots is the directory in which the snapshots of a source are.
+func (f *sourceFinder) snapshots(source string) string {
+	dir := strings.ReplaceAll(f.job.Snapshots, "{source}", config.SourceName(source))
+	if path.IsAbs(dir) {
+		return path.Clean(dir)
+	}
+	return path.Join(source, dir)
+}
+
+// within reports whether a path is that of a directory or leads into it.
+func within(name, dir string) bool {
+	return name == dir || strings.HasPrefix(name, strings.TrimSuffix(dir, "/")+"/")
+}
+
+// isPattern reports whether a path is a pattern: one that is there as it is written
+// is none.
+func isPattern(name string) bool {
+	if !strings.ContainsAny(name, "*?[") {
+		return false
+	}
+	_, err := os.Lstat(name)
+	return err != nil
+}
+
+// isSource reports whether there is a subvolume at a path, and not a symbolic link
+// to one, that is no read-only snapshot.
+func isSource(name string) (bool, error) {
+	info, err := os.Lstat(name)
+	if isNothing(err) || err == nil && !info.IsDir() {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	dir, err := os.Open(name)
+	if isNothing(err) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer dir.Close()
+	is, err := btrfs.IsSubvolume(dir)
+	if err != nil || !is {
+		return false, err
+	}
+	readOnly, err := btrfs.ReadOnly(dir)
+	return !readOnly, err
+}
+
+// matching returns the paths that match a pattern, in order. Like a shell's, its
+// elements match names that begin with a dot only where they do so too; links on the
+// way to the last element are followed. What cannot be read is an error: what is in
+// it would silently not be backed up.
+func matching(pattern string) ([]string, error) {
+	dirs := []string{"/"}
+	elements := strings.Split(strings.Trim(pattern, "/"), "/")
+	for i, element := range elements {
+		if _, err := path.Match(element, ""); err != nil {
+			return nil, &exitError{code: exitConfig, err: fmt.Errorf("the pattern %q: %w", pattern, err), hint: "A [ begins a set of characters, and needs its ].  In a name it is written \\[."}
+		}
+		var next []string
+		for _, dir := range dirs {
+			names, err := matchingIn(dir, element, i == len(elements)-1)
+			if err != nil {
+				return nil, fmt.Errorf("looking for what %s matches: %w", pattern, err)
+			}
+			for _, name := range names {
+				next = append(next, filepath.Join(dir, name))
+			}
+		}
+		dirs = next
+	}
+	slices.Sort(dirs)
+	return dirs, nil
+}
+
+// matchingIn returns the names in a directory that match an element of a pattern:
+// what is no directory has none.
+func matchingIn(dir, element string, last bool) ([]string, error) {
+	if !strings.ContainsAny(element, `*?[\`) {
+		look := os.Stat
+		if last {
+			look = os.Lstat
+		}
+		_, err := look(filepath.Join(dir, element))
+		if isNothing(err) {
+			return nil, nil
+		}
+		return []string{element}, err
+	}
+	entries, err := os.ReadDir(dir)
+	if isNothing(err) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, e := range entries {
+		name := e.Name()
+		if ok, _ := path.Match(element, name); ok && (name[0] != '.' || element[0] == '.') {
+			names = append(names, name)
+		}
+	}
+	return names, nil
+}
+
+// isNothing reports whether an error says that there is nothing that a job could be
+// about: no directory, a link to itself, or the home of somebody else, of which who
+// may not even look at it can make no snapshot.
+func isNothing(err error) bool {
+	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ELOOP) || errors.Is(err, fs.ErrPermission)
 }
