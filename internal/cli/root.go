@@ -107,7 +107,7 @@ After: see "buttersink sync --help" and "buttersink list --help".`,
 	}
 	root.Flags().AddFlagSet(sync.Flags()) // the same variables, under both commands
 	serverFlagsOf(root, &server)
-	root.AddCommand(sync, list, newBackup(env, "backup"), newRun(env), newBtrsend(env, btrsendProgram), newBtrsnap(env, btrsnapProgram), newPrune(env), newCost(env), newHold(env), newRelease(env), newExplain(env), newInit(env), newVerify(env), newTrash(env), newThaw(env), newStream(env), newBtrfslist(env), newChecksumdir(env),
+	root.AddCommand(sync, list, newBackup(env, "backup"), newRun(env), newStatus(env), newHistory(env), newBtrsend(env, btrsendProgram), newBtrsnap(env, btrsnapProgram), newPrune(env), newCost(env), newHold(env), newRelease(env), newExplain(env), newInit(env), newVerify(env), newTrash(env), newThaw(env), newStream(env), newBtrfslist(env), newChecksumdir(env),
 		&cobra.Command{
 			Use:   "exit-codes",
 			Short: "What the exit codes mean",

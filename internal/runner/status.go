@@ -202,8 +202,12 @@ func expected(j *config.Job, tries []ledger.PlaceRun, runs []ledger.JobRun) []Pl
 		if j.Kind != config.Calendar && j.Snapshot || find(lately, here) != nil {
 			places = append(places, here)
 		}
+		name := "{source}"
+		if !isPattern(source) {
+			name = config.SourceName(source)
+		}
 		for _, d := range j.Destinations {
-			places = append(places, PlaceStatus{Source: source, Destination: d.Name})
+			places = append(places, PlaceStatus{Source: source, Destination: strings.ReplaceAll(d.Name, "{source}", name)})
 		}
 	}
 	return places

@@ -309,6 +309,22 @@ LATE /srv/*> never ran
 LATE /srv/*>nas never ran
 LATE /home> never ran
 LATE /home>nas never ran`},
+		"destinations with the source in them": {job: with(func(j *config.Job) {
+			j.Sources, j.Destinations = []string{"/srv/*", "ssh://host/data"}, []config.Destination{{Name: "nas/{source}/"}}
+		}), history: `-1h done: /srv/www done, /srv/www>nas/srv-www/ done, ssh://host/data done, ssh://host/data>nas/data/ done`, want: `
+j:
+fine /srv/www>
+fine /srv/www>nas/srv-www/
+fine ssh://host/data>
+fine ssh://host/data>nas/data/`},
+		"destinations with the source in them, of which nothing is known": {job: with(func(j *config.Job) {
+			j.Sources, j.Destinations = []string{"/srv/*", "/"}, []config.Destination{{Name: "nas/{source}/"}}
+		}), want: `
+j:
+LATE /srv/*> never ran
+LATE /srv/*>nas/{source}/ never ran
+LATE /> never ran
+LATE />nas/root/ never ran`},
 		"nested": {job: with(func(j *config.Job) { j.Nested = true }), history: `
 			-1h done: /home done, /home>nas done, /home/a done, /home/a>nas done`, want: `
 j:
