@@ -111,8 +111,13 @@ func (m *Manager) Install(ctx context.Context, t Timer, start bool) (*Plan, erro
 	if err != nil {
 		return nil, err
 	}
-	if !slices.ContainsFunc(all, func(l Listed) bool { return l.Job == t.Job && l.Enabled }) {
+	enabled := slices.ContainsFunc(all, func(l Listed) bool { return l.Job == t.Job && l.Enabled })
+	moved := slices.Contains(p.Files, File{Path: m.below(filepath.Join(own, TimerTemplate))})
+	switch {
+	case !enabled:
 		p.Undo = append(p.Undo, m.systemctl(true, "disable", unit))
+	case moved: // a package has the template now, and what is enabled links to where it was
+		p.Stop = append(p.Stop, m.systemctl(false, "disable", unit))
 	}
 	return &p, nil
 }

@@ -93,6 +93,9 @@ func (t *Timer) timerDropIn() string {
 func (t *Timer) serviceDropIn() (string, error) {
 	var lines []string
 	if t.Program != "" && t.Program != Program {
+		if strings.ContainsAny(t.Program, `"'\`) { // which systemd does not run
+			return "", fmt.Errorf("systemd runs no program at %s, with quotes or backslashes in the path", t.Program)
+		}
 		program, err := quoted(t.Program)
 		if err != nil {
 			return "", err

@@ -1,0 +1,160 @@
+package systemd
+
+import (
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+// listen stands in for the service manager.
+func listen(t *testing.T) *net.UnixConn {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "notify") // a path short enough for a socket
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	path := filepath.Join(dir, "socket")
+	conn, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: path, Net: "unixgram"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	t.Setenv("NOTIFY_SOCKET", path)
+	return conn
+}
+
+// heard returns what has been said, in order.
+func heard(t *testing.T, conn *net.UnixConn) []string {
+	t.Helper()
+	var all []string
+	buffer := make([]byte, 64<<10)
+	for {
+		// Nothing is on its way: a message is there when its sender goes on.
+		if err := conn.SetReadDeadline(time.Now().Add(20 * time.Millisecond)); err != nil {
+			t.Fatal(err)
+		}
+		n, err := conn.Read(buffer)
+		if err != nil {
+			return all
+		}
+		all = append(all, string(buffer[:n]))
+	}
+}
+
+func TestNotifier(t *testing.T) {
+	conn := listen(t)
+	t.Setenv("WATCHDOG_USEC", "")
+	n := Ready("begins")
+	at := time.Unix(1_800_000_000, 0)
+	n.Status(at, "first")
+	n.Status(at.Add(900*time.Millisecond), "too soon")
+	n.Say(at.Add(950*time.Millisecond), "said nevertheless")
+	n.Status(at.Add(1950*time.Millisecond), "said nevertheless")
+	n.Status(at.Add(1960*time.Millisecond), "in time")
+	n.Status(at.Add(-time.Hour), "by a clock that was set back")
+	n.Status(at.Add(time.Hour), "two\nlines\x00\x1b[31m, \xff\nREADY=0")
+	n.Status(at.Add(2*time.Hour), strings.Repeat("ä", 300))
+	n.Stopping("ends")
+	n.Stopping("ends")
+	want := []string{
+		"READY=1\nSTATUS=begins",
+		"STATUS=first",
+		"STATUS=said nevertheless",
+		"STATUS=in time",
+		"STATUS=by a clock that was set back",
+		"STATUS=two lines  [31m, ? READY=0",
+		"STATUS=" + strings.Repeat("ä", statusLength/2),
+		"STOPPING=1\nSTATUS=ends",
+		"STOPPING=1\nSTATUS=ends",
+	}
+	if diff := cmp.Diff(want, heard(t, conn)); diff != "" {
+		t.Errorf("what was said (-want +got):\n%s", diff)
+	}
+}
+
+func TestNobodyListens(t *testing.T) {
+	for name, socket := range map[string]string{
+		"no manager":     "",
+		"no socket":      filepath.Join(t.TempDir(), "socket"),
+		"not an address": strings.Repeat("x", 200),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Setenv("NOTIFY_SOCKET", socket)
+			n := Ready("begins")
+			if n != nil {
+				t.Error("somebody listens")
+			}
+			n.Status(time.Now(), "x")
+			n.Say(time.Now(), "x")
+			n.Stopping("x")
+		})
+	}
+}
+
+// A manager that does not read, and one that goes away, hold nobody up.
+func TestManagerHangs(t *testing.T) {
+	conn := listen(t)
+	n := Ready("begins")
+	sent := 0
+	for i := range 10_000 { // until its queue is full
+		n.mu.Lock()
+		n.last = ""
+		n.mu.Unlock()
+		n.Say(time.Now(), fmt.Sprint(i))
+		if n.last == "" {
+			break
+		}
+		sent++
+	}
+	if sent == 10_000 {
+		t.Fatal("the queue is never full")
+	}
+	conn.Close()
+	n.Say(time.Now(), "x")
+	n.Stopping("x")
+}
+
+func TestWatchdog(t *testing.T) {
+	conn := listen(t)
+	t.Setenv("WATCHDOG_USEC", "20000")
+	t.Setenv("WATCHDOG_PID", fmt.Sprint(os.Getpid()))
+	n := Ready("begins")
+	buffer := make([]byte, 1000)
+	for answers := 0; answers < 3; {
+		if err := conn.SetReadDeadline(time.Now().Add(20 * time.Second)); err != nil {
+			t.Fatal(err)
+		}
+		k, err := conn.Read(buffer)
+		if err != nil {
+			t.Fatalf("after %d answers: %v", answers, err)
+		}
+		if string(buffer[:k]) == "WATCHDOG=1" {
+			answers++
+		}
+	}
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() { n.Say(time.Now(), "while it is answered") })
+	}
+	all.Wait()
+	n.Stopping("ends")
+	heard(t, conn)
+	time.Sleep(50 * time.Millisecond)
+	if late := heard(t, conn); len(late) > 0 {
+		t.Errorf("it answers after it has ended: %q", late)
+	}
+
+	t.Setenv("WATCHDOG_PID", "1")
+	Ready("begins").Stopping("ends")
+	if diff := cmp.Diff([]string{"READY=1\nSTATUS=begins", "STOPPING=1\nSTATUS=ends"}, heard(t, conn)); diff != "" {
+		t.Errorf("with the watchdog of another process (-want +got):\n%s", diff)
+	}
+}
