@@ -226,8 +226,8 @@ func TestTellFailures(t *testing.T) {
 		want   string
 	}{
 		"nobody":      {Target{Name: "x"}, "telling x: it has neither a URL, nor addresses, nor a command"},
-		"no URL":      {Target{Name: "x", Ping: "ftp://host/KEY"}, "telling x: its URL is none: want http://HOST/... or https://HOST/..."},
-		"a bad URL":   {Target{Name: "x", Ping: "http://a b/KEY%zz"}, "telling x: its URL is none: want http://HOST/... or https://HOST/..."},
+		"no URL":      {Target{Name: "x", Ping: "ftp://host/KEY"}, "telling x: its URL is none: want http://HOST/PATH or https://HOST/PATH"},
+		"a bad URL":   {Target{Name: "x", Ping: "http://a b/KEY%zz"}, "telling x: its URL is none: want http://HOST/PATH or https://HOST/PATH"},
 		"no program":  {Target{Name: "x", Command: []string{dir + "/no"}}, "telling x: running a program: DIR/no is not there: install it, or correct its path"},
 		"it fails":    {Target{Name: "x", Command: []string{script(t, dir, "echo no such channel; exit 1")}}, "telling x: running DIR/program: it ended with status 1: no such channel"},
 		"no address":  {Target{Name: "x", Mail: []string{"root", "a@b\nBcc: everybody@example.org"}}, `telling x: "a@b\nBcc: everybody@example.org" is no address for a mail`},

@@ -104,7 +104,7 @@ func (p *pinger) tell(ctx context.Context, t Target, r Report) error {
 func address(ping string, r Report) (*url.URL, error) {
 	at, err := url.Parse(strings.ReplaceAll(ping, "{job}", url.PathEscape(r.Job)))
 	if err != nil || at.Host == "" || at.Scheme != "http" && at.Scheme != "https" {
-		return nil, errors.New("its URL is none: want http://HOST/... or https://HOST/...") // without showing it
+		return nil, errors.New("its URL is none: want http://HOST/PATH or https://HOST/PATH") // without showing it
 	}
 	switch r.Event {
 	case Start:
