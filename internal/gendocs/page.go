@@ -147,28 +147,34 @@ func seeAlso(root, c *cobra.Command) string {
 // flagLine is a flag in a help: two spaces or more, its forms, what it does.
 var flagLine = regexp.MustCompile(`^ +((?:-\w, )?--[\w-]+.*?)(?:   +(.*))?$`)
 
+// flagless are the parts of a usage that are not about flags.
+var flagless = []string{"Usage", "Examples", "Aliases", "Available Commands", "Additional Commands", "Additional help topics"}
+
 // options reads the flags out of the usage of a command, in its order and below
-// its headings. Those are told by what cobra writes: a flag begins with dashes after
-// two spaces or more, a heading begins at the left and ends with a colon, and the
-// rest of a long usage is indented.
+// its headings. They are told by what cobra writes: a flag begins with dashes after
+// two spaces or more, a heading begins at the left and ends with a colon.
 func options(usage string) []option {
 	var list []option
-	heading := ""
+	heading, part := "", ""
 	for line := range strings.Lines(usage) {
 		line = strings.TrimRight(line, " \n")
-		switch found := flagLine.FindStringSubmatch(line); {
-		case line == "":
-		case found != nil:
+		if line == "" {
+			continue
+		}
+		if line[0] != ' ' {
+			part = strings.TrimSuffix(line, ":")
+			heading = part
+			if heading == "Global Flags" {
+				heading = "Everywhere"
+			}
+			continue
+		}
+		if found := flagLine.FindStringSubmatch(line); found != nil && !slices.Contains(flagless, part) {
 			if heading != "" && heading != "Flags" {
 				list = append(list, option{heading: heading})
 			}
 			heading = ""
 			list = append(list, option{form: found[1], usage: found[2]})
-		case line[0] != ' ':
-			heading = strings.TrimSuffix(line, ":")
-			if heading == "Global Flags" {
-				heading = "Everywhere"
-			}
 		}
 	}
 	return list
