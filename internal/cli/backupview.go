@@ -23,10 +23,11 @@ type backupView struct {
 	ctx     context.Context // of the run
 	release func()          // lets the machine sleep again
 
-	source   place
-	folder   string            // of its snapshots, as the engine calls it
-	archives map[string]bool   // names of destinations
-	whole    map[string]string // what was typed, by names of destinations
+	unattended bool // a part of a job, which has made the snapshot before
+	source     place
+	folder     string            // of its snapshots, as the engine calls it
+	archives   map[string]bool   // names of destinations
+	whole      map[string]string // what was typed, by names of destinations
 
 	mu    sync.Mutex // held while nothing is written
 	order []*targetView
@@ -451,20 +452,28 @@ func (v *backupView) result(r *job.BackupReport, err error) {
 	if err != nil || v.o.dryRun || r == nil {
 		return
 	}
-	text := "no snapshot made"
-	if record.Taken != "" {
-		text = record.Taken + " made"
+	var parts []string
+	switch {
+	case record.Taken != "":
+		parts = append(parts, record.Taken+" made")
+	case !v.unattended:
+		parts = append(parts, "no snapshot made")
 	}
 	switch n := len(record.Destinations); {
 	case n == 0:
 	case v.o.noTransfer: // whether they are complete nobody has looked at
-		text += ", nothing sent (-T)"
+		parts = append(parts, "nothing sent (-T)")
 	default:
-		text += fmt.Sprintf(", %s complete", plural(n, "destination", "destinations"))
+		parts = append(parts, plural(n, "destination", "destinations")+" complete")
 	}
 	removed := record.Removed
 	for _, d := range record.Destinations {
 		removed += d.Removed
 	}
-	v.say("Done: %s, %d removed", text, removed)
+	parts = append(parts, fmt.Sprintf("%d removed", removed))
+	if v.unattended {
+		v.say("%s: %s", redact(v.source.arg), strings.Join(parts, ", "))
+		return
+	}
+	v.say("Done: %s", strings.Join(parts, ", "))
 }

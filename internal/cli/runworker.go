@@ -178,7 +178,7 @@ func (w *worker) Transfer(ctx context.Context, j *config.Job, s runner.Source) (
 		return failedAt(destinationNames(j, s), err), err
 	}
 	show := newBackupView(w.env, run.o)
-	show.out = w.records(j, s)
+	show.out, show.unattended = w.records(j, s), true
 	defer show.close()
 	show.places(run)
 	report, failure := w.backup(ctx, j, s, run, show)

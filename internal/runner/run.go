@@ -216,7 +216,7 @@ func (n *run) hook(ctx context.Context, event string, argv []string) bool {
 	n.log().Info(fmt.Sprintf("%s: running %s (%s)", n.job.Name, argv[0], event))
 	err := hook.Run(ctx, hook.Program{
 		Argv: argv, Timeout: n.job.HookTimeout, Hide: n.Hide,
-		Log: n.log().With("hook", argv[0]),
+		Log: n.log(),
 		Env: []string{
 			"BUTTERSINK_JOB=" + n.job.Name, "BUTTERSINK_EVENT=" + event, "BUTTERSINK_RESULT=" + state,
 			"BUTTERSINK_MESSAGE=" + message, "BUTTERSINK_SOURCES=" + strings.Join(sources, "\n"),
