@@ -4,6 +4,10 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
+	"log/slog"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -24,11 +28,31 @@ func (env *Env) configPath() string {
 // loadConfig reads the configuration. What is wrong with it ends a command with
 // exit code 3.
 func (env *Env) loadConfig() (*config.File, error) {
-	f, err := config.Load(env.configPath(), env.configChecks())
-	if err != nil {
-		return nil, &exitError{code: exitConfig, err: err}
+	return env.loadConfigFile(env.configPath())
+}
+
+func (env *Env) loadConfigFile(path string) (*config.File, error) {
+	f, err := config.Load(path, env.configChecks())
+	if err == nil {
+		return f, nil
 	}
-	return f, nil
+	x := &exitError{code: exitConfig, err: err}
+	if errors.Is(err, fs.ErrNotExist) {
+		x.hint = "'buttersink config example' prints one to begin with; -c or $" + configVariable + " says where it is."
+	}
+	return nil, x
+}
+
+// reportProblem prints something wrong in a configuration, with what it looks like.
+func (env *Env) reportProblem(p *config.Problem) {
+	var lines []string
+	for line := range strings.Lines(p.Error()) {
+		lines = append(lines, printable(redact(strings.TrimRight(line, "\n"))))
+	}
+	io.WriteString(env.console, paint(env, slog.LevelError, "ERROR:")+" "+strings.Join(lines, "\n")+"\n")
+	if env.file != nil {
+		slog.New(env.file).Error(printable(redact(p.Place() + ": " + p.Message)))
+	}
 }
 
 // settingFlags are the flags that settings of a configuration stand for.

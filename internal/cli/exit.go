@@ -10,6 +10,7 @@ import (
 
 	"github.com/buttersink/buttersink/internal/archive"
 	"github.com/buttersink/buttersink/internal/btrfs"
+	"github.com/buttersink/buttersink/internal/config"
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/store/ssh"
 	"github.com/buttersink/buttersink/internal/store/ssh/dial"
@@ -171,6 +172,10 @@ func (env *Env) report(err error) int {
 	x, ok := errors.AsType[*exitError](err)
 	told := ok && x.told
 	for _, e := range flatten(err) {
+		if p, ok := e.(*config.Problem); ok {
+			env.reportProblem(p)
+			continue
+		}
 		text := printable(redact(strings.TrimSpace(e.Error())))
 		if !told {
 			fmt.Fprintf(env.console, "%s\n", paint(env, slog.LevelError, "ERROR:")+" "+sentence(text))

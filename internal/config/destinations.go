@@ -114,7 +114,7 @@ func (r *decoder) destination(j *Job, v *value) (d Destination, at span) {
 	var given []Setting
 	if store != "" {
 		s := r.storeOf(store, t.index["store"].value)
-		if s == nil || below != "" && !r.path(below, s, t.index["path"].span) {
+		if s == nil || s.URL == "" || below != "" && !r.path(below, s, t.index["path"].span) {
 			return d, at
 		}
 		url, given = Join(s.URL, below), s.Settings
@@ -129,7 +129,11 @@ func (r *decoder) destination(j *Job, v *value) (d Destination, at span) {
 			d.Name = name
 		}
 	}
-	if url == "" || !r.url(j.Kind, url, at) {
+	if url == "" || !r.broken[store] && !r.url(j.Kind, url, at) {
+		return d, at
+	}
+	if j.several() && strings.HasPrefix(url, "shell://") {
+		r.wrong(at, "a command could not tell the snapshots of several sources apart", "Make a job of each source.")
 		return d, at
 	}
 	if j.several() && !strings.Contains(url, "{source}") {
@@ -138,7 +142,7 @@ func (r *decoder) destination(j *Job, v *value) (d Destination, at span) {
 	}
 	own = r.checked(url, own)
 	d.URL, d.Settings = url, merged(given, bare(own))
-	if store == "" || len(own) > 0 {
+	if store == "" || len(own) > 0 && !r.broken[store] {
 		r.together(at, url, d.Settings, own)
 	}
 	if d.Keep != (schedule.Rules{}) && strings.HasPrefix(url, "shell://") {
@@ -149,26 +153,18 @@ func (r *decoder) destination(j *Job, v *value) (d Destination, at span) {
 
 // apartBy says how the snapshots of several sources are kept apart.
 func (r *decoder) apartBy(store, below, url string) string {
-	switch {
-	case strings.HasPrefix(url, "shell://"):
-		return "Write {source} in the command, which stands for the name of each."
-	case store != "":
+	if store != "" {
 		return fmt.Sprintf("Write path = %q: it stands for the name of each.", strings.TrimPrefix(Join(below, "{source}/"), "/"))
 	}
 	return fmt.Sprintf("Write url = %q: it stands for the name of each.", Join(cover(url), "{source}/"))
 }
 
-// storeOf returns the store of a name; nil if there is none, or it has problems of
-// its own.
+// storeOf returns the store of a name; nil if there is none.
 func (r *decoder) storeOf(name string, v *value) *Store {
-	if s := r.stores[name]; s != nil || r.broken[name] {
+	if s := r.stores[name]; s != nil {
 		return s
 	}
 	names := slices.Sorted(maps.Keys(r.stores))
-	for broken := range r.broken {
-		names = append(names, broken)
-	}
-	slices.Sort(names)
 	fix := fmt.Sprintf("Write [stores.%s].", name)
 	if len(names) > 0 {
 		fix = meant(name, names)

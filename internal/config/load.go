@@ -56,8 +56,8 @@ type decoder struct {
 	*document
 	checks  Checks
 	file    *File
-	stores  map[string]*Store // those that are all right
-	broken  map[string]bool   // stores that are not
+	stores  map[string]*Store // with those that have problems of their own
+	broken  map[string]bool   // which these are
 	notices map[string]bool
 }
 
@@ -142,18 +142,16 @@ func (r *decoder) store(e *entry) {
 	switch {
 	case url == nil:
 		r.wrong(e.at, fmt.Sprintf("the store %q has no url", e.key), `Write url = "ssh://host/srv/backup/", say.`)
-	case s.URL == "": // which has been told
-	case r.url("", s.URL, url.span):
+	case s.URL != "" && r.url("", s.URL, url.span):
 		own = r.checked(s.URL, own)
-		s.Settings = bare(own)
 		if len(r.found) == before {
-			r.together(url.span, s.URL, s.Settings, own)
+			r.together(url.span, s.URL, bare(own), own)
 		}
+	default:
+		own = r.checked("", own)
 	}
-	if len(r.found) > before {
-		r.broken[s.Name] = true
-		return
-	}
+	s.Settings = bare(own)
+	r.broken[s.Name] = len(r.found) > before
 	r.file.Stores = append(r.file.Stores, s)
 	r.stores[s.Name] = &s
 }
@@ -223,6 +221,9 @@ func (r *decoder) notice(e *entry) {
 		{"timeout", r.lasting(&n.Timeout, time.Second)},
 	}, nil)
 	t := e.table
+	if ping := t.index["ping"]; ping != nil {
+		r.ping(n.Ping, ping.span)
+	}
 	var ways []*entry
 	for _, key := range []string{"ping", "mail", "command"} {
 		if way := t.index[key]; way != nil {
@@ -237,12 +238,11 @@ func (r *decoder) notice(e *entry) {
 		r.wrong(ways[1].at, fmt.Sprintf("%q is beside %q, and a notice is one of them", ways[1].key, ways[0].key), "Make another notice for it: [notify.NAME].")
 		return
 	}
-	if sendmail := t.index["sendmail"]; sendmail != nil && n.Mail == nil && ways[0].key != "mail" {
+	if sendmail := t.index["sendmail"]; sendmail != nil && ways[0].key != "mail" {
 		r.wrong(sendmail.at, `"sendmail" is only for mail`, "Leave it out.")
 	}
 	switch ways[0].key {
 	case "ping":
-		r.ping(n.Ping, ways[0].span)
 		n.defaults("start", "success", "failure")
 	case "mail":
 		if len(ways[0].list) == 0 && ways[0].form == aList {
