@@ -107,7 +107,7 @@ After: see "buttersink sync --help" and "buttersink list --help".`,
 	}
 	root.Flags().AddFlagSet(sync.Flags()) // the same variables, under both commands
 	serverFlagsOf(root, &server)
-	root.AddCommand(sync, list, newBackup(env, "backup"), newRun(env), newStatus(env), newHistory(env), newBtrsend(env, btrsendProgram), newBtrsnap(env, btrsnapProgram), newPrune(env), newCost(env), newHold(env), newRelease(env), newExplain(env), newInit(env), newVerify(env), newTrash(env), newThaw(env), newStream(env), newBtrfslist(env), newChecksumdir(env),
+	root.AddCommand(sync, list, newBackup(env, "backup"), newRun(env), newStatus(env), newHistory(env), newBtrsend(env, btrsendProgram), newBtrsnap(env, btrsnapProgram), newPrune(env), newCost(env), newHold(env), newRelease(env), newExplain(env), newInit(env), newVerify(env), newTrash(env), newThaw(env), newStream(env), newBtrfslist(env), newChecksumdir(env), newCompletion(env),
 		&cobra.Command{
 			Use:   "exit-codes",
 			Short: "What the exit codes mean",
@@ -220,6 +220,9 @@ func asProgram(env *Env, cmd *cobra.Command) {
 			return nil
 		}
 		return run(cmd, words)
+	}
+	if cmd.HasSubCommands() {
+		env.completes(cmd)
 	}
 }
 
