@@ -127,6 +127,10 @@ func passages(heading string, line int, block []string) (all []passage) {
 		if end < 0 {
 			end = len(block)
 		}
+		// A line for a key stands alone.
+		if i := slices.IndexFunc(block[:end], func(line string) bool { return strings.HasPrefix(line, "restrict,") }); i > 0 {
+			end = i
+		}
 		if end > 0 {
 			p := passage{heading: heading, line: line, text: strings.Join(block[:end], "\n") + "\n"}
 			p.classify()
@@ -137,7 +141,9 @@ func passages(heading string, line int, block []string) (all []passage) {
 				all = append(all, p)
 			}
 		}
-		end = min(end+1, len(block))
+		if end < len(block) && block[end] == "" {
+			end++
+		}
 		block, line = block[end:], line+end
 	}
 	return all

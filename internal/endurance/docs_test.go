@@ -122,12 +122,11 @@ func perform(t *testing.T, page string) {
 			}
 			return step{line: line}
 		}
+		first, _, _ := strings.Cut(p.text, "\n")
 		if p.kind != commands {
-			first, _, _ := strings.Cut(p.text, "\n")
 			w.place(where, p, next(first))
 			continue
 		}
-		first, _, _ := strings.Cut(p.text, "\n")
 		if len(left) > 0 && left[0].line == first && left[0].block != "" {
 			left = left[1:] // the table says what it is
 			continue
@@ -174,9 +173,11 @@ func (w *world) carryOut(where, set string, s step) {
 	line := s.line
 	if s.run != "" {
 		line = s.run
+	} else {
+		line = w.otherwise(line)
 	}
-	for _, other := range otherwise {
-		line = strings.ReplaceAll(line, other.there, other.here)
+	if s.fill != nil {
+		line = s.fill(w, line)
 	}
 	text := line
 	if set != "" {
@@ -197,6 +198,16 @@ func (w *world) carryOut(where, set string, s step) {
 	if s.after != nil {
 		s.after(w)
 	}
+}
+
+// otherwise returns what is run in place of lines that are the same everywhere.
+func (w *world) otherwise(line string) string {
+	for _, o := range otherwise {
+		if rest, ok := strings.CutPrefix(line, o.there); ok {
+			return strings.ReplaceAll(o.here, "TOP", w.top) + rest
+		}
+	}
+	return line
 }
 
 // understood fails the test unless the program knows the command and the flags of a

@@ -35,7 +35,7 @@ type world struct {
 }
 
 // hosts are all names that other machines have in the pages.
-const hosts = "127.0.0.1 localhost host nas one two vault-host s3.example.net bucket.s3.example.net\n"
+const hosts = "127.0.0.1 localhost here host nas one two s3.example.net bucket.s3.example.net\n"
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
@@ -83,7 +83,9 @@ func newWorld(t *testing.T) *world {
 // what it has.
 func (w *world) own() {
 	w.t.Helper()
-	layers := w.t.TempDir()
+	// It goes with the namespace; who has started this removes the directory.
+	layers, err := os.MkdirTemp("", "layers")
+	w.must(err)
 	w.must(unix.Mount("layers", layers, "tmpfs", 0, "mode=755"))
 	for _, dir := range []string{"/etc", "/var", "/usr/local"} {
 		upper, work := filepath.Join(layers, dir, "upper"), filepath.Join(layers, dir, "work")
@@ -143,7 +145,7 @@ PermitRootLogin prohibit-password
 		_ = daemon.Process.Kill()
 		_ = daemon.Wait()
 		// Each session has the file systems, too.
-		w.run("pkill -9 -x sshd; pkill -9 -x buttersink; true")
+		_ = exec.Command("pkill", "-9", "-x", "sshd|buttersink|gpg-agent").Run()
 		if w.t.Failed() {
 			w.t.Logf("sshd says:\n%s", said)
 		}
@@ -248,12 +250,21 @@ func (w *world) keeper() {
 	w.run(fmt.Sprintf("btrfs -q subvolume create %[1]s/a/live && mkdir %[1]s/a/snaps && head -c 300000 /dev/urandom >%[1]s/a/live/film && btrfs -q subvolume snapshot -r %[1]s/a/live %[1]s/a/snaps/sunday", w.far.Dir))
 }
 
-// clear removes all snapshots below directories.
+// dated makes a snapshot that is called by a date, for btrsend.
+func (w *world) dated(dates ...string) { w.snapshots("/mnt/a/dated", dates...) }
+
+// clear removes what is in directories, snapshots among it.
 func (w *world) clear(dirs ...string) {
 	w.t.Helper()
 	for _, dir := range dirs {
-		w.run("shopt -s nullglob; for s in " + dir + "/*; do btrfs -q subvolume delete $s 2>/dev/null || rm -rf $s; done")
+		w.run("find " + dir + " -mindepth 1 -depth -type d -inum 256 -exec btrfs -q subvolume delete {} + && find " + dir + " -mindepth 1 -delete")
 	}
+}
+
+// another makes a directory with one snapshot, which is of no relation to others.
+func (w *world) another(dir string) {
+	w.t.Helper()
+	w.run("mkdir " + dir + " && btrfs -q subvolume create " + dir + "/live && btrfs -q subvolume snapshot -r " + dir + "/live " + dir + "/friday")
 }
 
 // place puts a file of a page where it belongs, and has it checked by who reads it.
