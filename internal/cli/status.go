@@ -320,7 +320,7 @@ func recordStatus(out *records, s *runner.Status, exit int) error {
 		}
 	}
 	late, all := s.Late()
-	out.put(statusRecord{Event: "result", OK: late == 0, Exit: exit, At: s.At, Late: late, All: all})
+	out.put(statusRecord{Event: "result", OK: late == 0, Exit: exit, At: s.At.UTC(), Late: late, All: all})
 	return out.err
 }
 
@@ -351,5 +351,6 @@ func timeOrNull(t time.Time) *time.Time {
 	if t.IsZero() {
 		return nil
 	}
+	t = t.UTC()
 	return &t
 }
