@@ -99,7 +99,7 @@ func (f *sourceFinder) add(arg string) error {
 			continue
 		}
 		found = true
-		if f.excluded(match) {
+		if f.excluded(match, match) {
 			continue
 		}
 		f.take(match)
@@ -124,14 +124,17 @@ func (f *sourceFinder) take(arg string) {
 	}
 }
 
-// excluded reports whether a path, or one above it, matches a pattern of what is
-// excluded.
-func (f *sourceFinder) excluded(name string) bool {
-	for ; name != "/" && name != "."; name = path.Dir(name) {
+// excluded reports whether a path in a source, or one on the way to it, matches a
+// pattern of what is excluded. What is above the source does not count.
+func (f *sourceFinder) excluded(name, source string) bool {
+	for ; within(name, source); name = path.Dir(name) {
 		for _, pattern := range f.job.Exclude {
 			if ok, _ := path.Match(path.Clean(pattern), name); ok {
 				return true
 			}
+		}
+		if name == path.Dir(name) {
+			break
 		}
 	}
 	return false
@@ -165,13 +168,15 @@ func (f *sourceFinder) nested(source string) error {
 	left := []string{f.snapshots(source)}
 	for _, s := range below {
 		full := path.Join(source, s.Path)
-		if path.Base(full) == snapperDir {
+		if left = append(left, f.snapshots(full)); path.Base(full) == snapperDir {
 			left = append(left, full)
 		}
-		if s.ReadOnly || snapshot.IsPart(full) || f.excluded(full) || slices.ContainsFunc(left, func(dir string) bool { return within(full, dir) }) {
+	}
+	for _, s := range below {
+		full := path.Join(source, s.Path)
+		if s.ReadOnly || snapshot.IsPart(full) || f.excluded(full, source) || slices.ContainsFunc(left, func(dir string) bool { return within(full, dir) }) {
 			continue
 		}
-		left = append(left, f.snapshots(full))
 		f.take(full)
 	}
 	return nil
