@@ -23,6 +23,7 @@ type worker struct {
 	o       *runOptions
 	engine  *job.Engine
 	manager *systemd.Notifier
+	days    map[string]time.Time // of which the snapshots of calendars are
 }
 
 var _ runner.Worker = (*worker)(nil)
@@ -130,6 +131,7 @@ func (w *worker) Snapshot(ctx context.Context, j *config.Job, s runner.Source, a
 	}
 	if j.Kind == config.Calendar {
 		o.Prefix, o.Layout = "", calendarLayout
+		w.dayIs(j, s, at)
 	}
 	report, err := w.engine.Take(ctx, src.Store, o)
 	if err != nil {
