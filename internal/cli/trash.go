@@ -6,12 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"regexp"
-	"strconv"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/buttersink/buttersink/internal/config"
 	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
@@ -130,26 +129,16 @@ type ageFlag struct {
 	given string
 }
 
-var ageForm = regexp.MustCompile(`^([0-9]{1,6})([hdw])$`)
-
 func (f *ageFlag) String() string { return f.given }
 func (f *ageFlag) Type() string   { return "AGE" }
 
 // Set takes what was typed.
 func (f *ageFlag) Set(text string) error {
-	parts := ageForm.FindStringSubmatch(text)
-	if parts == nil {
-		return fmt.Errorf("%q is no age: want a number of hours, days or weeks, as in 12h, 30d or 8w", text)
-	}
-	n, err := strconv.ParseInt(parts[1], 10, 64)
+	age, err := config.ParseAge(text)
 	if err != nil {
 		return err
 	}
-	unit := map[string]time.Duration{"h": time.Hour, "d": 24 * time.Hour, "w": 7 * 24 * time.Hour}[parts[2]]
-	if n > int64(100*365*24*time.Hour/unit) {
-		return fmt.Errorf("%q is more than a hundred years", text)
-	}
-	f.age, f.given = time.Duration(n)*unit, text
+	f.age, f.given = age, text
 	return nil
 }
 

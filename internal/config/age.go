@@ -45,3 +45,14 @@ func parse(text string, form *regexp.Regexp, otherwise string) (time.Duration, e
 	}
 	return time.Duration(n) * unit, nil
 }
+
+// FormatSpan writes a time of whole seconds as ParseSpan reads it, in the largest
+// unit in which it is a whole number.
+func FormatSpan(d time.Duration) string {
+	for _, letter := range []string{"w", "d", "h", "m"} {
+		if unit := letters[letter]; d >= unit && d%unit == 0 {
+			return fmt.Sprintf("%d%s", d/unit, letter)
+		}
+	}
+	return fmt.Sprintf("%ds", d/time.Second)
+}

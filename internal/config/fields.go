@@ -142,21 +142,11 @@ func (r *decoder) time(to *time.Duration, least time.Duration, parse func(string
 		case err != nil:
 			r.taken(v.span, "", err)
 		case d < least:
-			r.wrong(v.span, v.text+" is too short to make sense here", fmt.Sprintf("Write %q or more.", spanText(least)))
+			r.wrong(v.span, v.text+" is too short to make sense here", fmt.Sprintf("Write %q or more.", FormatSpan(least)))
 		default:
 			*to = d
 		}
 	}
-}
-
-// spanText writes a time as ParseSpan reads it; it is whole seconds.
-func spanText(d time.Duration) string {
-	for _, letter := range []string{"w", "d", "h", "m"} {
-		if unit := letters[letter]; d >= unit && d%unit == 0 {
-			return fmt.Sprintf("%d%s", d/unit, letter)
-		}
-	}
-	return fmt.Sprintf("%ds", d/time.Second)
 }
 
 // rules reads those of retention.

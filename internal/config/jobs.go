@@ -274,7 +274,7 @@ func (r *decoder) jobMakesSense(j *Job, e *entry, own []placed) {
 		r.wrong(exclude.at, `"exclude" leaves subvolumes out that patterns or "nested" find, and there are neither`, "Leave it out, or write nested = true.")
 	}
 	if age := t.index["max-age"]; age != nil && j.MaxAge > 0 && j.MaxAge < j.Every {
-		r.wrong(age.span, "that is shorter than the time between two runs, so the job would always be late", fmt.Sprintf("Write more than %q.", spanText(j.Every)))
+		r.wrong(age.span, "that is shorter than the time between two runs, so the job would always be late", fmt.Sprintf("Write more than %q.", FormatSpan(j.Every)))
 	}
 	if nested := t.index["nested"]; nested != nil && j.Nested && j.Kind == Calendar {
 		r.wrong(nested.at, "a calendar is about the subvolumes that it names", `Leave "nested" out.`)

@@ -212,6 +212,9 @@ func (r *decoder) url(kind Kind, url string, at span) bool {
 func (r *decoder) notice(e *entry) {
 	n := Notice{Name: e.key, At: r.position(e.at.start), Timeout: usualNoticeTimeout}
 	r.notices[n.Name] = true
+	if ping := e.table.index["ping"]; ping != nil {
+		r.secret = append(r.secret, r.behindHost(ping.span))
+	}
 	r.fields(e.table, "a notice", []field{
 		{"ping", r.text(&n.Ping, "https://hc-ping.com/KEY/{job}")},
 		{"mail", r.texts(&n.Mail, "root", r.address)},
@@ -274,6 +277,17 @@ func (r *decoder) sendmail(n *Notice, at span) {
 	if err := r.checks.Program(n.Sendmail); err != nil {
 		r.wrong(at, "mail is given to the program sendmail: "+err.Error(), `Install one (Debian's packages postfix, msmtp-mta, ...), or name it: sendmail = ["/path", "-i", "-t"].`)
 	}
+}
+
+// behindHost is the part of a URL behind the host, or all of what is none.
+func (r *decoder) behindHost(at span) span {
+	text := string(r.data[at.start:at.end])
+	scheme, rest, ok := strings.Cut(text, "://")
+	if !ok {
+		return span{at.start + 1, at.end - 1}
+	}
+	host, _, _ := strings.Cut(rest, "/")
+	return span{min(at.start+len(scheme)+len("://")+len(host), at.end-1), at.end - 1}
 }
 
 // ping notes what is wrong with a URL to be fetched, and never shows it: who knows

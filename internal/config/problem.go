@@ -65,6 +65,8 @@ type document struct {
 	data  []byte
 	lines []int // where each begins
 	found []located
+	// secret are parts that are never shown.
+	secret []span
 }
 
 // located is a problem, and where it is in bytes.
@@ -158,15 +160,7 @@ func (d *document) show(where span) (Position, string) {
 	}
 	begin := d.lines[at.Line-1]
 	marked := max(1, utf8.RuneCount(d.data[where.start:min(max(where.end, where.start), max(end, where.start))]))
-	text := []rune(cover(strings.TrimRight(string(d.data[begin:end]), "\r")))
-	for i, c := range text {
-		switch {
-		case c == '\t':
-			text[i] = ' '
-		case !strconv.IsPrint(c):
-			text[i] = utf8.RuneError
-		}
-	}
+	text := []rune(cover(strings.TrimRight(d.shown(begin, end), "\r")))
 	before := at.Column - 1
 	if cut := before - columns/2; len(text) > columns && cut > 0 {
 		text = append([]rune("... "), text[min(cut, len(text)):]...)
@@ -179,6 +173,23 @@ func (d *document) show(where span) (Position, string) {
 	number := fmt.Sprintf("%5d", at.Line)
 	return at, fmt.Sprintf("%s | %s\n%s | %s%s", number, string(text),
 		strings.Repeat(" ", len(number)), strings.Repeat(" ", before), strings.Repeat("^", marked))
+}
+
+// shown is a part of the document as it may be shown, one character for each.
+func (d *document) shown(begin, end int) string {
+	var b strings.Builder
+	for i, c := range string(d.data[begin:end]) {
+		switch at := begin + i; {
+		case slices.ContainsFunc(d.secret, func(s span) bool { return s.start <= at && at < s.end }):
+			c = '*'
+		case c == '\t':
+			c = ' '
+		case !strconv.IsPrint(c) && c != '\r':
+			c = utf8.RuneError
+		}
+		b.WriteRune(c)
+	}
+	return b.String()
 }
 
 // The parts of URLs that may be secret: a password, and whatever is behind the host
