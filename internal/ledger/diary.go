@@ -16,7 +16,7 @@ import (
 const (
 	keepJobRuns   = 10_000  // runs of all jobs, about 1 MB
 	keepRunsOfJob = 100     // runs of each job, where other jobs have many
-	keepPlaces    = 100_000 // what runs did at their places, about 20 MB
+	keepPlaces    = 100_000 // what runs did at their places, about 10 MB
 )
 
 // longestMessage is how many bytes of a message are kept.
@@ -224,11 +224,11 @@ func (l *Ledger) pruneDiary(lim diaryLimits) error {
 		args      []any
 	}{
 		// A run that is too old goes, unless something about it has to stay.
-		{`DELETE FROM job_runs WHERE id NOT IN (SELECT id FROM job_runs ORDER BY id DESC LIMIT ?)
+		{`DELETE FROM job_runs WHERE id < (SELECT id FROM job_runs ORDER BY id DESC LIMIT 1 OFFSET ?)
 			AND id IN (SELECT id FROM (SELECT id, row_number() OVER (PARTITION BY job ORDER BY id DESC) AS age FROM job_runs) WHERE age > ?)
-			AND id NOT IN (SELECT run FROM job_places WHERE id IN ` + last + `)`, []any{lim.runs, lim.ofJob}},
-		{`DELETE FROM job_places WHERE run NOT IN (SELECT id FROM job_runs)`, nil},
-		{`DELETE FROM job_places WHERE id NOT IN (SELECT id FROM job_places ORDER BY id DESC LIMIT ?) AND id NOT IN ` + last, []any{lim.places}},
+			AND id NOT IN (SELECT run FROM job_places WHERE id IN ` + last + `)`, []any{max(lim.runs-1, 0), lim.ofJob}},
+		{`DELETE FROM job_places WHERE NOT EXISTS (SELECT 1 FROM job_runs WHERE id = run)`, nil},
+		{`DELETE FROM job_places WHERE id < (SELECT id FROM job_places ORDER BY id DESC LIMIT 1 OFFSET ?) AND id NOT IN ` + last, []any{max(lim.places-1, 0)}},
 	} {
 		if _, err := tx.Exec(step.statement, step.args...); err != nil {
 			return l.explain("pruning the diary", err)
