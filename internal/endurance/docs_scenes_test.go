@@ -42,6 +42,9 @@ type step struct {
 var otherwise = []struct{ there, here, why string }{
 	{"make ", "make -n -C TOP ", "the house is built and tested already while this runs; that make knows what to do is looked at"},
 	{"systemctl enable --now ", "systemctl --root=/ enable ", "there is no systemd that runs; what is enabled is there at the next boot"},
+	{"buttersink systemd install ", "buttersink systemd install --root / ", "likewise"},
+	{"buttersink systemd remove ", "buttersink systemd remove --root / ", "likewise"},
+	{"buttersink systemd list", "buttersink systemd list --root /", "likewise"},
 }
 
 // notOurs are lines within sentences that only look like command lines.
@@ -54,6 +57,7 @@ var scenes = map[string]docScene{
 	"README.md":        readme,
 	"docs/guide.md":    guide,
 	"docs/cold.md":     coldPage,
+	"docs/jobs.md":     jobs,
 	"docs/s3.md":       s3Page,
 	"docs/security.md": security,
 	"docs/format.md":   formatPage,
@@ -247,10 +251,12 @@ func (w *world) keys(owner string) {
 // users makes users whose homes are subvolumes.
 func (w *world) users(names ...string) {
 	w.t.Helper()
-	w.run("mkdir -p -m 755 /home/btrfs/snapshot")
+	w.run("mkdir -p /home/btrfs/snapshot")
 	for _, name := range names {
 		home := w.home(name)
 		w.run(fmt.Sprintf("useradd --home-dir %[1]s --no-create-home --shell /bin/sh %[2]s && btrfs -q subvolume create %[1]s && chown %[2]s: %[1]s && ln -s btrfs/%[2]s /home/%[2]s", home, name))
 		w.must(os.WriteFile(filepath.Join(home, "letter"), noise(1, 300_000), 0o644))
 	}
 }
+
+var jobs = docScene{chapters: map[string]chapter{}}

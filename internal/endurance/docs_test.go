@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -23,6 +24,9 @@ import (
 
 // docsPageEnv names the page to the process in which its command lines are run.
 const docsPageEnv = "BUTTERSINK_TEST_PAGE"
+
+// performed is what the process in which a page is run says in the end.
+const performed = "all of the page was run"
 
 // TestDocs runs every command line of README.md and docs/*.md, in the order in which
 // they stand there, each page in a world of its own (see world). What is code has to
@@ -59,10 +63,7 @@ func TestDocs(t *testing.T) {
 func elsewhere(t *testing.T, page string) {
 	ctx, cancel := context.WithTimeout(t.Context(), 2*patience)
 	defer cancel()
-	args := []string{"-test.run=^TestDocs$"}
-	if testing.Verbose() {
-		args = append(args, "-test.v")
-	}
+	args := []string{"-test.run=^TestDocs$", "-test.v"}
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -81,6 +82,10 @@ func elsewhere(t *testing.T, page string) {
 	}
 	if err != nil {
 		t.Fatalf("%v\n%s", err, &said)
+	}
+	// A process that has run nothing has not failed either.
+	if !strings.Contains(said.String(), performed) {
+		t.Fatalf("it was not run:\n%s", &said)
 	}
 	t.Log(said.String())
 }
@@ -147,7 +152,7 @@ func perform(t *testing.T, page string) {
 	for _, line := range proseOf(t, page) {
 		w.understood(page, line)
 	}
-	t.Logf("%s: %d command lines", page, ran)
+	t.Logf("%s: %d command lines: "+performed, page, ran)
 }
 
 // proseOf returns the command lines that stand within the sentences of a page.
@@ -183,11 +188,8 @@ func (w *world) carryOut(where, set string, s step) {
 	if set != "" {
 		text = set + "\n" + line
 	}
-	if s.in != "" {
-		text = "(" + s.in + ") | " + text
-	}
 	begin := time.Now()
-	out, code := w.shell(s.as, text)
+	out, code := w.shell(s.as, s.in, text)
 	w.t.Logf("%s: %s: %d in %v\n%s", where, line, code, time.Since(begin).Round(time.Millisecond), out)
 	if code != s.code {
 		w.t.Errorf("%s: %s: it ends with %d and not with %d:\n%s", where, line, code, s.code, out)
@@ -210,6 +212,9 @@ func (w *world) otherwise(line string) string {
 	return line
 }
 
+// commandWord is a word that can only be meant as a command's name.
+var commandWord = regexp.MustCompile(`^[a-z]+$`)
+
 // understood fails the test unless the program knows the command and the flags of a
 // line within a sentence. What such a line leaves out, or has in capitals, is for
 // the reader to fill in, so it cannot be run.
@@ -219,7 +224,10 @@ func (w *world) understood(page, line string) {
 		return
 	}
 	line = strings.NewReplacer("…", "x", "|", " ").Replace(line)
-	if out, code := w.shell("", line+" --help"); code != done {
+	out, code := w.shell("", "", line+" --help")
+	word := strings.Fields(line)[1]
+	known := !commandWord.MatchString(word) || word == "help" || strings.Contains(out, "buttersink "+word)
+	if code != done || !known {
 		w.t.Errorf("%s: the program does not understand %q: it ends with %d:\n%s", page, line, code, out)
 	}
 }

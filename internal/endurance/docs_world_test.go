@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -34,8 +35,8 @@ type world struct {
 	key     string // root's public key
 }
 
-// hosts are all names that other machines have in the pages.
-const hosts = "127.0.0.1 localhost here host nas one two s3.example.net bucket.s3.example.net\n"
+// hosts are all names that other machines have in the pages; whom to tell is nobody.
+const hosts = "127.0.0.1 localhost here host nas one two hc-ping.com s3.example.net bucket.s3.example.net\n"
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
@@ -50,18 +51,26 @@ func newWorld(t *testing.T) *world {
 	w.run("ip link set lo up")
 	w.run("hostname here")
 
+	// The programs that the pages call, where root has them.
+	for _, name := range []string{"aws", "sqlite3", "openssl", "gpg", "age", "zstd", "systemd-analyze", "systemctl"} {
+		btrfstest.Program(t, "/usr/bin/"+name)
+	}
 	w.a, w.b, w.c, w.far = w.disk(), w.disk(), w.disk(), w.disk()
 	w.a.Subvolume("home")
 	w.bind(w.a.Dir, "/mnt/a")
 	w.bind(w.a.Path("home"), "/home")
 	w.bind(w.b.Dir, "/mnt/b")
+	w.a.Subvolume("srv")
+	w.bind(w.a.Path("srv"), "/srv")
+	w.run("btrfs -q subvolume create /srv/www && btrfs -q subvolume create /srv/db && btrfs -q subvolume create /srv/db/tables && mkdir /srv/.snapshots")
+	w.run("btrfs -q subvolume create /home/mail && mkdir -p /home/btrfs/snapshot/home-mail")
 	w.c.Subvolume("usb")
 	w.bind(w.c.Path("usb"), "/mnt/usb")
 	w.c.Subvolume("bk")
 	w.bind(w.c.Path("bk"), "/mnt/bk")
 	w.c.Subvolume("c")
 	w.bind(w.c.Path("c"), "/mnt/c")
-	w.run("mkdir -p /mnt/tape /srv /etc/buttersink /root/bin /usr/local/bin && cp " + program + " /usr/local/bin/buttersink && cp " + program + " /root/bin/")
+	w.run("mkdir -p /mnt/tape /etc/buttersink /root/bin /usr/local/bin && cp " + program + " /usr/local/bin/buttersink && cp " + program + " /root/bin/")
 	for _, dir := range []string{"a", "b", "bk", "volume1"} {
 		w.far.Subvolume(dir)
 	}
@@ -87,13 +96,13 @@ func (w *world) own() {
 	layers, err := os.MkdirTemp("", "layers")
 	w.must(err)
 	w.must(unix.Mount("layers", layers, "tmpfs", 0, "mode=755"))
-	for _, dir := range []string{"/etc", "/var", "/usr/local"} {
+	for _, dir := range []string{"/etc", "/var", "/usr"} {
 		upper, work := filepath.Join(layers, dir, "upper"), filepath.Join(layers, dir, "work")
 		w.must(os.MkdirAll(upper, 0o755))
 		w.must(os.MkdirAll(work, 0o755))
 		w.must(unix.Mount("layers", dir, "overlay", 0, "lowerdir="+dir+",upperdir="+upper+",workdir="+work))
 	}
-	for _, dir := range []string{"/mnt", "/home", "/root", "/run", "/srv"} {
+	for _, dir := range []string{"/mnt", "/home", "/root", "/run"} {
 		w.must(unix.Mount("layers", dir, "tmpfs", 0, "mode=755"))
 	}
 	w.write("/etc/hosts", hosts, 0o644)
@@ -161,8 +170,9 @@ PermitRootLogin prohibit-password
 }
 
 // shell runs a command line as somebody, root if nobody is named, in the home, and
-// returns what it says and how it ends.
-func (w *world) shell(user, line string) (said string, code int) {
+// returns what it says and how it ends. It reads what another one of root's writes,
+// if there is one.
+func (w *world) shell(user, in, line string) (said string, code int) {
 	w.t.Helper()
 	ctx, cancel := context.WithTimeout(w.t.Context(), patience)
 	defer cancel()
@@ -170,17 +180,38 @@ func (w *world) shell(user, line string) (said string, code int) {
 	if user != "" {
 		args = append([]string{"runuser", "-u", user, "--", "env", "-i", "-C", w.home(user), "HOME=" + w.home(user), "USER=" + user, w.env[0]}, args...)
 	}
-	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Dir, cmd.Env, cmd.WaitDelay = "/root", w.env, time.Second
-	out, err := cmd.CombinedOutput()
+	cmd := w.command(ctx, args...)
+	var out output
+	cmd.Stdout, cmd.Stderr = &out, &out
+	if in != "" {
+		writer := w.command(ctx, "bash", "-o", "pipefail", "-c", in)
+		writer.Stderr = &out
+		pipe, err := writer.StdoutPipe()
+		w.must(err)
+		cmd.Stdin = pipe.(*os.File)
+		w.must(writer.Start())
+		defer func() {
+			// What was not read to its end ends as it may.
+			_ = pipe.Close()
+			_ = writer.Wait()
+		}()
+	}
+	err := cmd.Run()
 	if exit, ok := errors.AsType[*exec.ExitError](err); ok && exit.Exited() {
-		return string(out), exit.ExitCode()
+		return out.String(), exit.ExitCode()
 	}
 	// What a line leaves behind (an agent of gpg's) may hold on to its output.
 	if err != nil && !errors.Is(err, exec.ErrWaitDelay) {
-		w.t.Fatalf("%s: %v\n%s", line, err, out)
+		w.t.Fatalf("%s: %v\n%s", line, err, &out)
 	}
-	return string(out), 0
+	return out.String(), 0
+}
+
+// command is one in root's home.
+func (w *world) command(ctx context.Context, args ...string) *exec.Cmd {
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
+	cmd.Dir, cmd.Env, cmd.WaitDelay = "/root", w.env, time.Second
+	return cmd
 }
 
 func (w *world) home(user string) string { return "/home/btrfs/" + user }
@@ -188,7 +219,7 @@ func (w *world) home(user string) string { return "/home/btrfs/" + user }
 // run runs what the scene needs, which has to succeed.
 func (w *world) run(line string) string {
 	w.t.Helper()
-	out, code := w.shell("", line)
+	out, code := w.shell("", "", line)
 	if code != 0 {
 		w.t.Fatalf("%s: it ends with %d\n%s", line, code, out)
 	}
@@ -284,7 +315,7 @@ func (w *world) place(where string, p passage, s step) {
 		case ".service", ".timer":
 			check = "systemd-analyze verify " + p.name
 		case ".toml":
-			w.must(os.Chmod(p.name, 0o600))
+			w.hooks(p.text)
 			check = "buttersink config check " + p.name
 		}
 	case script:
@@ -297,17 +328,40 @@ func (w *world) place(where string, p passage, s step) {
 		w.write("/root/authorized_keys", strings.ReplaceAll(p.text, "ssh-ed25519 AAAA...", w.key), 0o600)
 		check = "ssh-keygen -lf /root/authorized_keys"
 	case settings:
-		w.write("/root/config.toml", p.text, 0o600)
-		check = "buttersink config check /root/config.toml"
+		w.hooks(p.text)
+		if text := strings.TrimSpace(p.text); strings.HasPrefix(text, "[") {
+			w.write("/root/config.toml", p.text, 0o644)
+			check = "buttersink config check /root/config.toml"
+		} else {
+			// Keys without a table are a job's.
+			w.write("/root/config.toml", "[jobs.page]\nsources = [\"/home\"]\n"+p.text+"[[jobs.page.destinations]]\nurl = \"/mnt/bk/page/\"\n", 0o644)
+			check = "buttersink config check /root/config.toml && buttersink -c /root/config.toml run page"
+		}
 	}
-	if s.excuse != "" {
+	switch {
+	case s.excuse != "":
 		w.t.Logf("%s: %s: not checked: %s", where, p.kind, s.excuse)
-	} else if check != "" {
-		if out, code := w.shell("", check); code != s.code {
+	case check != "":
+		out, code := w.shell("", "", check)
+		w.t.Logf("%s: %s: %s: %d\n%s", where, p.kind, check, code, out)
+		if code != s.code {
 			w.t.Errorf("%s: %s: %s ends with %d and not with %d:\n%s", where, p.kind, check, code, s.code, out)
 		}
 	}
 	if s.after != nil {
 		s.after(w)
+	}
+}
+
+// hookPath is what a configuration names as a program of the machine's own.
+var hookPath = regexp.MustCompile(`"(/usr/local/bin/[\w-]+)"`)
+
+// hooks makes the programs that a configuration names and that only its reader has.
+func (w *world) hooks(text string) {
+	w.t.Helper()
+	for _, m := range hookPath.FindAllStringSubmatch(text, -1) {
+		if _, err := os.Stat(m[1]); err != nil {
+			w.write(m[1], "#!/bin/sh\nexit 0\n", 0o755)
+		}
 	}
 }
