@@ -141,7 +141,6 @@ func (env *Env) wordsFollowing() map[string][]follow {
 		"checksumdir":     {folders},
 		"btrfslist":       {folders, nil},
 		"completion":      {these(completionShells...), nil},
-		"help":            {topics, nil},
 	}
 }
 

@@ -87,7 +87,11 @@ func (env *Env) placesFrom(ctx context.Context, wish placeWish, typed string) []
 	case !wish.takes(scheme):
 		return nil
 	}
-	p, err := parsePlace(base, true)
+	where := base
+	if base == scheme+"://" { // what follows is relative to the current directory
+		where += "./"
+	}
+	p, err := parsePlace(where, true)
 	if err != nil {
 		return nil
 	}
@@ -148,21 +152,22 @@ func (env *Env) below(ctx context.Context, wish placeWish, p place, base, typed 
 	prefix := strings.TrimPrefix(typed, base)
 	var words []string
 	switch {
-	case p.here(), p.scheme == "dir":
-		at := strings.TrimRight(p.dir, "/") + "/" + prefix
-		for _, o := range offersOf(entriesAt(ctx, at), placeWish{schemes: wish.schemes, snapshots: wish.snapshots && p.here()}) {
+	case p.here(), p.scheme == "dir" && !(wish.snapshots && isArchive(p.dir)):
+		for _, o := range offersOf(entriesAt(ctx, strings.TrimRight(p.dir, "/")+"/"+prefix), wish) {
 			words = append(words, base+o)
 		}
-		if p.scheme != "dir" || !wish.snapshots {
-			return words
-		}
-		if _, err := os.Stat(filepath.Join(p.dir, archiveMarker)); err != nil {
-			return words
-		}
+		return words
+	case p.scheme == "dir":
 	case p.scheme == "shell" || !wish.snapshots || env.Getenv(remoteVariable) != "1":
 		return nil
 	}
-	return append(words, env.snapshotsAt(ctx, p, base)...)
+	return env.snapshotsAt(ctx, p, base)
+}
+
+// isArchive reports whether a directory is one.
+func isArchive(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, archiveMarker))
+	return err == nil
 }
 
 // snapshotsAt are the snapshots of a store.

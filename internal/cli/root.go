@@ -124,7 +124,7 @@ After: see "buttersink sync --help" and "buttersink list --help".`,
 			Long:  urlsHelp,
 		})
 	root.PersistentFlags().StringVarP(&env.configFile, "config", "c", "", "read the configuration from `FILE` (default "+usualConfig+", $"+configVariable+")")
-	root.AddCommand(newSystemd(env))
+	root.AddCommand(newConfig(env), newSystemd(env))
 	groupFlags(root, syncGroups)
 	root.SetHelpCommand(newHelp(root))
 	return root
@@ -253,6 +253,8 @@ func newHelp(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
 		Use:   "help [COMMAND or TOPIC]",
 		Short: "Explain a command or a topic",
+		// It joins the others too late for completes to find it.
+		ValidArgsFunction: following([]follow{topics, nil}),
 		RunE: func(_ *cobra.Command, args []string) error {
 			cmd, rest, err := root.Find(args)
 			if err != nil || len(rest) > 0 {

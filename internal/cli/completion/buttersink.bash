@@ -40,8 +40,9 @@ _buttersink() {
 			;;
 		*)
 			[[ $c == '~' && ! $any ]] && tilde=1
+			[[ $c == '@' && $COMP_WORDBREAKS == *@* ]] && start=${#word} # which stays
 			word+=$c any=1
-			[[ $COMP_WORDBREAKS == *"$c"* ]] && start=${#word}
+			[[ $c != '@' && $COMP_WORDBREAKS == *"$c"* ]] && start=${#word}
 			;;
 		esac
 	done

@@ -2,7 +2,9 @@
 
 function __buttersink_complete
     set -l typed (commandline -opc)
-    set -l cur (commandline -cot)
+    set -l raw (commandline -ct)
+    # Quotes may be open still.
+    set -l cur (string unescape -- $raw; or string unescape -- $raw\"; or string unescape -- $raw\'; or printf '%s' $raw)
     set -l program $typed[1]
     set -l before
     for word in $typed[2..-1]
@@ -22,7 +24,9 @@ function __buttersink_complete
         set lines (__fish_complete_path "$value")
     end
     for line in $lines
-        printf '%s%s\n' "$flag" $line
+        set -l parts (string split -m 1 \t -- $line)
+        set -q parts[2]; and set parts[2] \t(string replace -a '`' '' -- $parts[2])
+        printf '%s%s%s\n' "$flag" $parts[1] "$parts[2]"
     end
 end
 
