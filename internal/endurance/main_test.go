@@ -22,6 +22,7 @@ const programEnv = "BUTTERSINK_TEST_PROGRAM"
 var program string
 
 func TestMain(m *testing.M) {
+	beTheProgram()
 	btrfstest.ServeDisks()
 	flip()
 	lie()
