@@ -50,7 +50,7 @@ func ChangedSince(origin, snapshot *os.File, u Unwatched) (bool, error) {
 	if err := Sync(origin); err != nil {
 		return false, err
 	}
-	c := comparison{origin: origin, snapshot: snapshot, made: then.Otime, unwatched: u, buffer: make([]byte, searchArgsSize+searchBuffer)}
+	c := comparison{origin: origin, snapshot: snapshot, made: then.Otime, unwatched: u, buffer: make([]byte, searchArgsSize+oneInode)}
 	// The snapshot is the last thing in its transaction: all in it that came after is
 	// of a later one.
 	for it, err := range search(origin, wholeSubvolume(then.Otransid+1)) {
@@ -83,8 +83,12 @@ type comparison struct {
 	origin, snapshot *os.File
 	made             time.Time // when the snapshot was
 	unwatched        Unwatched
-	buffer           []byte
+	buffer           []byte // for the inodes of the snapshot
 }
+
+// oneInode is room for more than an item of an inode. The kernel looks at all of a
+// buffer, however little it puts there.
+const oneInode = 4 << 10
 
 // same reports whether an inode of the subvolume counts as unchanged.
 func (c *comparison) same(it item, now inode) (bool, error) {
@@ -124,7 +128,7 @@ func sameInode(a, b []byte) bool {
 
 // ignored reports whether the only name of a file is an unwatched one.
 func (c *comparison) ignored(ino uint64) (bool, error) {
-	for it, err := range searchIn(c.origin, ofKind(currentTree, ino, inodeRefType), c.buffer) {
+	for it, err := range search(c.origin, ofKind(currentTree, ino, inodeRefType)) {
 		if err != nil {
 			return false, err
 		}
