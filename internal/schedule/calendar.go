@@ -25,6 +25,10 @@ type Calendar struct {
 	Length int
 	// Lifetime is for how many days after its last backup a chain is kept.
 	Lifetime int
+	// MakeUp has a backup made on any day if there is none of the last one of Days, nor
+	// of a day since then: the machine was off, or it has failed. btrsend waited for
+	// the next one.
+	MakeUp bool
 }
 
 // Btrsend is the calendar of btrsend.
@@ -100,11 +104,34 @@ func (c Calendar) due(rows []Backup, today Date) (bool, string) {
 	case len(rows) == 0:
 		return true, "there is none yet"
 	case !slices.Contains(c.Days, today.Day):
+		if missed := c.missed(rows, today); !missed.IsZero() {
+			return true, fmt.Sprintf("there is none of %s, nor since", missed)
+		}
 		return false, fmt.Sprintf("none is made on day %d of a month", today.Day)
 	case slices.ContainsFunc(rows, func(b Backup) bool { return b.Date == today }):
 		return false, "there is one of that date"
 	}
 	return true, fmt.Sprintf("one is made on day %d of a month", today.Day)
+}
+
+// missed returns the last one of Days before today if there is no backup since then,
+// and that is to be made up for; else zero.
+func (c Calendar) missed(rows []Backup, today Date) Date {
+	if !c.MakeUp {
+		return Date{}
+	}
+	last := today
+	// Two months in a row have every day that there is.
+	for range 62 {
+		if slices.Contains(c.Days, last.Day) {
+			break
+		}
+		last = last.AddDays(-1)
+	}
+	if slices.ContainsFunc(rows, func(b Backup) bool { return b.Date.Compare(last) >= 0 && b.Date.Compare(today) <= 0 }) {
+		return Date{}
+	}
+	return last
 }
 
 // parent says what a backup of today builds on.

@@ -210,6 +210,42 @@ func TestCalendarAfterOutage(t *testing.T) {
 	}
 }
 
+// TestCalendarMakesUp: a day that was missed is made up for once, on the first day
+// after it that somebody asks.
+func TestCalendarMakesUp(t *testing.T) {
+	c := schedule.Btrsend()
+	c.MakeUp = true
+	for _, tt := range []struct{ rows, today, want string }{
+		{"", "01-03", "complete"},
+		{"01-03 c", "01-03", ""},
+		{"01-03 c", "01-06", ""},
+		{"01-03 c", "01-07", "on 01-03"},
+		{"01-03 c", "01-08", "on 01-03"},
+		{"01-03 c", "01-13", "on 01-03"},
+		{"01-03 c, 01-09<-01-03", "01-10", ""},
+		{"01-03 c, 01-09<-01-03", "01-14", "on 01-09"},
+		{"01-03 c, 01-21<-01-03", "01-31", ""},
+		{"01-03 c, 01-20<-01-03", "01-31", "on 01-20"},
+		{"01-03 c, 01-21<-01-03", "02-02", "on 01-21"},
+		// Of a clock that was ahead nothing is known.
+		{"2001-01-03 c", "02-02", "on 2001-01-03"},
+		{"2001-01-03 c, 02-02 c", "02-03", ""},
+	} {
+		d, err := c.Decide(backups(t, tt.rows), day(t, tt.today))
+		if err != nil || inWords(d) != tt.want {
+			t.Errorf("%s on %s: %q, want %q (%v)", tt.rows, tt.today, inWords(d), tt.want, err)
+		}
+	}
+	c.Days = []int{31}
+	if d, err := c.Decide(backups(t, "01-30 c"), day(t, "03-30")); err != nil || inWords(d) != "on 01-30" || !strings.Contains(d.Reason, "none of 2000-01-31") {
+		t.Errorf("the last day was two months ago: %q, %s (%v)", inWords(d), d.Reason, err)
+	}
+	c.MakeUp = false
+	if d, err := c.Decide(backups(t, "01-30 c"), day(t, "03-30")); err != nil || inWords(d) != "" {
+		t.Errorf("btrsend waits: %q (%v)", inWords(d), err)
+	}
+}
+
 // What btrsend's planner does when it runs every day.
 func TestCalendarDaily(t *testing.T) {
 	var complete, deleting []string
@@ -350,7 +386,7 @@ func TestCalendarProperties(t *testing.T) {
 			return b
 		}), 0, 25).Draw(t, "rows")
 		today := some.Draw(t, "today")
-		c := schedule.Calendar{Days: []int{1, 5, 10, 15, 20, 25}, Length: rapid.IntRange(1, 6).Draw(t, "length"), Lifetime: rapid.IntRange(1, 120).Draw(t, "lifetime")}
+		c := schedule.Calendar{Days: []int{1, 5, 10, 15, 20, 25}, Length: rapid.IntRange(1, 6).Draw(t, "length"), Lifetime: rapid.IntRange(1, 120).Draw(t, "lifetime"), MakeUp: rapid.Bool().Draw(t, "make up")}
 		d, err := c.Decide(rows, today)
 		if err != nil {
 			t.Fatal(err)
