@@ -3,6 +3,8 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -24,16 +26,18 @@ func (env *Env) configChecks() config.Checks {
 // checkPlace says what is wrong with the URL of a store, or of the destination of a
 // job.
 func checkPlace(kind config.Kind, url string) error {
+	if rest, ok := strings.CutPrefix(url, "store://"); ok && kind != "" {
+		name, path, _ := strings.Cut(rest, "/")
+		return fmt.Errorf("%q is for command lines; write store = %q, path = %q", url, name, path)
+	}
 	p, err := parsePlace(url, true)
 	switch {
 	case err != nil:
 		return err
-	case p.scheme == "store":
-		return fmt.Errorf("%q is for command lines: want store = \"NAME\" and path = \"...\" here", url)
 	case kind == config.Calendar && !p.archive():
 		return fmt.Errorf("%q is no archive, and a calendar keeps chains in one: want dir://, s3:// or glacier://", redact(url))
 	case kind == config.Backup && p.ofBtrsend():
-		return fmt.Errorf("%q is what btrsend has left in a vault, which a calendar carries on: want kind = %q", redact(url), config.Calendar)
+		return fmt.Errorf("%q is what btrsend has left in a vault, which a calendar carries on; write kind = %q", redact(url), config.Calendar)
 	}
 	return nil
 }
@@ -69,12 +73,12 @@ func samePlace(url string) string {
 var flagNames = regexp.MustCompile(`--([a-z0-9]+(?:-[a-z0-9]+)*)`)
 
 // asKeys has a message about flags speak of keys of a configuration.
-func asKeys(err error) error {
-	if err == nil {
-		return nil
-	}
-	return errors.New(flagNames.ReplaceAllString(err.Error(), "$1"))
-}
+func asKeys(err error) error { return &keyError{err} }
+
+type keyError struct{ err error }
+
+func (e *keyError) Error() string { return flagNames.ReplaceAllString(e.err.Error(), "$1") }
+func (e *keyError) Unwrap() error { return e.err }
 
 // checkSetting says what is wrong with one setting of a place, or of a source if
 // url is empty.
@@ -92,18 +96,47 @@ func checkSetting(url, key string, values []string) error {
 	case "identity":
 		_, err = seal.LoadKeys(o.identity)
 	case "ssh-opt":
-		err = (&sshFlags{options: o.ssh.options}).fit("", place{machine: machine{host: "any"}, scheme: "ssh"})
-	case "part-size", "max-restore", "max-chain", "parallel":
-		if key != "part-size" {
-			o.partSize = 1
+		for _, option := range values {
+			if (&sshFlags{options: []string{option}}).fit("", place{machine: machine{host: "any"}, scheme: "ssh"}) != nil {
+				err = fmt.Errorf("%q is no option of ssh: want KEY=VALUE, as in IdentityFile=/root/.ssh/backup", option)
+			}
 		}
-		err = o.check("")
+	case "part-size":
+		if o.partSize > mostPart {
+			err = fmt.Errorf("%d MiB are more than a part can have: want %d at most", o.partSize, mostPart)
+		}
+	case "max-restore":
+		if o.maxRestore.bytes == 0 {
+			err = errors.New("no stream is that short")
+		}
+	case "sse":
+		_, err = (opening{keep: o.keep}).forS3(place{scheme: "s3"})
+	}
+	if err == nil {
+		err = fullPaths(key, values)
 	}
 	if err != nil {
 		return asKeys(err)
 	}
 	if p, err := parsePlace(url, true); err == nil && url != "" {
 		return useless(p, key, values)
+	}
+	return nil
+}
+
+// fullPaths fails for files that would be looked for where a run happens to begin.
+func fullPaths(key string, values []string) error {
+	for _, name := range values {
+		if key == "encrypt" {
+			kind, who, _ := strings.Cut(name, ":")
+			if _, err := os.Stat(who); kind != "age" || err != nil {
+				continue // a key
+			}
+			name = who
+		}
+		if (key == "encrypt" || key == "identity") && !filepath.IsAbs(name) {
+			return fmt.Errorf("%q is no full path, and the program may be started anywhere; write where it is, beginning with a slash", name)
+		}
 	}
 	return nil
 }
@@ -128,7 +161,7 @@ func useless(p place, key string, values []string) error {
 		{[]string{"again"}, scheme("shell"), "a command (shell://)"},
 	} {
 		if slices.Contains(f.keys, key) && !f.use {
-			return fmt.Errorf("%s is only for %s, and %q is none: want it left out", key, f.where, redact(p.bare()))
+			return fmt.Errorf("%s is only for %s, and %q is none; leave it out", key, f.where, redact(p.bare()))
 		}
 	}
 	return nil
@@ -146,13 +179,10 @@ func checkSettings(url string, all []config.Setting) (string, error) {
 		return "", asKeys(err)
 	}
 	if _, err := (opening{s3: o.s3, keep: o.keep}).forS3(p); p.scheme == "s3" && err != nil {
-		return "kms-key", asKeys(err)
+		return "kms-key", fmt.Errorf("%w; write sse = \"aws:kms\"", err)
 	}
 	if o.requireEncryption && len(o.encrypt) == 0 {
-		return "require-encryption", errors.New(`require-encryption goes with encrypt, which says for whom: want encrypt = ["age:FILE"]`)
-	}
-	if strings.HasPrefix(url, "ssh+btrfs://") && o.ssh.program != "" {
-		return "ssh-program", errors.New("no buttersink is run there: want ssh-program left out")
+		return "require-encryption", errors.New(`require-encryption goes with encrypt, which says for whom; write encrypt = ["age:/etc/buttersink/backup.pub"]`)
 	}
 	return "", nil
 }

@@ -43,13 +43,17 @@ func (env *Env) loadConfigFile(path string) (*config.File, error) {
 	return nil, x
 }
 
-// reportProblem prints something wrong in a configuration, with what it looks like.
+// reportProblem prints something wrong in a configuration, with what it looks like,
+// of which the configuration has covered what is secret.
 func (env *Env) reportProblem(p *config.Problem) {
-	var lines []string
-	for line := range strings.Lines(p.Error()) {
-		lines = append(lines, printable(redact(strings.TrimRight(line, "\n"))))
+	lines := []string{paint(env, slog.LevelError, "ERROR:") + " " + printable(redact(p.Place()+": "+sentence(p.Message)))}
+	for line := range strings.Lines(p.Excerpt) {
+		lines = append(lines, printable(strings.TrimRight(line, "\n")))
 	}
-	io.WriteString(env.console, paint(env, slog.LevelError, "ERROR:")+" "+strings.Join(lines, "\n")+"\n")
+	if p.Fix != "" {
+		lines = append(lines, printable(redact(p.Fix)))
+	}
+	io.WriteString(env.console, strings.Join(lines, "\n")+"\n")
 	if env.file != nil {
 		slog.New(env.file).Error(printable(redact(p.Place() + ": " + p.Message)))
 	}

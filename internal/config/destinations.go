@@ -60,7 +60,7 @@ func (r *decoder) destinations(j *Job, e *entry, v *value) {
 		if len(all) > 1 {
 			at = all[1].span
 		}
-		r.wrong(at, fmt.Sprintf("the job %q is a calendar, and has exactly one destination", j.Name), "Write one "+heading+": other places take other jobs.")
+		r.lacks(at, fmt.Sprintf("the job %q is a calendar, and has exactly one destination", j.Name), "Write one "+heading+": other places take other jobs.")
 	}
 }
 
@@ -102,7 +102,7 @@ func (r *decoder) destination(j *Job, v *value) (d Destination, at span) {
 	}
 	switch {
 	case t.index["url"] == nil && t.index["store"] == nil:
-		r.wrong(v.span, "this destination is nowhere: it has neither store nor url", `Write store = "NAME" or url = "/mnt/usb/home/".`)
+		r.lacks(v.span, "this destination is nowhere: it has neither store nor url", `Write store = "NAME" or url = "/mnt/usb/home/".`)
 		return d, at
 	case t.index["url"] != nil && t.index["store"] != nil:
 		r.wrong(t.index["store"].at, "a destination has a store or a url, and not both", "Leave one of the two out.")

@@ -88,13 +88,20 @@ func (r *decoder) flag(to *bool) func(*value) {
 	}
 }
 
+// unlimited is the most where there is no reason for a limit.
+const unlimited = 1 << 30
+
 // number reads a whole one.
 func (r *decoder) number(to *int, least, most int) func(*value) {
 	return func(v *value) {
 		switch {
 		case !r.is(v, aNumber, strconv.Itoa(least)):
 		case v.number < int64(least) || v.number > int64(most):
-			r.wrong(v.span, fmt.Sprintf("%d is not possible here", v.number), fmt.Sprintf("It takes %d to %d.", least, most))
+			fix := fmt.Sprintf("It takes %d to %d.", least, most)
+			if most == unlimited {
+				fix = fmt.Sprintf("It takes %d or more.", least)
+			}
+			r.wrong(v.span, fmt.Sprintf("%d is not possible here", v.number), fix)
 		default:
 			*to = int(v.number)
 		}
@@ -140,7 +147,7 @@ func (r *decoder) time(to *time.Duration, least time.Duration, parse func(string
 		d, err := parse(v.text)
 		switch {
 		case err != nil:
-			r.taken(v.span, "", err)
+			r.taken(v.span, err, "")
 		case d < least:
 			r.wrong(v.span, v.text+" is too short to make sense here", fmt.Sprintf("Write %q or more.", FormatSpan(least)))
 		default:
@@ -157,7 +164,7 @@ func (r *decoder) rules(to *schedule.Rules) func(*value) {
 		}
 		rules, err := schedule.ParseRules(v.text)
 		if err != nil {
-			r.taken(v.span, "", err)
+			r.taken(v.span, err, `Write rules like "last:3,daily:7,yearly:all".`)
 			return
 		}
 		*to = rules
@@ -227,7 +234,7 @@ func (r *decoder) argv(v *value) []string {
 	}
 	if r.checks.Program != nil {
 		if err := r.checks.Program(argv); err != nil {
-			r.taken(v.list[0].span, "", err)
+			r.taken(v.list[0].span, err, "Correct the path: it takes a program of root's or yours.")
 			return nil
 		}
 	}
@@ -244,6 +251,12 @@ func meant(name string, names []string) string {
 	}
 	if best != "" && distance < len(name) {
 		return fmt.Sprintf("Did you mean %q?", best)
+	}
+	switch {
+	case len(names) == 1:
+		return fmt.Sprintf("There is only %q.", names[0])
+	case len(names) > 12:
+		return "'buttersink config example' has them all."
 	}
 	return "There are " + listed(names) + "."
 }

@@ -120,7 +120,7 @@ func (r *decoder) source(v *value) bool {
 	case !remote && !strings.HasPrefix(v.text, "/"):
 		fix := "Write where it is, beginning with a slash: the program may be started anywhere."
 		if host, dir, ok := strings.Cut(v.text, ":"); ok {
-			fix = fmt.Sprintf("If it is on another machine: ssh://%s/%s", host, strings.TrimLeft(dir, "/"))
+			fix = elsewhere(host, dir)
 		}
 		r.wrong(v.span, fmt.Sprintf("%q is no full path", cover(v.text)), fix)
 		return false
@@ -131,7 +131,7 @@ func (r *decoder) source(v *value) bool {
 	}
 	if r.checks.Source != nil {
 		if err := r.checks.Source(v.text); err != nil {
-			r.taken(v.span, "", err)
+			r.taken(v.span, err, "A source is a path, or ssh://host/path.")
 			return false
 		}
 	}
@@ -193,7 +193,7 @@ func (r *decoder) format(to *schedule.Layout) func(*value) {
 		}
 		layout, err := schedule.ParseLayout(text)
 		if err != nil {
-			r.taken(v.span, "", err)
+			r.taken(v.span, err, "")
 			return
 		}
 		*to = layout
@@ -255,14 +255,14 @@ func (r *decoder) jobMakesSense(j *Job, e *entry, own []placed) {
 	sources := t.index["sources"]
 	switch {
 	case sources == nil:
-		r.wrong(e.at, fmt.Sprintf("the job %q has no sources", j.Name), `Write sources = ["/home"], say.`)
+		r.lacks(e.at, fmt.Sprintf("the job %q has no sources", j.Name), `Write sources = ["/home"], say.`)
 	case sources.form == aList && len(sources.list) == 0:
 		r.wrong(sources.span, "there is no source in it", `Write sources = ["/home"], say.`)
 	default:
 		r.sourceNames(j, sources.value)
 	}
 	if j.Kind == Calendar && t.index["snapshots"] == nil {
-		r.wrong(e.at, fmt.Sprintf("the job %q is a calendar and has no snapshots", j.Name), `Write snapshots = "/home/btrfs/snapshot/{source}", say.`)
+		r.lacks(e.at, fmt.Sprintf("the job %q is a calendar and has no snapshots", j.Name), `Write snapshots = "/home/btrfs/snapshot/{source}", say.`)
 	}
 	if dir := t.index["snapshots"]; dir != nil && path.IsAbs(j.Snapshots) && j.several() && !strings.Contains(j.Snapshots, "{source}") {
 		r.wrong(dir.span, "the snapshots of several sources cannot be in one directory", fmt.Sprintf("Write %q.", strings.TrimSuffix(j.Snapshots, "/")+"/{source}"))

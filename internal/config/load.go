@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -141,7 +142,7 @@ func (r *decoder) store(e *entry) {
 	url := e.table.index["url"]
 	switch {
 	case url == nil:
-		r.wrong(e.at, fmt.Sprintf("the store %q has no url", e.key), `Write url = "ssh://host/srv/backup/", say.`)
+		r.lacks(e.at, fmt.Sprintf("the store %q has no url", e.key), `Write url = "ssh://host/srv/backup/", say.`)
 	case s.URL != "" && r.url("", s.URL, url.span):
 		own = r.checked(s.URL, own)
 		if len(r.found) == before {
@@ -174,6 +175,11 @@ func (r *decoder) placeholders(text string, at span, known ...string) bool {
 	return true
 }
 
+// elsewhere says how a place is written that rsync's form names.
+func elsewhere(host, dir string) string {
+	return fmt.Sprintf("If it is on another machine, write %q.", cover("ssh://"+host+"/"+strings.TrimLeft(dir, "/")))
+}
+
 // sample is a URL with a name in it that a source could have.
 func sample(url string) string { return strings.ReplaceAll(url, "{source}", "source") }
 
@@ -194,14 +200,15 @@ func (r *decoder) url(kind Kind, url string, at span) bool {
 		}
 		fix := "Write where it is, beginning with a slash: the program may be started anywhere."
 		if host, dir, ok := strings.Cut(rest, ":"); ok && scheme == "" {
-			fix = fmt.Sprintf("If it is on another machine: ssh://%s/%s", host, strings.TrimLeft(dir, "/"))
+			fix = elsewhere(host, dir)
 		}
 		r.wrong(at, fmt.Sprintf("%q is no full path", cover(rest)), fix)
 		return false
 	}
 	if r.checks.URL != nil {
 		if err := r.checks.URL(kind, sample(url)); err != nil {
-			r.taken(at, "", err)
+			err = errors.New(strings.ReplaceAll(err.Error(), sample(url), url))
+			r.taken(at, err, `Write url = "ssh://host/srv/backup/", say.`)
 			return false
 		}
 	}
@@ -235,7 +242,7 @@ func (r *decoder) notice(e *entry) {
 	}
 	switch {
 	case len(ways) == 0:
-		r.wrong(e.at, fmt.Sprintf("the notice %q tells nobody", e.key), `Write ping = "https://...", mail = ["root"] or command = ["/usr/local/bin/program"].`)
+		r.lacks(e.at, fmt.Sprintf("the notice %q tells nobody", e.key), `Write ping = "https://...", mail = ["root"] or command = ["/usr/local/bin/program"].`)
 		return
 	case len(ways) > 1:
 		r.wrong(ways[1].at, fmt.Sprintf("%q is beside %q, and a notice is one of them", ways[1].key, ways[0].key), "Make another notice for it: [notify.NAME].")
@@ -275,7 +282,8 @@ func (r *decoder) sendmail(n *Notice, at span) {
 		return
 	}
 	if err := r.checks.Program(n.Sendmail); err != nil {
-		r.wrong(at, "mail is given to the program sendmail: "+err.Error(), `Install one (Debian's packages postfix, msmtp-mta, ...), or name it: sendmail = ["/path", "-i", "-t"].`)
+		message, _, _ := strings.Cut(err.Error(), ": ")
+		r.wrong(at, "mail is given to the program sendmail, and "+message, `Install one (Debian's packages postfix, msmtp-mta, ...), or name it: sendmail = ["/path", "-i", "-t"].`)
 	}
 }
 
@@ -287,7 +295,7 @@ func (r *decoder) behindHost(at span) span {
 		return span{at.start + 1, at.end - 1}
 	}
 	host, _, _ := strings.Cut(rest, "/")
-	return span{min(at.start+len(scheme)+len("://")+len(host), at.end-1), at.end - 1}
+	return span{min(at.start+len(scheme)+len("://")+len(host)+len("/"), at.end-1), at.end - 1}
 }
 
 // ping notes what is wrong with a URL to be fetched, and never shows it: who knows

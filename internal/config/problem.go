@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"regexp"
 	"slices"
 	"sort"
@@ -100,25 +101,43 @@ func (d *document) wrong(where span, message, fix string) {
 	d.found = append(d.found, located{where.start, Problem{File: d.path, At: at, Message: message, Excerpt: excerpt, Fix: fix}})
 }
 
-// taken notes what a check has said about a value, of which the last half may say
-// what is wanted.
-func (d *document) taken(where span, before string, err error) {
-	message, fix := err.Error(), ""
-	if what, wanted, ok := cutLast(message, ": want "); ok {
-		message, fix = what, "It takes "+wanted+"."
-	} else if wanted, ok := strings.CutPrefix(message, "want "); ok {
-		message, fix = "this cannot be", "It takes "+wanted+"."
-	} else if what, todo, ok := cutLast(message, "; write "); ok {
-		message, fix = what, "Write "+todo+"."
-	}
-	d.wrong(where, before+message, fix)
+// lacks notes that something is missing in what is at a place; several things may
+// be.
+func (d *document) lacks(where span, message, fix string) {
+	at, excerpt := d.show(where)
+	d.found = append(d.found, located{where.start, Problem{File: d.path, At: at, Message: message, Excerpt: excerpt, Fix: fix}})
 }
 
-func cutLast(s, sep string) (before, after string, ok bool) {
-	if i := strings.LastIndex(s, sep); i >= 0 {
-		return s[:i], s[i+len(sep):], true
+// advices are how messages go on that say what is to be done, and how a sentence
+// begins that says the same.
+var advices = []struct{ after, sentence string }{
+	{": want ", "It takes "},
+	{"; write ", "Write "},
+	{": write ", "Write "},
+	{"; leave ", "Leave "},
+	{": it is ", "It is "},
+	{"; there are ", "There are "},
+	{": install ", "Install "},
+	{": chmod ", "chmod "},
+}
+
+// taken notes what a check has said about a value, and what is to be done: what the
+// message says itself, or else the given.
+func (d *document) taken(where span, err error, fix string) {
+	message := err.Error()
+	if wanted, ok := strings.CutPrefix(message, "want "); ok {
+		message = cover(string(d.data[where.start:where.end])) + " is not possible here: want " + wanted
 	}
-	return s, "", false
+	for _, a := range advices {
+		if i := strings.LastIndex(message, a.after); i >= 0 {
+			message, fix = message[:i], a.sentence+message[i+len(a.after):]+"."
+			break
+		}
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		fix = "Make it, or correct its path."
+	}
+	d.wrong(where, message, fix)
 }
 
 // err is what is wrong with the document; nil if nothing is.
@@ -198,12 +217,13 @@ var (
 	password = regexp.MustCompile(`(://[^/\s:@"']*:)([^\s@"']+)(@)`)
 	page     = regexp.MustCompile(`(?i)(https?://[^/\s"']+/)([^\s"']+)()`)
 	ageKey   = regexp.MustCompile(`(?i)(AGE-SECRET-KEY-[A-Z0-9-]*1)([A-Z0-9]+)()`)
+	option   = regexp.MustCompile(`(?i)([?&][^=&\s"']*(?:secret|passw|token)[^=&\s"']*=)([^&\s"']+)()`)
 )
 
 // cover puts stars in the place of what may be secret in a line, as many as there
 // were characters.
 func cover(line string) string {
-	for _, form := range []*regexp.Regexp{password, page, ageKey} {
+	for _, form := range []*regexp.Regexp{password, page, ageKey, option} {
 		line = form.ReplaceAllStringFunc(line, func(found string) string {
 			parts := form.FindStringSubmatch(found)
 			return parts[1] + strings.Repeat("*", utf8.RuneCountInString(parts[2])) + parts[3]

@@ -56,6 +56,10 @@ func Settings() []string {
 	return all
 }
 
+func exampleOf(key string) string {
+	return settings[slices.IndexFunc(settings, func(s setting) bool { return s.key == key })].example
+}
+
 // placed is a setting with the value that it came from.
 type placed struct {
 	Setting
@@ -85,8 +89,9 @@ func (r *decoder) setting(s setting, v *value) ([]string, bool) {
 	}
 	switch s.form {
 	case aNumber:
-		if v.number < 0 {
-			r.wrong(v.span, fmt.Sprintf("%d is not possible here", v.number), "It takes 0 or more.")
+		n := 0
+		r.number(&n, map[string]int{"part-size": 1}[s.key], unlimited)(v)
+		if int64(n) != v.number {
 			return nil, false
 		}
 		return []string{strconv.FormatInt(v.number, 10)}, true
@@ -111,7 +116,7 @@ func (r *decoder) checked(url string, all []placed) []placed {
 	return slices.DeleteFunc(all, func(p placed) bool {
 		err := r.checks.Setting(sample(url), p.Key, p.Values)
 		if err != nil {
-			r.taken(p.value.span, "", err)
+			r.taken(p.value.span, err, fmt.Sprintf("Write %s = %s, say.", p.Key, exampleOf(p.Key)))
 		}
 		return err != nil
 	})
@@ -132,7 +137,7 @@ func (r *decoder) together(at span, url string, all []Setting, own []placed) {
 			at = p.value.span
 		}
 	}
-	r.taken(at, "", err)
+	r.taken(at, err, "")
 }
 
 func bare(all []placed) []Setting {

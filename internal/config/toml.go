@@ -102,7 +102,7 @@ func (d *document) parse() *table {
 			start := min(d.lines[min(line, len(d.lines))-1]+column-1, len(d.data))
 			where = span{start, start + 1}
 		}
-		d.wrong(where, "this is no TOML: "+strings.TrimPrefix(err.Error(), "toml: "), "")
+		d.wrong(where, "this is no TOML: "+strings.TrimPrefix(err.Error(), "toml: "), "Write each table in one way: below its [header], in braces, or with dots.")
 		return nil
 	}
 	return root
