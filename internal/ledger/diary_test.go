@@ -208,6 +208,9 @@ func TestPruneDiary(t *testing.T) {
 			if got := told(t, l, ""); got != c.want {
 				t.Errorf("the diary says %q, want %q", got, c.want)
 			}
+			if n := l.count(t, "job_places WHERE run NOT IN (SELECT id FROM job_runs)"); n != 0 {
+				t.Errorf("%d places of runs are left that are not there", n)
+			}
 			after, tries2, err := l.LastPlaces("j")
 			if err != nil {
 				t.Fatal(err)

@@ -156,6 +156,10 @@ fine! /home>nas the last try failed: full`},
 j: next 11-16 11:00
 LATE /home> the last success is 5 days old, and may be 3 days
 LATE /home>nas the last success is 5 days old, and may be 3 days`},
+		"older than asked, but not than the job allows": {job: with(func(j *config.Job) { j.MaxAge = 900 * time.Hour }), maxAge: 72 * time.Hour, history: `-121h done: /home done, /home>nas done`, want: `
+j:
+LATE /home> the last success is 5 days old, and may be 3 days
+LATE /home>nas the last success is 5 days old, and may be 3 days`},
 		"old, and nothing says how old": {job: plain, history: `-9000h done: /home done, /home>nas done`, want: `
 j:
 fine /home>
@@ -325,6 +329,24 @@ LATE /srv/*> never ran
 LATE /srv/*>nas/{source}/ never ran
 LATE /> never ran
 LATE />nas/root/ never ran`},
+		"two patterns, and a source with a slash": {job: with(func(j *config.Job) { j.Sources = []string{"/srv/*", "/data/*", "/home"} }), history: `
+			-1h done: /data/a done, /data/a>nas done, /srv/b done, /srv/b>nas done, /home/ done, /home/>nas done`, want: `
+j:
+fine /data/a>
+fine /data/a>nas
+fine /srv/b>
+fine /srv/b>nas
+fine /home/>
+fine /home/>nas`},
+		"no pattern": {job: with(func(j *config.Job) { j.Sources = []string{"/home", "ssh://host/a[1]", "ssh://host/a[2]"} }), history: `
+			-1h done: /home done, /home>nas done, ssh://host/a[1] done, ssh://host/a[1]>nas done`, want: `
+j:
+fine /home>
+fine /home>nas
+fine ssh://host/a[1]>
+fine ssh://host/a[1]>nas
+LATE ssh://host/a[2]> never tried: it was not in the configuration at the last run
+LATE ssh://host/a[2]>nas never tried: it was not in the configuration at the last run`},
 		"nested": {job: with(func(j *config.Job) { j.Nested = true }), history: `
 			-1h done: /home done, /home>nas done, /home/a done, /home/a>nas done`, want: `
 j:
