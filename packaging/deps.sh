@@ -31,6 +31,9 @@ need busybox busybox
 need msmtp msmtp
 need_root iptables iptables
 need ip iproute2
+need openssl openssl
+need sqlite3 sqlite3
+[ -x /usr/bin/aws ] || want="$want awscli" # Debian's own, wherever else there is one
 need mkfs.xfs xfsprogs
 need mkfs.vfat dosfstools
 need mkfs.exfat exfatprogs
