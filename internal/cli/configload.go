@@ -44,8 +44,9 @@ func (env *Env) loadConfigFile(path string) (*config.File, error) {
 }
 
 // reportProblem prints something wrong in a configuration, with what it looks like,
-// of which the configuration has covered what is secret.
-func (env *Env) reportProblem(p *config.Problem) {
+// of which the configuration has covered what is secret. If it has been told
+// already, only the log file gets it.
+func (env *Env) reportProblem(p *config.Problem, told bool) {
 	lines := []string{paint(env, slog.LevelError, "ERROR:") + " " + printable(redact(p.Place()+": "+sentence(p.Message)))}
 	for line := range strings.Lines(p.Excerpt) {
 		lines = append(lines, printable(strings.TrimRight(line, "\n")))
@@ -53,7 +54,9 @@ func (env *Env) reportProblem(p *config.Problem) {
 	if p.Fix != "" {
 		lines = append(lines, printable(redact(p.Fix)))
 	}
-	io.WriteString(env.console, strings.Join(lines, "\n")+"\n")
+	if !told {
+		io.WriteString(env.console, strings.Join(lines, "\n")+"\n")
+	}
 	if env.file != nil {
 		slog.New(env.file).Error(printable(redact(p.Place() + ": " + p.Message)))
 	}

@@ -173,7 +173,7 @@ func (env *Env) report(err error) int {
 	told := ok && x.told
 	for _, e := range flatten(err) {
 		if p, ok := e.(*config.Problem); ok {
-			env.reportProblem(p)
+			env.reportProblem(p, told)
 			continue
 		}
 		text := printable(redact(strings.TrimSpace(e.Error())))

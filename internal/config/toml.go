@@ -68,6 +68,7 @@ func (t *table) add(key string, at span, v *value) *entry {
 // parse reads the document; https://toml.io/en/v1.0.0 says what it may be. What is
 // wrong with it is noted, and then there is no table.
 func (d *document) parse() *table {
+	before := len(d.found)
 	root := newTable()
 	here := root
 	var p unstable.Parser
@@ -86,11 +87,11 @@ func (d *document) parse() *table {
 			r := p.Range(e.Highlight)
 			where = span{int(r.Offset), int(r.Offset + r.Length)}
 		}
-		d.found = nil // twice the same key, say, in what may be meant quite differently
+		d.found = d.found[:before] // twice the same key, say, in what may be meant quite differently
 		d.wrong(where, "this is no TOML: "+message, d.quotes(where))
 		return nil
 	}
-	if len(d.found) > 0 {
+	if len(d.found) > before {
 		return nil
 	}
 	// The rest of the rules, above all about which tables may be continued.
