@@ -42,9 +42,9 @@ type step struct {
 var otherwise = []struct{ there, here, why string }{
 	{"make ", "make -n -C TOP ", "the house is built and tested already while this runs; that make knows what to do is looked at"},
 	{"systemctl enable --now ", "systemctl --root=/ enable ", "there is no systemd that runs; what is enabled is there at the next boot"},
-	{"buttersink systemd install ", "buttersink systemd install --root / ", "likewise"},
-	{"buttersink systemd remove ", "buttersink systemd remove --root / ", "likewise"},
-	{"buttersink systemd list", "buttersink systemd list --root /", "likewise"},
+	{"buttersink systemd install ", "buttersink systemd install --root /root/image ", "likewise, and it says so itself: a machine that does not run is given timers"},
+	{"buttersink systemd remove ", "buttersink systemd remove --root /root/image ", "likewise"},
+	{"buttersink systemd list", "buttersink systemd list --root /root/image", "likewise"},
 }
 
 // notOurs are lines within sentences that only look like command lines.
@@ -90,6 +90,8 @@ var readme = docScene{
 				{line: "btrfs-backup -N 5 -n 30 @/etc/backup/home.conf", before: func(w *world) {
 					w.write("/etc/backup/home.conf", "/home\n/mnt/bk/home\n", 0o644)
 				}},
+				{line: "buttersink config check", before: func(w *world) { w.hooks(w.read("/etc/buttersink/config.toml")) }},
+				{line: "buttersink status --max-age 26h", before: func(w *world) { w.run("buttersink run -q") }}, // a night has passed
 				{line: "buttersink stream verify backup.stream", before: func(w *world) {
 					w.run("btrfs -q send -f /root/backup.stream /mnt/a/snaps/monday")
 				}},
@@ -259,4 +261,6 @@ func (w *world) users(names ...string) {
 	}
 }
 
-var jobs = docScene{chapters: map[string]chapter{}}
+var jobs = docScene{chapters: map[string]chapter{
+	"Stores": {before: func(w *world) { w.run("mkdir /mnt/usb/snaps && buttersink init dir:///mnt/usb/snaps/") }},
+}}

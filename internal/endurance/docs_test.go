@@ -225,6 +225,9 @@ func (w *world) understood(page, line string) {
 	}
 	line = strings.NewReplacer("…", "x", "|", " ").Replace(line)
 	out, code := w.shell("", "", line+" --help")
+	if flag := line[strings.LastIndex(line, " ")+1:]; code != done && strings.HasPrefix(flag, "-") {
+		out, code = w.shell("", "", line+" x --help") // what it is given is left out
+	}
 	word := strings.Fields(line)[1]
 	known := !commandWord.MatchString(word) || word == "help" || strings.Contains(out, "buttersink "+word)
 	if code != done || !known {

@@ -70,7 +70,7 @@ func newWorld(t *testing.T) *world {
 	w.bind(w.c.Path("bk"), "/mnt/bk")
 	w.c.Subvolume("c")
 	w.bind(w.c.Path("c"), "/mnt/c")
-	w.run("mkdir -p /mnt/tape /etc/buttersink /root/bin /usr/local/bin && cp " + program + " /usr/local/bin/buttersink && cp " + program + " /root/bin/")
+	w.run("mkdir -p /mnt/tape /root/image/etc /etc/buttersink /root/bin /usr/local/bin && ln -s /etc/buttersink /root/image/etc/ && cp " + program + " /usr/local/bin/buttersink && cp " + program + " /root/bin/")
 	for _, dir := range []string{"a", "b", "bk", "volume1"} {
 		w.far.Subvolume(dir)
 	}
