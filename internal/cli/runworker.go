@@ -18,12 +18,13 @@ import (
 
 // worker does what jobs are about, as backup does it.
 type worker struct {
-	env     *Env
-	command string
-	o       *runOptions
-	engine  *job.Engine
-	manager *systemd.Notifier
-	days    map[string]time.Time // of which the snapshots of calendars are
+	env      *Env
+	command  string
+	o        *runOptions
+	engine   *job.Engine
+	manager  *systemd.Notifier
+	days     map[string]time.Time // of which the snapshots of calendars are
+	underway underway             // for the manager
 }
 
 var _ runner.Worker = (*worker)(nil)
@@ -220,16 +221,10 @@ func (w *worker) backup(ctx context.Context, j *config.Job, s runner.Source, run
 	})
 }
 
-// status tells the service manager how far a transfer is.
+// status tells the service manager how far the transfers are.
 func (w *worker) status(j *config.Job, destination string, e transfer.Event) {
-	if e.Kind != transfer.Progress && e.Kind != transfer.StepBegun {
-		return
-	}
-	text := fmt.Sprintf("%s: %s: %s (%d of %d), %s", j.Name, destination, e.Path, e.Step, e.Steps, humanSize(e.Bytes))
-	if e.Expected > 0 {
-		text += " of " + humanSize(e.Expected)
-	}
-	w.manager.Status(w.env.Now(), text)
+	now := w.env.Now()
+	w.manager.Status(now, j.Name+": "+w.underway.take(destination, e, now))
 }
 
 // destinationNames are what the destinations of a job are called for a source.

@@ -44,9 +44,12 @@ func send(lines ...string) bool {
 // is one: $NOTIFY_SOCKET says so. Its methods may be called from several
 // goroutines, and on nil.
 type Notifier struct {
-	mu   sync.Mutex
-	told time.Time // when the last status went out
-	last string    // what the last status was
+	mu    sync.Mutex
+	told  time.Time   // when the last status went out
+	last  string      // what the last status was
+	next  string      // what the next one is, if later is set
+	later *time.Timer // when that goes out
+	over  bool
 
 	stop chan struct{} // ends the answers to the watchdog; nil if there is none
 	done chan struct{}
@@ -84,18 +87,31 @@ func (n *Notifier) watch(every time.Duration) {
 }
 
 // Status says how far the run is, in one line ("systemctl status" shows it). It
-// goes out at most once a second; what comes in between is forgotten. Now is the
-// time of the call.
+// goes out at most once a second: of what comes in between, the last is told then.
+// Now is the time of the call.
 func (n *Notifier) Status(now time.Time, text string) {
 	if n == nil {
 		return
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if since := now.Sub(n.told); since >= 0 && since < statusEvery { // a clock that was set back does not silence it
+	if n.over {
 		return
 	}
-	n.tell(now, text)
+	n.next = text
+	if n.later == nil {
+		// A clock that was set back does not silence it.
+		n.later = time.AfterFunc(min(statusEvery-now.Sub(n.told), statusEvery), n.catchUp)
+	}
+}
+
+// catchUp tells the last status.
+func (n *Notifier) catchUp() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if n.later != nil && !n.over {
+		n.tell(time.Now(), n.next)
+	}
 }
 
 // Say is Status for what must not be forgotten: a job begins or ends.
@@ -105,10 +121,16 @@ func (n *Notifier) Say(now time.Time, text string) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.tell(now, text)
+	if !n.over {
+		n.tell(now, text)
+	}
 }
 
 func (n *Notifier) tell(now time.Time, text string) {
+	if n.later != nil { // what it is about has been
+		n.later.Stop()
+		n.later = nil
+	}
 	line := statusLine(text)
 	if line == n.last {
 		return
@@ -127,6 +149,10 @@ func (n *Notifier) Stopping(text string) {
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	n.over = true
+	if n.later != nil {
+		n.later.Stop()
+	}
 	if n.stop != nil {
 		close(n.stop)
 		<-n.done
