@@ -29,6 +29,7 @@ need_root useradd passwd
 need sudo sudo
 need busybox busybox
 need msmtp msmtp
+[ -e /lib/systemd/system/dbus.service ] || want="$want dbus" # for the bus of a machine that is booted
 need_root iptables iptables
 need ip iproute2
 need openssl openssl
