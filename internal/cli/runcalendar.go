@@ -218,7 +218,7 @@ func (c *calendarRun) open(ctx context.Context, src *opened) (job.Offered, error
 func (c *calendarRun) options() (job.CalendarOptions, error) {
 	today, err := schedule.ParseDate(c.day)
 	return job.CalendarOptions{
-		Rule:  schedule.Calendar{Days: c.job.Days, Length: c.job.Chain, Lifetime: c.job.Lifetime},
+		Rule:  schedule.Calendar{Days: c.job.Days, Length: c.job.Chain, Lifetime: c.job.Lifetime, MakeUp: true},
 		Today: today, Who: c.who(c.job), DryRun: c.o.dryRun,
 	}, err
 }
