@@ -123,7 +123,7 @@ func look(j *config.Job, l *ledger.Ledger, now time.Time, maxAge time.Duration, 
 	if len(runs) > 0 {
 		s.Last = &runs[0]
 	}
-	s.NextDue = nextDue(j, s.Last, now)
+	s.NextDue = nextDue(j, runs, now)
 	s.Trouble = troubleOf(last)
 	limit := cmp.Or(maxAge, j.MaxAge)
 	if limit == 0 && j.Every > 0 {
@@ -139,20 +139,26 @@ func look(j *config.Job, l *ledger.Ledger, now time.Time, maxAge time.Duration, 
 }
 
 // nextDue is when a job is to run again. The length of a run does not matter, nor how
-// it went: what starts it goes by a clock.
-func nextDue(j *config.Job, last *ledger.JobRun, now time.Time) time.Time {
-	calendar := j.Kind == config.Calendar && len(j.Days) > 0
-	switch {
-	case j.Every == 0 && !calendar:
+// it went: what starts it goes by a clock. Only a calendar makes up for a day of which
+// there is nothing, so that it is due until a run has succeeded.
+func nextDue(j *config.Job, runs []ledger.JobRun, now time.Time) time.Time {
+	calendar := j.Every == 0 && j.Kind == config.Calendar && len(j.Days) > 0
+	if j.Every == 0 && !calendar {
 		return time.Time{}
-	case last == nil || last.Begun.After(now.Add(slack)):
-		return now
-	case j.Every > 0:
-		return last.Begun.Add(j.Every).In(now.Location())
 	}
-	begun := last.Begun.In(now.Location())
+	i := 0
+	if calendar {
+		i = slices.IndexFunc(runs, func(r ledger.JobRun) bool { return r.Result == ledger.Done })
+	}
+	if i < 0 || len(runs) == 0 || runs[i].Begun.After(now.Add(slack)) {
+		return now
+	}
+	last := runs[i].Begun.In(now.Location())
+	if !calendar {
+		return last.Add(j.Every)
+	}
 	for ahead := 1; ahead <= 62; ahead++ { // two months have every day that there is
-		day := time.Date(begun.Year(), begun.Month(), begun.Day()+ahead, 0, 0, 0, 0, now.Location())
+		day := time.Date(last.Year(), last.Month(), last.Day()+ahead, 0, 0, 0, 0, now.Location())
 		if slices.Contains(j.Days, day.Day()) {
 			return day
 		}

@@ -362,6 +362,20 @@ LATE! /home>nas never succeeded: the last run failed: x`},
 			-1h done: /home>nas done`, want: `
 j: next 12-01 00:00
 fine /home>nas`},
+		"a calendar that has failed": {job: with(func(j *config.Job) { j.Kind, j.Days = config.Calendar, []int{1, 15} }), history: `
+			-240h done: /home>nas done
+			-121h failed: /home>nas failed (full)`, want: `
+j: next 11-15 00:00 (the last run failed)
+LATE! /home>nas the last try failed: full`},
+		"a calendar that never succeeded": {job: with(func(j *config.Job) { j.Kind, j.Days = config.Calendar, []int{1, 15} }), history: `
+			-1h failed: /home>nas failed (full)`, want: `
+j: next 11-20 12:00 (the last run failed)
+LATE! /home>nas never succeeded: the last try failed: full`},
+		"a calendar that says how often": {job: with(func(j *config.Job) { j.Kind, j.Days, j.Every = config.Calendar, []int{1}, 24*time.Hour }), history: `
+			-1h failed: /home>nas failed (full)
+			-30m done: /home>nas done`, want: `
+j: next 11-21 11:30
+fine /home>nas`},
 		"a calendar that never ran": {job: with(func(j *config.Job) { j.Kind, j.Days = config.Calendar, []int{1} }), want: `
 j: next 11-20 12:00
 LATE /home>nas never ran`},
