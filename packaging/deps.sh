@@ -41,6 +41,9 @@ need mkfs.exfat exfatprogs
 need_root debootstrap debootstrap
 need rpm rpm
 need groff groff-base
+need zsh zsh
+need fish fish
+[ -e /usr/share/bash-completion/bash_completion ] || want="$want bash-completion"
 # Amazon's own Python library, that tree hashes are held against.
 /usr/bin/python3 -c 'import botocore.utils' 2>/dev/null || want="$want python3-botocore"
 

@@ -12,6 +12,7 @@ const urlsHelp = `A place with snapshots is one of these:
   s3://bucket/                 a whole bucket
   glacier://vault/prefix/      an archive in a vault of the original Glacier
   shell://COMMAND              a command that takes each stream; a destination only
+  store://NAME/path/           below a store of the configuration
 
 As a source, and where snapshots are listed or verified, the last element names one
 snapshot unless a slash follows. A destination is always a directory.
@@ -55,6 +56,12 @@ and a Glacier URL in others:
   account=ACCOUNT      whose it is
   database=FILE        show what btrsend has left there, by its .btrsend.db
   layout=btrsend       the same by the vault's own inventory, if that is lost
+
+A store that the configuration (--config) has as [stores.NAME] is named by
+store://NAME/, and what lies below its URL by store://NAME/path/. Its settings hold
+as if they had been typed: how it is reached, for that place alone; how it keeps
+what is sent there; with which keys it is read. A flag on the command line comes
+before the setting of the same name.
 
 A question mark that no KEY=VALUE follows is part of the path. In a shell, quote a
 URL with options.

@@ -1,0 +1,183 @@
+package cli
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"github.com/buttersink/buttersink/internal/store/ssh"
+)
+
+// configured is an environment with a configuration.
+func configured(t *testing.T, text string) *Env {
+	t.Helper()
+	env, _, _ := testEnv(t, "buttersink")
+	env.configFile = filepath.Join(t.TempDir(), "config.toml")
+	if err := os.WriteFile(env.configFile, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return env
+}
+
+const namedStores = `
+[stores.nas]
+url = "ssh://keeper@nas/srv/backup"
+ssh-opt = ["Port=2222", "IdentityFile=/k"]
+ssh-sudo = "never"
+ssh-program = "/opt/buttersink"
+wire-compression = "never"
+limit = "1MiB"
+[stores.cloud]
+url = "s3://bucket/machines/?storage-class=GLACIER&region=eu-west-1"
+s3-endpoint = "http://127.0.0.1:1/"
+s3-path-style = true
+compress = "zstd:3"
+require-encryption = true
+encrypt = ["gpg:me"]
+max-chain = 5
+max-full = "1GiB"
+[stores.whole]
+url = "s3://bucket"
+[stores.disk]
+url = "/mnt/usb"
+checkpoint = "0"
+`
+
+// TestPlaceOfStore: a name and a path stand for what the store's URL and the path
+// would be, and are typed again as they were.
+func TestPlaceOfStore(t *testing.T) {
+	env := configured(t, namedStores)
+	for _, tt := range []struct {
+		arg, url    string
+		destination bool
+	}{
+		{"store://nas", "ssh://keeper@nas/srv/backup/", false},
+		{"store://nas/", "ssh://keeper@nas/srv/backup/", false},
+		{"store://nas/home", "ssh://keeper@nas/srv/backup/home", false},
+		{"store://nas/home", "ssh://keeper@nas/srv/backup/home/", true},
+		{"store://nas//home//one", "ssh://keeper@nas/srv/backup/home/one", false},
+		{"store://cloud/srv/a?b", "s3://bucket/machines/srv/a?b?storage-class=GLACIER&region=eu-west-1", false},
+		{"store://cloud", "s3://bucket/machines/?storage-class=GLACIER&region=eu-west-1", false},
+		{"store://whole/a/", "s3://bucket/a/", true},
+		{"store://whole", "s3://bucket/", false},
+		{"store://disk/a b/c'd", "/mnt/usb/a b/c'd", false},
+	} {
+		want, err := parsePlace(tt.url, tt.destination)
+		if err != nil {
+			t.Fatal(err)
+		}
+		want.arg, want.query = tt.arg, ""
+		got, err := env.placeOf("buttersink", tt.arg, tt.destination)
+		if err != nil {
+			t.Errorf("%s: %v", tt.arg, err)
+			continue
+		}
+		if got.store == nil || !strings.HasPrefix(tt.arg, "store://"+got.store.name) {
+			t.Errorf("%s: of the store %v", tt.arg, got.store)
+		}
+		got.store = nil
+		if diff := cmp.Diff(want, got, cmp.AllowUnexported(place{}, machine{})); diff != "" {
+			t.Errorf("%s (-%s +got):\n%s", tt.arg, tt.url, diff)
+		}
+	}
+	for arg, want := range map[string]string{
+		"store://":                     "there is no name",
+		"store:///home":                "there is no name",
+		"store://NAS/home":             `has no store "NAS": it has nas, cloud, whole, disk`,
+		"store://nas/../../etc/":       "leads out of the store nas",
+		"store://nas/a/..":             "leads out of the store nas",
+		"store://cloud/a?region=x":     "options of a URL stand in the configuration",
+		"store://cloud/?region=x":      "options of a URL stand in the configuration",
+		"store://cloud/a?region=x&a=b": "options of a URL stand in the configuration",
+	} {
+		if _, err := env.placeOf("buttersink", arg, true); err == nil || judge(err).code != exitUsage || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want %q", arg, err, want)
+		}
+	}
+	if _, err := parsePlace("store://nas/", true); err == nil {
+		t.Error("a store is a place where there is no configuration")
+	}
+}
+
+// TestSettingsReach: what a store is reached by comes from its settings, each side
+// of a transfer from its own, unless it was typed.
+func TestSettingsReach(t *testing.T) {
+	env := configured(t, namedStores)
+	at := func(arg string) place {
+		t.Helper()
+		p, err := env.placeOf("buttersink", arg, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	o := opening{mode: ssh.Read}.ofStore(at("store://nas/"))
+	if diff := cmp.Diff([]string{"Port=2222", "IdentityFile=/k"}, o.ssh.options); diff != "" || o.ssh.sudo.text != sudoNever || o.ssh.program != "/opt/buttersink" || !o.plainWire || o.limit == nil {
+		t.Errorf("%s%+v", diff, o)
+	}
+	typed := opening{ssh: sshFlags{options: []string{"Port=1"}, sudo: sudoFlag{sudoAuto}, program: "b"}}.ofStore(at("store://nas/"))
+	if diff := cmp.Diff([]string{"Port=1"}, typed.ssh.options); diff != "" || typed.ssh.sudo.text != sudoAuto || typed.ssh.program != "b" {
+		t.Errorf("%s%+v", diff, typed.ssh)
+	}
+	o = opening{}.ofStore(at("store://cloud/"))
+	if o.s3.endpoint != "http://127.0.0.1:1/" || !o.s3.pathStyle || !o.archive.RequireEncryption || len(o.ssh.options) > 0 || o.limit != nil {
+		t.Errorf("%+v", o)
+	}
+	bucket, err := o.forS3(at("store://cloud/"))
+	if err != nil || bucket.Class != "GLACIER" || bucket.Region != "eu-west-1" {
+		t.Errorf("%+v, %v", bucket, err)
+	}
+	if o := (opening{}).ofStore(place{scheme: "ssh"}); o.ssh.sudo.text != "" || o.limit != nil {
+		t.Errorf("a place without a name: %+v", o)
+	}
+}
+
+// TestSettle: what a store keeps, and how, are flags that nobody had to type.
+func TestSettle(t *testing.T) {
+	env := configured(t, namedStores)
+	p, err := env.placeOf("buttersink", "store://cloud/", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	root := program(env)
+	sync, _, err := root.Find([]string{"sync"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sync.ParseFlags([]string{"--compress", "zstd:9", "--part-size", "7", "--limit", "2M", "-n"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := p.settle(sync); err != nil {
+		t.Fatal(err)
+	}
+	for flag, want := range map[string]string{
+		"compress": "zstd:9", "encrypt": "[gpg:me]", "require-encryption": "true", "max-chain": "5", "max-full": "1GiB",
+		"part-size": "7", "s3-endpoint": "", "checkpoint": "",
+	} {
+		if got := sync.Flags().Lookup(flag).Value.String(); got != want {
+			t.Errorf("--%s is %q, want %q", flag, got, want)
+		}
+	}
+
+	// One of several places has flags of its own.
+	shared := &syncOptions{dryRun: true}
+	o, err := p.settled(sync, shared)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o == shared || !o.dryRun || o.compress != "zstd:9" || !o.requireEncryption || o.maxChain != 5 || o.partSize != 7 || o.maxFull.bytes != 1<<30 || o.wire.limit.bytes != 2<<20 || !o.s3.pathStyle {
+		t.Errorf("%+v", o)
+	}
+	if diff := cmp.Diff([]string{"gpg:me"}, o.encrypt); diff != "" {
+		t.Error(diff)
+	}
+	if shared.compress != "" {
+		t.Errorf("what all share has changed: %+v", shared)
+	}
+	if o, err := (place{}).settled(sync, shared); o != shared || err != nil {
+		t.Errorf("a place without a name: %v, %v", o, err)
+	}
+}
