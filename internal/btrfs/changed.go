@@ -2,8 +2,11 @@ package btrfs
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -12,10 +15,11 @@ import (
 // Unwatched says what in a subvolume may change without that counting as a change.
 // The zero value is nothing.
 type Unwatched struct {
-	// Dir is the inode number of a directory: that which names stand in it does not
-	// count. What lies in it does.
-	Dir uint64
-	// File reports whether a file of a name straight in Dir does not count either.
+	// Dir reports whether it does not count which names stand in a directory, given
+	// its path from the subvolume. What lies in it counts.
+	Dir func(path string) (bool, error)
+	// File reports whether a file of a name straight in such a directory does not
+	// count either.
 	File func(name string) bool
 }
 
@@ -50,7 +54,7 @@ func ChangedSince(origin, snapshot *os.File, u Unwatched) (bool, error) {
 	if err := Sync(origin); err != nil {
 		return false, err
 	}
-	c := comparison{origin: origin, snapshot: snapshot, made: then.Otime, unwatched: u, buffer: make([]byte, searchArgsSize+oneInode)}
+	c := comparison{origin: origin, snapshot: snapshot, made: then.Otime, unwatched: u, dirs: map[uint64]bool{}, buffer: make([]byte, searchArgsSize+oneInode)}
 	// The snapshot is the last thing in its transaction: all in it that came after is
 	// of a later one.
 	for it, err := range search(origin, wholeSubvolume(then.Otransid+1)) {
@@ -83,7 +87,8 @@ type comparison struct {
 	origin, snapshot *os.File
 	made             time.Time // when the snapshot was
 	unwatched        Unwatched
-	buffer           []byte // for the inodes of the snapshot
+	dirs             map[uint64]bool // what Unwatched.Dir has said, by inode number
+	buffer           []byte          // for the inodes of the snapshot
 }
 
 // oneInode is room for more than an item of an inode. The kernel looks at all of a
@@ -92,9 +97,6 @@ const oneInode = 4 << 10
 
 // same reports whether an inode of the subvolume counts as unchanged.
 func (c *comparison) same(it item, now inode) (bool, error) {
-	if u := c.unwatched; u.Dir != 0 && it.object == u.Dir {
-		return true, nil
-	}
 	if now.ctime.Add(time.Second).Before(c.made) {
 		for was, err := range searchIn(c.snapshot, ofKind(currentTree, it.object, inodeItemType), c.buffer) {
 			if err != nil {
@@ -105,10 +107,13 @@ func (c *comparison) same(it item, now inode) (bool, error) {
 			}
 		}
 	}
-	if c.unwatched.Dir == 0 || c.unwatched.File == nil || now.links != 1 || now.mode&unix.S_IFMT != unix.S_IFREG {
-		return false, nil
+	switch kind := now.mode & unix.S_IFMT; {
+	case kind == unix.S_IFDIR:
+		return c.unwatchedDir(it.object)
+	case kind == unix.S_IFREG && now.links == 1:
+		return c.unwatchedFile(it.object)
 	}
-	return c.ignored(it.object)
+	return false, nil
 }
 
 // sameInode reports whether two items (struct btrfs_inode_item) say the same but for
@@ -126,14 +131,39 @@ func sameInode(a, b []byte) bool {
 	return true
 }
 
-// ignored reports whether the only name of a file is an unwatched one.
-func (c *comparison) ignored(ino uint64) (bool, error) {
+// unwatchedDir reports whether it does not count which names stand in a directory.
+// One that is gone by now has changed.
+func (c *comparison) unwatchedDir(ino uint64) (bool, error) {
+	if c.unwatched.Dir == nil {
+		return false, nil
+	}
+	if known, ok := c.dirs[ino]; ok {
+		return known, nil
+	}
+	path, err := directoryPath(c.origin, currentTree, ino)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err == nil {
+		c.dirs[ino], err = c.unwatched.Dir(strings.TrimSuffix(path, "/"))
+	}
+	return c.dirs[ino], err
+}
+
+// unwatchedFile reports whether the only name of a file does not count.
+func (c *comparison) unwatchedFile(ino uint64) (bool, error) {
+	if c.unwatched.File == nil {
+		return false, nil
+	}
 	for it, err := range search(c.origin, ofKind(currentTree, ino, inodeRefType)) {
 		if err != nil {
 			return false, err
 		}
 		name, err := inodeRefName(it.data)
-		return err == nil && it.offset == c.unwatched.Dir && c.unwatched.File(name), err
+		if err != nil || !c.unwatched.File(name) {
+			return false, err
+		}
+		return c.unwatchedDir(it.offset)
 	}
 	return false, nil
 }

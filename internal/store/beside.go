@@ -30,9 +30,9 @@ type Snapshotter interface {
 type Changer interface {
 	Snapshotter
 	// Changed reports whether anything in the subvolume is not as in a snapshot of it,
-	// which is in the last List or was made since. The directory of the snapshots
-	// does not count, nor do the notes and sizes in it, nor what has only been read.
-	// Where that cannot be told apart for certain the answer is true.
+	// which is in the last List or was made since. Directories of snapshots do not
+	// count, nor do the notes and sizes in them, nor what has only been read. Where
+	// that cannot be told apart for certain the answer is true.
 	Changed(ctx context.Context, since snapshot.ID) (bool, error)
 }
 

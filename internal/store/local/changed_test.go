@@ -90,6 +90,34 @@ func TestChangedWithin(t *testing.T) {
 	}
 }
 
+// Snapshots of nested subvolumes may be kept beside those of the outer one.
+func TestChangedSideBySide(t *testing.T) {
+	fs := btrfstest.New(t)
+	outer, inner := fs.Subvolume("outer"), fs.Subvolume("outer/inner")
+	o := mustOpen(t, filepath.Join(outer, "all/outer"), Options{Origin: outer, Make: true})
+	i := mustOpen(t, filepath.Join(outer, "all/inner"), Options{Origin: inner, Make: true})
+	old := mustSnapshot(t, i, "1")
+	if err := i.WriteNote(t.Context(), store.RetentionNote, []byte("kept"), nil); err != nil {
+		t.Fatal(err)
+	}
+	snap := mustSnapshot(t, o, "1")
+	mustSnapshot(t, i, "2")
+	if err := i.WriteNote(t.Context(), store.LocksNote, []byte("locked"), nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := i.Remove(t.Context(), old); err != nil {
+		t.Fatal(err)
+	}
+	mustWrite(t, filepath.Join(inner, "file"), "")
+	if isChanged(t, o, snap) {
+		t.Error("changed by snapshots of what lies in it")
+	}
+	mustWrite(t, filepath.Join(outer, "all/inner/of the user"), "")
+	if !isChanged(t, o, snap) {
+		t.Error("a file among the snapshots goes unseen")
+	}
+}
+
 // Inode numbers mean nothing in another subvolume.
 func TestChangedBeside(t *testing.T) {
 	fs := btrfstest.New(t)

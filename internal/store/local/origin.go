@@ -134,9 +134,8 @@ func (s *Store) Changed(ctx context.Context, since snapshot.ID) (bool, error) {
 	fail := func(err error) (bool, error) {
 		return false, fmt.Errorf("looking for changes in %s: %w", s.opt.Origin, err)
 	}
-	origin, err := s.originInfo()
-	if err != nil {
-		return false, err
+	if s.origin == nil {
+		return false, fmt.Errorf("%s: %w", s, store.ErrNoOrigin)
 	}
 	if err := s.needsTrees("looking for changes in " + s.opt.Origin); err != nil {
 		return false, err
@@ -150,16 +149,38 @@ func (s *Store) Changed(ctx context.Context, since snapshot.ID) (bool, error) {
 		return fail(err)
 	}
 	defer f.Close()
-	if err := s.locate(); err != nil {
-		return fail(err)
+	return btrfs.ChangedSince(s.origin, f, btrfs.Unwatched{Dir: s.keepsSnapshots, File: ownFile})
+}
+
+// keepsSnapshots reports whether a directory of the origin, told by its path from
+// there, is the store's, or that of another subvolume's snapshots: those of several
+// that lie in one another may be kept side by side in the outermost. Which ones these
+// are, their notes show. The root of the origin is none, whatever is in it.
+func (s *Store) keepsSnapshots(path string) (bool, error) {
+	if path == "" {
+		return false, nil
 	}
-	var u btrfs.Unwatched
-	s.mu.Lock()
-	if s.subvol == origin.ID {
-		u = btrfs.Unwatched{Dir: s.inode, File: ownFile}
+	dir, err := openIn(s.origin, path)
+	if err != nil {
+		return false, nil // it has been moved, or something is mounted there
 	}
-	s.mu.Unlock()
-	return btrfs.ChangedSince(s.origin, f, u)
+	defer dir.Close()
+	mine, err := s.dir.Stat()
+	if err != nil {
+		return false, err
+	}
+	this, err := dir.Stat()
+	if err != nil || os.SameFile(mine, this) {
+		return err == nil, err
+	}
+	for _, note := range []string{store.RetentionNote, store.LocksNote} {
+		var st unix.Stat_t
+		err := unix.Fstatat(int(dir.Fd()), note, &st, unix.AT_SYMLINK_NOFOLLOW)
+		if err == nil && st.Mode&unix.S_IFMT == unix.S_IFREG {
+			return true, nil
+		}
+	}
+	return false, nil
 }
 
 // ownFile reports whether a name in the directory is that of a file which is ours.
