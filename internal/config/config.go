@@ -1,13 +1,23 @@
-// Package config reads what users have written down for the program to do:
-// argument files (@FILE), as btrfs-backup has them.
+// Package config reads what users have written down for the program to do: the
+// configuration, with its stores, jobs and notices, and argument files (@FILE), as
+// btrfs-backup has them.
 //
+//	file, err := config.Load("/etc/buttersink/config.toml", checks)
 //	args, err := config.Arguments(os.Args[1:])
 //
 // # What the room knows
 //
-// An argument that begins with "@" stands for those in the file that it names,
-// relative to the working directory. In a file, each line is one argument or one
-// option:
+// A configuration is TOML (https://toml.io/en/v1.0.0). Load reads it into a tree in
+// which every key and value has a position, and makes a File of that: what is
+// missing gets what holds where nothing is said, and destinations get the settings
+// of their stores. Everything that is wrong is told at once, each thing with its
+// place, its line, and what to do: keys that are not known, values that are of the
+// wrong kind or cannot be, names of stores and notices that are not there, and what
+// contradicts something else.
+//
+// In an argument file, an argument that begins with "@" stands for those in the
+// file that it names, relative to the working directory. Each line is one argument
+// or one option:
 //
 //   - Blanks at both ends do not count. An empty line, and one that begins with
 //     "#", is nothing. There are no comments at the end of a line.
@@ -21,14 +31,19 @@
 //
 // # What it refuses to know
 //
-// Which options there are. Arguments after "--" that begin with "@" are replaced
-// like any others; who means a directory with such a name writes "./@home".
+// What URLs, programs and flags are: who calls Load brings Checks for them, and
+// settings stay texts. In argument files, which options there are. Arguments after
+// "--" that begin with "@" are replaced like any others; who means a directory with
+// such a name writes "./@home".
 //
 // # Invariants
 //
-// A file that stands in itself is an error, not a loop. Nothing that is not text
-// is taken. Memory is bounded: files of 1 MiB, 1000 of them, and 100 000 arguments
-// at most.
+// There is a File only if nothing is wrong. What others than root and the user
+// could have written is not believed, since it names programs that are run. What a
+// page is told by, and passwords in URLs, stand in no message. A file that stands in
+// itself is an error, not a loop. Nothing that is not text is taken. Memory is
+// bounded: a configuration of 1 MiB, of which 100 problems are told; argument files
+// of 1 MiB, 1000 of them, and 100 000 arguments at most.
 package config
 
 import (

@@ -46,12 +46,12 @@ func (r *decoder) is(v *value, want form, example string) bool {
 	if v.form == want {
 		return true
 	}
-	fix := "Write " + example + "."
+	fix := "Write " + example + ", say."
 	switch {
+	case strings.HasPrefix(example, "[["):
+		fix = "Write " + example + "."
 	case v.form == aText && want == aList && !strings.ContainsAny(v.text, "\n\\\""):
 		fix = fmt.Sprintf("Write [%q].", cover(v.text))
-	case v.form == aNumber && want == aText:
-		fix = fmt.Sprintf("Write it in quotes: %q.", v.text)
 	case v.form == aText && want == aSwitch && (v.text == "true" || v.text == "false"),
 		v.form == aText && want == aNumber && digits(v.text):
 		fix = fmt.Sprintf("Write it without quotes: %s.", v.text)

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/google/go-cmp/cmp"
 	"github.com/pelletier/go-toml/v2"
 )
 
@@ -69,9 +68,8 @@ func FuzzSpan(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := ParseSpan(FormatSpan(d))
-		if diff := cmp.Diff(d, again); diff != "" || err != nil && d < 1e6*letters["s"] {
-			t.Fatal(text, FormatSpan(d), err, diff)
+		if again, err := ParseSpan(FormatSpan(d)); err != nil || again != d {
+			t.Fatal(text, FormatSpan(d), again, err)
 		}
 	})
 }
