@@ -185,7 +185,7 @@ func TestRunHangs(t *testing.T) {
 		"has groups of its own": {script: `set -m; sleep 1000 & echo $! >"$1/child"; set +m; echo more; wait`, last: "more"},
 		"ends in its own way":   {script: `trap 'echo tidied; exit 0' TERM; echo working; sleep 1000 & wait`, last: "tidied"},
 		"does not listen":       {script: `trap '' TERM; sh -c 'trap "" TERM; echo $$ >"$1/child"; while :; do sleep 1; done' x "$1" & while :; do sleep 1; done`},
-		"is stopped":            {script: `kill -STOP $$`},
+		"is stopped":            {script: `trap 'echo tidied; exit 0' TERM; kill -STOP $$; while :; do sleep 0.01; done`, last: "tidied"},
 		"prints without end":    {script: `exec yes`, last: "y"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -289,7 +289,7 @@ printf 'one\r\ntwo  \n\n\n'
 printf '10%%\r20%%\r30%%\n'
 printf 'bell\007 and \033[2Jclear\n'
 printf '\377\376\n'
-head -c 300000000 /dev/zero | tr '\0' z; echo
+head -c 100000000 /dev/zero | tr '\0' z; echo
 printf 'a\tb'`)}})
 	want := []string{"one", "two", "30%", `"bell\a and \x1b[2Jclear"`, `"\xff\xfe"`, strings.Repeat("z", longestLine) + " ...", "a b"}
 	if diff := cmp.Diff(want, l.all()); diff != "" || err != nil {
@@ -300,7 +300,7 @@ printf 'a\tb'`)}})
 // TestRunChatter prints more than anybody reads.
 func TestRunChatter(t *testing.T) {
 	l := &log{}
-	err := Run(t.Context(), Program{Log: slog.New(l), Argv: []string{script(t, `yes "a line that says nothing" | head -n 2000000; echo the end; exit 9`)}})
+	err := Run(t.Context(), Program{Log: slog.New(l), Argv: []string{script(t, `yes "a line that says nothing" | head -n 400000; echo the end; exit 9`)}})
 	var size int
 	for _, line := range l.all() {
 		size += len(line)

@@ -171,6 +171,9 @@ func tell(pid, session int, signal syscall.Signal) error {
 	if err := p.Signal(signal); err != nil && !errors.Is(err, os.ErrProcessDone) && !errors.Is(err, syscall.ESRCH) {
 		return err
 	}
+	if signal == syscall.SIGTERM {
+		_ = p.Signal(syscall.SIGCONT) // one that is stopped tidies up too, if it still is there
+	}
 	return nil
 }
 

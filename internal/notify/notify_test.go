@@ -114,6 +114,9 @@ func TestPingAnswers(t *testing.T) {
 		{"a service that is broken for a while", status(503, 502, 200), 3, ""},
 		{"too often", status(429, 200), 2, ""},
 		{"a key that is wrong", status(404), 1, "asking for a URL at HOST: the answer is 404 Not Found: no luck with *** [2J and ***"},
+		{"a key that is told to all", func(w http.ResponseWriter, _ *http.Request, _ int) {
+			http.Error(w, "no KEY-is-known by that name", http.StatusNotFound)
+		}, 1, "asking for a URL at HOST: the answer is 404 Not Found: no *** by that name"},
 		{"nothing", hang, 0, "asking for a URL at HOST: there was no answer within "},
 		{"a connection that is cut", func(http.ResponseWriter, *http.Request, int) { panic(http.ErrAbortHandler) }, 3, "asking for a URL at HOST: EOF"},
 		{"a way on", func(w http.ResponseWriter, r *http.Request, number int) {
@@ -136,7 +139,7 @@ func TestPingAnswers(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := serve(t, c.answer)
-			target := Target{Name: "hc", Ping: s.URL + "/KEY", Hide: []string{"hunter2"}, Timeout: 300 * time.Millisecond}
+			target := Target{Name: "hc", Ping: s.URL + "/KEY-is-known/{job}", Hide: []string{"hunter2"}, Timeout: 300 * time.Millisecond}
 			if c.asked > 0 {
 				target.Timeout = time.Minute
 			}

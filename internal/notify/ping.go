@@ -17,6 +17,10 @@ import (
 // kind keep of it.
 const longestPing = 10_000
 
+// shortestKey is from how many bytes on an element of the path is taken for a secret
+// by itself: services have the key there.
+const shortestKey = 8
+
 // pinger asks for URLs.
 type pinger struct {
 	client *http.Client
@@ -156,6 +160,11 @@ func hushed(err error, t Target, at *url.URL) error {
 	secrets := append([]string{t.Ping, at.String(), at.RequestURI()}, t.Hide...)
 	if at.Path != "/" {
 		secrets = append(secrets, at.Path)
+	}
+	for _, part := range strings.Split(at.Path, "/") {
+		if len(part) >= shortestKey {
+			secrets = append(secrets, part)
+		}
 	}
 	if text := err.Error(); star(text, secrets) != text {
 		return errors.New(star(text, secrets))
