@@ -16,7 +16,8 @@
 // devices and FUSE (see btrfstest.Require), those of archives in S3 the servers
 // that `make servers` builds (see s3test.Require), those of other machines sshd
 // (see sshtest.Require), and one of these a network namespace; one takes control
-// groups. Those that play at random go on longer with BUTTERSINK_ENDURANCE=10,
+// groups. TestDocs, which runs the command lines of README.md and docs, has namespaces
+// of all kinds and layers over /etc, /usr and /var (overlay). Those that play at random go on longer with BUTTERSINK_ENDURANCE=10,
 // which is ten times:
 //
 //	BUTTERSINK_ENDURANCE=10 go test -timeout 3h ./internal/endurance

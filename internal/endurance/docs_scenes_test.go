@@ -33,23 +33,15 @@ type step struct {
 	code   int                         // how it ends
 	says   string                      // what it prints, among other things
 	after  func(*world)
-	excuse string // why it is not run
 	block  string // what the passage is that begins with it, which is no command line
 }
 
-// otherwise are beginnings of lines that are run in another way on every page, and
-// why.
+// otherwise are beginnings of lines that are run in another way on every page, or not
+// at all where nothing stands for them, and why.
 var otherwise = []struct{ there, here, why string }{
 	{"make ", "make -n -C TOP ", "the house is built and tested already while this runs; that make knows what to do is looked at"},
 	{"systemctl enable --now ", "systemctl --root=/ enable ", "there is no systemd that runs; what is enabled is there at the next boot"},
 	{"buttersink systemd install ", "buttersink systemd install --root /root/image ", "likewise, and it says so itself: a machine that does not run is given timers"},
-	{"buttersink systemd remove ", "buttersink systemd remove --root /root/image ", "likewise"},
-	{"buttersink systemd list", "buttersink systemd list --root /root/image", "likewise"},
-}
-
-// notOurs are lines within sentences that only look like command lines.
-var notOurs = []string{
-	"buttersink 1 KEY", // what describes an archive in a vault begins so
 }
 
 // scenes are by page, and chapters by heading.
