@@ -16,6 +16,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/buttersink/buttersink/internal/config"
 	"github.com/buttersink/buttersink/internal/hook"
 	"github.com/buttersink/buttersink/internal/systemd"
 )
@@ -228,12 +229,16 @@ func (env *Env) configFor(command, root string) (string, error) {
 	return path, nil
 }
 
-// hasJob says if a job is not in the configuration.
+// hasJob says if a job is not in the configuration. What the configuration of a
+// root names is there and not here, so only what it says is looked at.
 func (env *Env) hasJob(command, root, job string) error {
-	if root != "" && env.configFile == "" {
-		env.configFile = filepath.Join(root, usualConfig)
+	var f *config.File
+	var err error
+	if root == "" {
+		f, err = env.loadConfig()
+	} else if f, err = config.Load(cmp.Or(env.configFile, filepath.Join(root, usualConfig)), config.Checks{}); err != nil {
+		err = &exitError{code: exitConfig, err: err}
 	}
-	f, err := env.loadConfig()
 	if err != nil {
 		return err
 	}
@@ -244,7 +249,7 @@ func (env *Env) hasJob(command, root, job string) error {
 		}
 		names = append(names, j.Name)
 	}
-	return usagef(command, "%s has no job %q: it has %s", f.Path, job, cmp.Or(strings.Join(names, ", "), "none"))
+	return usagef(command, "there is no job %q: %s has %s", job, f.Path, cmp.Or(strings.Join(names, ", "), "none"))
 }
 
 // ownProgram is the path of this program, for a unit that runs it as root: nobody
