@@ -85,6 +85,7 @@ func (r *decoder) job(e *entry) {
 	r.jobMakesSense(j, e, own)
 	r.destinations(j, e, destinations)
 	if len(r.found) == before {
+		r.apartFrom(j, t.index["keep"])
 		r.file.Jobs = append(r.file.Jobs, *j)
 	}
 }
@@ -312,5 +313,25 @@ func (r *decoder) sourceNames(j *Job, sources *value) {
 			r.wrong(v.span, fmt.Sprintf("%s and %s have the same name in a destination, %s", cover(other), cover(v.text), name), "Make two jobs of them.")
 		}
 		names[name] = v.text
+	}
+}
+
+// apartFrom notes it where a job before this one would remove what this one keeps,
+// and the other way round.
+func (r *decoder) apartFrom(j *Job, keep *entry) {
+	if keep == nil || j.Keep.None() {
+		return
+	}
+	for _, o := range r.file.Jobs {
+		if o.Keep.None() || o.Keep.String() == j.Keep.String() || o.Prefix != j.Prefix || o.Format != j.Format || path.Clean(o.Snapshots) != path.Clean(j.Snapshots) {
+			continue
+		}
+		for _, source := range j.Sources {
+			if slices.ContainsFunc(o.Sources, func(s string) bool { return strings.TrimRight(s, "/") == strings.TrimRight(source, "/") }) {
+				r.wrong(keep.span, fmt.Sprintf("the job %q in line %d has the same snapshots of %s, and other rules for them: each would remove what the other one keeps", o.Name, o.At.Line, cover(source)),
+					"Give one of them another prefix, or leave its rules out.")
+				return
+			}
+		}
 	}
 }
