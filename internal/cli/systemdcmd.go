@@ -347,7 +347,7 @@ func explainSystemd(err error, command, job string) error {
 	switch {
 	case errors.Is(err, systemd.ErrNotRunning):
 		return &exitError{code: exitFailed, err: err, hint: fmt.Sprintf(
-			"Anything else that runs programs at their times will do, such as cron: 30 2 * * * root buttersink -q run %s\nFor the system in a directory, such as an image, there is --root DIR.", shellWord(job))}
+			"Whatever runs programs at their times will do, such as cron, by a line in /etc/cron.d: 30 2 * * * root buttersink -q run %s. For an image there is --root DIR.", shellWord(job))}
 	case errors.Is(err, systemd.ErrNoTimer):
 		return &exitError{code: exitFailed, err: fmt.Errorf("%s: %w", job, err), hint: "'buttersink systemd list' shows which jobs have one."}
 	}
