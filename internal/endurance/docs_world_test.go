@@ -40,13 +40,10 @@ const hosts = "127.0.0.1 localhost here host nas one two hc-ping.com s3.example.
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	top, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	w := &world{t: t, top: top}
+	w := &world{t: t}
 	w.must(unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""))
 	w.must(unix.Mount("proc", "/proc", "proc", 0, ""))
+	w.move()
 	w.own()
 	w.run("ip link set lo up")
 	w.run("hostname here")
@@ -86,6 +83,25 @@ func newWorld(t *testing.T) *world {
 	}
 	w.sshd()
 	return w
+}
+
+// move takes what the test itself needs out of the way of what is put over the real
+// machine's directories: the house, the program, and room for what is made.
+func (w *world) move() {
+	w.t.Helper()
+	top, err := filepath.Abs("../..")
+	w.must(err)
+	house := filepath.Join(os.TempDir(), "house")
+	w.must(os.Mkdir(house, 0o755))
+	w.must(unix.Mount(top, house, "", unix.MS_BIND, ""))
+	text, err := os.ReadFile(program)
+	w.must(err)
+	w.must(os.WriteFile(filepath.Join(os.TempDir(), "buttersink"), text, 0o755))
+	w.must(unix.Mount(os.TempDir(), "/tmp", "", unix.MS_BIND|unix.MS_REC, ""))
+	w.must(os.Chmod("/tmp", 0o1777))
+	w.t.Setenv("TMPDIR", "/tmp")
+	w.top, program = "/tmp/house", "/tmp/buttersink"
+	w.t.Chdir("/tmp/house/internal/endurance")
 }
 
 // own puts layers over what command lines write to, so that the real machine keeps
