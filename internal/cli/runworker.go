@@ -12,6 +12,7 @@ import (
 	"github.com/buttersink/buttersink/internal/ledger"
 	"github.com/buttersink/buttersink/internal/pace"
 	"github.com/buttersink/buttersink/internal/runner"
+	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/systemd"
 	"github.com/buttersink/buttersink/internal/transfer"
 )
@@ -23,6 +24,7 @@ type worker struct {
 	o        *runOptions
 	engine   *job.Engine
 	manager  *systemd.Notifier
+	made     map[string]*snapshot.Snapshot // in this run, by job and source
 	days     map[string]time.Time // of which the snapshots of calendars are
 	underway underway             // for the manager
 }
@@ -142,6 +144,7 @@ func (w *worker) Snapshot(ctx context.Context, j *config.Job, s runner.Source, a
 	switch {
 	case report.Taken != nil:
 		place.Snapshot = report.Taken.Path
+		w.keepMade(j, s, report.Taken)
 		if w.o.json {
 			out.put(takenRecord{Event: "taken", ID: report.Taken.ID, Path: validText(report.Taken.Path)})
 		} else {
@@ -158,6 +161,15 @@ func (w *worker) Snapshot(ctx context.Context, j *config.Job, s runner.Source, a
 		}
 	}
 	return place, nil
+}
+
+// keepMade remembers the snapshot that the run has made of a source: until the run is
+// over, it is more than one of many.
+func (w *worker) keepMade(j *config.Job, s runner.Source, made *snapshot.Snapshot) {
+	if w.made == nil {
+		w.made = map[string]*snapshot.Snapshot{}
+	}
+	w.made[j.Name+"\x00"+s.Arg] = made
 }
 
 // untakenRecord says why no snapshot was made.
@@ -209,6 +221,7 @@ func (w *worker) backup(ctx context.Context, j *config.Job, s runner.Source, run
 	return w.engine.Backup(ctx, src.Store, job.BackupOptions{
 		Prefix: j.Prefix, Layout: j.Format, Zone: zoneOf(j.UTC),
 		NoSnapshot: !j.Snapshot || !w.o.dryRun, // it is there already
+		Made:       w.made[j.Name+"\x00"+s.Arg],
 		Rules:      in(j.Keep, zoneOf(j.UTC)), Destinations: run.destinations(),
 		StaleAfter: j.StaleAfter, Wait: true,
 		Estimate: o.estimate, DryRun: o.dryRun, Who: w.who(j),
