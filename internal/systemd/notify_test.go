@@ -9,8 +9,11 @@ import (
 	"sync"
 	"testing"
 	"time"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
 )
 
 // listen stands in for the service manager.
@@ -93,6 +96,22 @@ func TestNotifier(t *testing.T) {
 	if diff := cmp.Diff(want, all); diff != "" {
 		t.Errorf("what was said (-want +got):\n%s", diff)
 	}
+}
+
+// Whatever a line is made of, it is one assignment, and not too long for the
+// manager.
+func TestStatusLine(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		text := string(rapid.SliceOfN(rapid.Byte(), 0, 2*statusLength).Draw(t, "text"))
+		line := statusLine(text)
+		value, ok := strings.CutPrefix(line, "STATUS=")
+		if !ok || strings.ContainsFunc(line, unicode.IsControl) || !utf8.ValidString(line) || len(value) > statusLength {
+			t.Fatalf("%q becomes %q", text, line)
+		}
+		if clean := strings.ToValidUTF8(text, "?"); !strings.ContainsFunc(clean, unicode.IsControl) && !strings.HasPrefix(clean, value) {
+			t.Fatalf("%q becomes %q", text, line)
+		}
+	})
 }
 
 func TestNobodyListens(t *testing.T) {
