@@ -54,13 +54,13 @@ func (w placeWish) takes(scheme string) bool {
 // placesFollow offers places. They end with a slash while more can follow, and
 // without one where a snapshot ends.
 func (env *Env) placesFollow(wish placeWish) follow {
-	return func(ctx context.Context, _ *cobra.Command, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
-		words := env.placesFrom(ctx, wish, typed)
+	return func(ctx context.Context, cmd *cobra.Command, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		words := env.placesFrom(ctx, cmd, wish, typed)
 		return words[:min(len(words), mostOffered)], wordsFollow
 	}
 }
 
-func (env *Env) placesFrom(ctx context.Context, wish placeWish, typed string) []cobra.Completion {
+func (env *Env) placesFrom(ctx context.Context, cmd *cobra.Command, wish placeWish, typed string) []cobra.Completion {
 	scheme, rest := splitURL(typed)
 	if !strings.Contains(typed, "://") {
 		var words []string
@@ -83,7 +83,7 @@ func (env *Env) placesFrom(ctx context.Context, wish placeWish, typed string) []
 		if err != nil || !wish.takes(p.scheme) {
 			return nil
 		}
-		return beginning(typed, slices.Concat(env.pathsOfJobs(p), env.below(ctx, wish, p, base, typed)))
+		return beginning(typed, slices.Concat(env.pathsOfJobs(p), env.below(ctx, cmd, wish, p, base, typed)))
 	case !wish.takes(scheme):
 		return nil
 	}
@@ -95,7 +95,7 @@ func (env *Env) placesFrom(ctx context.Context, wish placeWish, typed string) []
 	if err != nil {
 		return nil
 	}
-	return beginning(typed, env.below(ctx, wish, p, base, typed))
+	return beginning(typed, env.below(ctx, cmd, wish, p, base, typed))
 }
 
 // storesFor are the stores of the configuration that can stand somewhere.
@@ -148,7 +148,7 @@ func (env *Env) pathsOfJobs(p place) []string {
 }
 
 // below are the places in a directory of a store, of which base is the argument.
-func (env *Env) below(ctx context.Context, wish placeWish, p place, base, typed string) []string {
+func (env *Env) below(ctx context.Context, cmd *cobra.Command, wish placeWish, p place, base, typed string) []string {
 	prefix := strings.TrimPrefix(typed, base)
 	var words []string
 	switch {
@@ -161,7 +161,7 @@ func (env *Env) below(ctx context.Context, wish placeWish, p place, base, typed 
 	case p.scheme == "shell" || !wish.snapshots || env.Getenv(remoteVariable) != "1":
 		return nil
 	}
-	return env.snapshotsAt(ctx, p, base)
+	return env.snapshotsAt(ctx, cmd, p, base)
 }
 
 // isArchive reports whether a directory is one.
@@ -171,8 +171,12 @@ func isArchive(dir string) bool {
 }
 
 // snapshotsAt are the snapshots of a store.
-func (env *Env) snapshotsAt(ctx context.Context, p place, base string) []string {
-	o := opening{mode: ssh.Read}.ofStore(p)
+func (env *Env) snapshotsAt(ctx context.Context, cmd *cobra.Command, p place, base string) []string {
+	var typed syncOptions
+	if err := takeOver(cmd, settingFlags(&typed)); err != nil {
+		return nil
+	}
+	o := opening{mode: ssh.Read, ssh: typed.ssh, s3: typed.s3}.ofStore(p)
 	if p.overSSH() { // a question at the prompt would be in the way
 		o.ssh.options = append([]string{"BatchMode=yes", "ConnectTimeout=2"}, o.ssh.options...)
 	}

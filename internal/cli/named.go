@@ -178,14 +178,19 @@ func (p place) settled(cmd *cobra.Command, o *syncOptions) (*syncOptions, error)
 			return nil, fmt.Errorf("the store %s, %s: %w", p.store.name, s.Key, err)
 		}
 	}
+	return &own, takeOver(cmd, flags)
+}
+
+// takeOver gives flags of settings what was typed of them.
+func takeOver(cmd, flags *cobra.Command) error {
 	for _, key := range slices.Concat(aboutReaching, aboutWriting) {
 		if given := cmd.Flags().Lookup(key); given != nil && given.Changed {
 			if err := set(flags, key, valuesOf(given.Value)); err != nil {
-				return nil, fmt.Errorf("setting --%s: %w", key, err)
+				return fmt.Errorf("setting --%s: %w", key, err)
 			}
 		}
 	}
-	return &own, nil
+	return nil
 }
 
 // valuesOf are the values of a flag as they could be typed.
