@@ -17,7 +17,8 @@
 // that `make servers` builds (see s3test.Require), those of other machines sshd
 // (see sshtest.Require), and one of these a network namespace; one takes control
 // groups. TestDocs, which runs the command lines of README.md and docs, has namespaces
-// of all kinds and layers over /etc, /usr and /var (overlay). Those that play at random go on longer with BUTTERSINK_ENDURANCE=10,
+// of all kinds and layers over /etc, /usr and /var (overlay). TestPackage makes a small Debian from a mirror
+// (debootstrap) the first time, and keeps it in the user's cache directory. Those that play at random go on longer with BUTTERSINK_ENDURANCE=10,
 // which is ten times:
 //
 //	BUTTERSINK_ENDURANCE=10 go test -timeout 3h ./internal/endurance
