@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -197,12 +198,23 @@ func (env *Env) writeMetrics(f *config.File, l *ledger.Ledger) {
 	}
 }
 
+// shortestKey is from how many bytes on an element of a ping's path is a secret.
+const shortestKey = 8
+
 // secretsOf are what is starred wherever it would be shown.
 func secretsOf(f *config.File) []string {
 	var all []string
 	for _, n := range f.Notices {
-		if n.Ping != "" {
-			all = append(all, n.Ping)
+		at, err := url.Parse(n.Ping)
+		if n.Ping == "" || err != nil {
+			continue
+		}
+		all = append(all, n.Ping)
+		// Services have the key in the path, with the name of the job behind it.
+		for part := range strings.SplitSeq(at.Path, "/") {
+			if len(part) >= shortestKey {
+				all = append(all, part)
+			}
 		}
 	}
 	return all
