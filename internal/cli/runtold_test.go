@@ -131,7 +131,7 @@ func TestRunTold(t *testing.T) {
 		t.Errorf("mail %q, reports %q", h.read("mail"), h.read("reports"))
 	}
 	for mood, why := range map[string]string{
-		"echo no space left; exit 5": "ended with status 5: no space left",
+		"echo no space left; exit 5":                        "ended with status 5: no space left",
 		"(sleep 1000; echo " + key + ") & echo stuck; wait": "has not ended within 2s, and was ended: stuck",
 	} {
 		before := len(entries(t, h.fs.Path("home/snapshot")))
