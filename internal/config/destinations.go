@@ -18,7 +18,7 @@ func (r *decoder) destinations(j *Job, e *entry, v *value) {
 	case v.form == aTable && v.table.headed != nowhere:
 		r.wrong(v.span, "destinations are a list, of which this is one", "Write it as "+heading+".")
 		return
-	case !r.is(v, aList, heading):
+	case !r.is(v, aList, heading) || r.tooMany(v):
 		return
 	default:
 		all = v.list

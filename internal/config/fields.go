@@ -79,6 +79,19 @@ func (r *decoder) text(to *string, example string) func(*value) {
 	}
 }
 
+// most is how many there may be of anything in a configuration, so that all can be
+// compared with all.
+const most = 1000
+
+// tooMany notes a list that is longer than anybody writes.
+func (r *decoder) tooMany(v *value) bool {
+	if len(v.list) <= most {
+		return false
+	}
+	r.wrong(v.span, fmt.Sprintf("there are %d values in this list", len(v.list)), fmt.Sprintf("It takes %d at most.", most))
+	return true
+}
+
 // flag reads true or false.
 func (r *decoder) flag(to *bool) func(*value) {
 	return func(v *value) {
@@ -115,6 +128,9 @@ func (r *decoder) texts(to *[]string, example string, check func(v *value) bool)
 			return
 		}
 		all := []string{}
+		if r.tooMany(v) {
+			return
+		}
 		for _, one := range v.list {
 			text := ""
 			r.text(&text, example)(one)
@@ -189,6 +205,9 @@ func (r *decoder) programs(to *[][]string) func(*value) {
 			}
 			return
 		}
+		if r.tooMany(v) {
+			return
+		}
 		for _, one := range v.list {
 			if argv := r.argv(one); argv != nil {
 				*to = append(*to, argv)
@@ -215,6 +234,9 @@ func (r *decoder) argv(v *value) []string {
 	}
 	if len(v.list) == 0 {
 		r.wrong(v.span, "there is no program in it", "Write "+example+", or leave out the line.")
+		return nil
+	}
+	if r.tooMany(v) {
 		return nil
 	}
 	var argv []string
@@ -245,6 +267,9 @@ func (r *decoder) argv(v *value) []string {
 func meant(name string, names []string) string {
 	best, distance := "", max(2, len(name)/3)+1
 	for _, n := range names {
+		if max(len(n)-len(name), len(name)-len(n)) >= distance {
+			continue
+		}
 		if d := apart(strings.ToLower(name), n); d < distance {
 			best, distance = n, d
 		}

@@ -204,7 +204,7 @@ func (r *decoder) format(to *schedule.Layout) func(*value) {
 // days reads days of the month.
 func (r *decoder) days(to *[]int) func(*value) {
 	return func(v *value) {
-		if !r.is(v, aList, "[1, 8, 15, 22]") {
+		if !r.is(v, aList, "[1, 8, 15, 22]") || r.tooMany(v) {
 			return
 		}
 		var all []int

@@ -100,7 +100,11 @@ func (r *decoder) named(v *value, key, what string, read func(e *entry)) {
 	if v == nil || !r.is(v, aTable, "["+key+".NAME]") {
 		return
 	}
-	for _, e := range v.table.entries {
+	for i, e := range v.table.entries {
+		if i == most {
+			r.wrong(e.at, fmt.Sprintf("there are more than %d of these", most), "Write another configuration for the rest, and name it with -c.")
+			return
+		}
 		switch {
 		case !nameForm.MatchString(e.key):
 			r.wrong(e.at, fmt.Sprintf("%q cannot be the name of %s", e.key, what), "It takes letters, digits, and behind the first also _, . and -, 64 of them at most.")

@@ -141,8 +141,20 @@ func TestTooMany(t *testing.T) {
 	}
 	_, err := load(t, b.String())
 	wrong, ok := errors.AsType[*config.Error](err)
-	if !ok || len(wrong.Problems) != 101 || wrong.Problems[100].Message != "there are 4900 more problems" {
+	if !ok || len(wrong.Problems) != 101 || wrong.Problems[100].Message != "from here on there are 4900 more problems" {
 		t.Error(len(wrong.Problems), wrong.Problems[len(wrong.Problems)-1])
+	}
+	for _, many := range []string{
+		"jobs.a.sources = [" + strings.Repeat("1,", 500_000) + "]",
+		"jobs.a.sources = [" + strings.Repeat("'',", 300_000) + "]",
+		"jobs.a.destinations = [" + strings.Repeat("{},", 300_000) + "]",
+		strings.Repeat("[jobs.x1]\n[jobs.x1.y]\n", 40_000),
+		strings.Repeat("a.", 300_000) + "a = 1", "a = " + strings.Repeat("[", 9000),
+		"stores = {" + strings.Repeat("a", 1_000_000) + " = 1}",
+	} {
+		if _, err := load(t, many); err == nil || len(err.Error()) > 100_000 {
+			t.Errorf("%.20s: %d bytes", many, len(err.Error()))
+		}
 	}
 	if _, err := load(t, "#"+strings.Repeat("x", 1<<20)); err == nil || !strings.Contains(err.Error(), "is longer than 1048576 bytes") {
 		t.Error(err)

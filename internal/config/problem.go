@@ -66,14 +66,15 @@ type document struct {
 	data  []byte
 	lines []int // where each begins
 	found []located
+	told  map[int]bool // where something is wrong already
 	// secret are parts that are never shown.
 	secret []span
 }
 
-// located is a problem, and where it is in bytes.
+// located is a problem that has not been shown yet.
 type located struct {
-	at int
-	Problem
+	span
+	message, fix string
 }
 
 // span is a part of a document, in bytes.
@@ -83,7 +84,7 @@ type span struct{ start, end int }
 var nowhere = span{-1, -1}
 
 func newDocument(path string, data []byte) *document {
-	d := &document{path: path, data: data, lines: []int{0}}
+	d := &document{path: path, data: data, lines: []int{0}, told: map[int]bool{}}
 	for i, c := range data {
 		if c == '\n' {
 			d.lines = append(d.lines, i+1)
@@ -94,18 +95,16 @@ func newDocument(path string, data []byte) *document {
 
 // wrong notes a problem. One place has one: what follows from the first is none.
 func (d *document) wrong(where span, message, fix string) {
-	if where != nowhere && slices.ContainsFunc(d.found, func(l located) bool { return l.at == where.start }) {
-		return
+	if where == nowhere || !d.told[where.start] {
+		d.told[where.start] = true
+		d.lacks(where, message, fix)
 	}
-	at, excerpt := d.show(where)
-	d.found = append(d.found, located{where.start, Problem{File: d.path, At: at, Message: message, Excerpt: excerpt, Fix: fix}})
 }
 
 // lacks notes that something is missing in what is at a place; several things may
 // be.
 func (d *document) lacks(where span, message, fix string) {
-	at, excerpt := d.show(where)
-	d.found = append(d.found, located{where.start, Problem{File: d.path, At: at, Message: message, Excerpt: excerpt, Fix: fix}})
+	d.found = append(d.found, located{where, message, fix})
 }
 
 // advices are how messages go on that say what is to be done, and how a sentence
@@ -145,16 +144,29 @@ func (d *document) err() error {
 	if len(d.found) == 0 {
 		return nil
 	}
-	slices.SortStableFunc(d.found, func(a, b located) int { return a.at - b.at })
+	slices.SortStableFunc(d.found, func(a, b located) int { return a.start - b.start })
 	e := &Error{}
 	for i, l := range d.found {
+		at, excerpt := d.show(l.span)
+		p := Problem{File: d.path, At: at, Message: brief(l.message), Excerpt: excerpt, Fix: brief(l.fix)}
 		if i == maxProblems {
-			e.Problems = append(e.Problems, Problem{File: d.path, At: l.At, Message: fmt.Sprintf("there are %d more problems", len(d.found)-i), Fix: "Begin with those above."})
+			p.Message, p.Fix = fmt.Sprintf("from here on there are %d more problems", len(d.found)-i), "Begin with those above."
+		}
+		e.Problems = append(e.Problems, p)
+		if i == maxProblems {
 			break
 		}
-		e.Problems = append(e.Problems, l.Problem)
 	}
 	return e
+}
+
+// brief is a text of a length that somebody reads.
+func brief(text string) string {
+	const most = 500
+	if len(text) <= most {
+		return text
+	}
+	return strings.ToValidUTF8(text[:most], "") + "..."
 }
 
 // position is where a byte is.
@@ -163,8 +175,12 @@ func (d *document) position(offset int) Position {
 	return Position{Line: line + 1, Column: utf8.RuneCount(d.data[d.lines[line]:offset]) + 1}
 }
 
-// columns is how much of a line is shown.
-const columns = 100
+// columns is how much of a line is shown, and nearby how many bytes of it are looked
+// at on either side of a place.
+const (
+	columns = 100
+	nearby  = 4096
+)
 
 // show is where a part of the document is, and what it looks like: the line, and
 // below it a mark. What may be secret is covered.
@@ -177,10 +193,11 @@ func (d *document) show(where span) (Position, string) {
 	if at.Line < len(d.lines) {
 		end = d.lines[at.Line] - 1
 	}
-	begin := d.lines[at.Line-1]
+	end = min(end, where.start+nearby)
+	begin := max(d.lines[at.Line-1], where.start-nearby)
 	marked := max(1, utf8.RuneCount(d.data[where.start:min(max(where.end, where.start), max(end, where.start))]))
 	text := []rune(cover(strings.TrimRight(d.shown(begin, end), "\r")))
-	before := at.Column - 1
+	before := utf8.RuneCount(d.data[begin:where.start])
 	if cut := before - columns/2; len(text) > columns && cut > 0 {
 		text = append([]rune("... "), text[min(cut, len(text)):]...)
 		before += 4 - cut

@@ -87,7 +87,7 @@ func (d *document) parse() *table {
 			r := p.Range(e.Highlight)
 			where = span{int(r.Offset), int(r.Offset + r.Length)}
 		}
-		d.found = d.found[:before] // twice the same key, say, in what may be meant quite differently
+		d.found, d.told = d.found[:before], map[int]bool{} // twice the same key, say, in what may be meant quite differently
 		d.wrong(where, "this is no TOML: "+message, d.quotes(where))
 		return nil
 	}
