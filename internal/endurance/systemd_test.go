@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -134,6 +135,18 @@ func TestSystemd(t *testing.T) {
 		t.Errorf("the journal has %q", log)
 	}
 
+	// A watchdog that somebody else wants is answered, however long nothing moves.
+	m.put("/etc/systemd/system/buttersink@home.service.d/60-own.conf", 0o644, "[Service]\nWatchdogSec=1s\n")
+	m.must("systemctl", "daemon-reload")
+	answered := func() int64 {
+		t.Helper()
+		at, err := strconv.ParseInt(m.property(service, "WatchdogTimestampMonotonic"), 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return at
+	}
+
 	// Stopped in the middle, it is no failure, and the next run carries on.
 	m.must("rm", "/run/go")
 	if err := os.WriteFile(filepath.Join(live, "new"), []byte("new"), 0o644); err != nil {
@@ -143,6 +156,11 @@ func TestSystemd(t *testing.T) {
 	m.until("it sends to the command again", func() bool {
 		return strings.Contains(m.property(service, "StatusText"), "home: shell://") && len(arrived()) == 2
 	})
+	first := answered()
+	m.until("the watchdog has been answered for longer than it waits", func() bool { return answered() > first+2_000_000 })
+	if state := m.property(service, "ActiveState"); state != "active" {
+		t.Errorf("with a watchdog, the service is %s", state)
+	}
 	m.must("systemctl", "stop", service)
 	ends("success", "130")
 	m.must("touch", "/run/go")
@@ -176,8 +194,8 @@ func TestSystemd(t *testing.T) {
 	if left := m.must("find", "/etc/systemd/system", "-name", "buttersink*", "-type", "f", "-o", "-name", "buttersink*", "-type", "l"); left != "" {
 		t.Errorf("left are: %s", left)
 	}
-	if left := m.must("find", "/etc/systemd/system", "-name", "60-own.conf"); left == "" {
-		t.Error("somebody else's file is gone")
+	if left := m.must("find", "/etc/systemd/system", "-name", "60-own.conf"); strings.Count(left, "60-own.conf") != 2 {
+		t.Errorf("of somebody else's files, left are: %s", left)
 	}
 	if left, err := m.try("ls", "/var/lib/systemd/timers"); err == nil && strings.Contains(left, "buttersink") {
 		t.Errorf("left are: %s", left)
