@@ -2,11 +2,11 @@
 # Prints the version that packages of this commit have: one that both dpkg and rpm
 # take, and that sorts as the history does.
 #
-#   v1.2.0              1.2.0
-#   v1.3.0-rc1          1.3.0~rc1              before 1.3.0
-#   4 commits later     1.2.0+4.g1a2b3c4
-#   never a release     0~20261122.031204.g1a2b3c4    before any release, by time
-#   with changes        ....dirty
+#   v1.2.0             1.2.0
+#   v1.3.0-rc1         1.3.0~rc1                     before 1.3.0
+#   4 commits later    1.2.0+4.g1a2b3c4
+#   never a release    0~20261122.031204.g1a2b3c4    before any release, by time
+#   with changes       the same, and .dirty
 set -eu
 
 cd "$(dirname "$0")/.."

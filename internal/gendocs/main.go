@@ -1,7 +1,6 @@
 // Command gendocs writes what packages carry besides the program, out of the
 // program itself: manual pages, completions, an example of the configuration, and
-// Debian's form of the changelog. Nothing of it is edited, and nothing of it is kept in the
-// repository.
+// Debian's form of the changelog. Nothing of it is edited or kept in the repository.
 //
 // It knows the tree of commands and the help of each, and how manual pages are
 // written. It refuses to know what the commands do: what they say about themselves
