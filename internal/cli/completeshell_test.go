@@ -185,6 +185,8 @@ var typedLines = []struct{ typed, want string }{
 	{"buttersink run ma\tho\tx", "buttersink|run|mail|home|x"},
 	{"buttersink -c config.toml history ma\tx", "buttersink|-c|config.toml|history|mail|x"},
 	{"buttersink systemd install ho\tx", "buttersink|systemd|install|home|x"},
+	{"buttersink run \"ma\tx", "buttersink|run|mail|x"},
+	{"buttersink run 'ma\tx", "buttersink|run|mail|x"},
 	{"buttersink -c no.toml run ma\t", "buttersink|-c|no.toml|run|ma"},
 
 	{"buttersink list sto\tusb\tü\tx", "buttersink|list|store://usb/ünï/x"},
@@ -222,19 +224,29 @@ func (ty *typist) test(t *testing.T) {
 
 // TestBash types lines into a real bash, alone and with bash-completion.
 func TestBash(t *testing.T) {
+	t.Parallel()
 	dir := completionScene(t)
 	for name, before := range map[string]string{
 		"alone":           "",
 		"bash-completion": ". /usr/share/bash-completion/bash_completion\n",
 	} {
 		t.Run(name, func(t *testing.T) {
-			sit(t, dir, before+". <(buttersink completion bash)", "bash", "--norc", "--noprofile", "-i").test(t)
+			ty := sit(t, dir, before+". <(buttersink completion bash)", "bash", "--norc", "--noprofile", "-i")
+			ty.test(t)
+			if before == "" {
+				return
+			}
+			// The completion of sudo asks for that of the command behind it.
+			if got, want := ty.completed(t, "sudo buttersink list store://usb/my\tot\tx"), "sudo|buttersink|list|store://usb/my snaps/other/x"; got != want {
+				t.Errorf("behind sudo: got %s, want %s", got, want)
+			}
 		})
 	}
 }
 
 // TestZsh types them into a real zsh.
 func TestZsh(t *testing.T) {
+	t.Parallel()
 	dir := completionScene(t)
 	const rc = `bindkey -e
 autoload -Uz compinit; compinit -D -u
@@ -244,6 +256,7 @@ autoload -Uz compinit; compinit -D -u
 
 // TestFish types them into a real fish.
 func TestFish(t *testing.T) {
+	t.Parallel()
 	dir := completionScene(t)
 	sit(t, dir, "buttersink completion fish | source", "fish", "--no-config", "-i").test(t)
 }
