@@ -120,7 +120,7 @@ func (h *herald) read(name string) string {
 // snapshot; and nobody finds out what is secret, whatever goes wrong.
 func TestRunTold(t *testing.T) {
 	h := newHerald(t)
-	told, said := h.run(t, 0, "exit 0")
+	told, _ := h.run(t, 0, "exit 0")
 	if told != "before\nafter-snapshot going-on\nafter done\n" {
 		t.Errorf("programs were told %q", told)
 	}
@@ -165,7 +165,7 @@ func TestRunTold(t *testing.T) {
 	h.broken = true
 	h.write(t, "speak", "#!/bin/sh\nexit 7\n", 0o755)
 	h.write(t, "before", "#!/bin/sh\n", 0o755)
-	_, said = h.run(t, 0, "")
+	_, said := h.run(t, 0, "")
 	if strings.Count(said, "nobody could be told that") != 3 || strings.Contains(said, key) {
 		t.Errorf("it says\n%s", said)
 	}
