@@ -202,12 +202,17 @@ func (c *calendarRun) open(ctx context.Context, src *opened) (job.Offered, error
 	}
 	c.offer = c.engine.Handover(ctx, c.shelf.Store, job.HandoverOptions{
 		Calendar: o,
-		Has: func(ctx context.Context, name string) (bool, error) {
+		Has: func(ctx context.Context, name string) (snapshot.ID, bool, error) {
 			inv, err := src.List(ctx)
 			if err != nil {
-				return false, err
+				return snapshot.ID{}, false, err
 			}
-			return slices.ContainsFunc(inv.Inside(), func(s snapshot.Snapshot) bool { return s.Path == name }), nil
+			all := inv.Inside()
+			i := slices.IndexFunc(all, func(s snapshot.Snapshot) bool { return s.Path == name })
+			if i < 0 {
+				return snapshot.ID{}, false, nil
+			}
+			return all[i].ID, true, nil
 		},
 		Lost: c.lost,
 	})
@@ -224,16 +229,16 @@ func (c *calendarRun) options() (job.CalendarOptions, error) {
 }
 
 // lost is asked about a complete backup in the place of an increment on a snapshot
-// that is not there any more. Chains that are full are followed by complete ones
+// that is not there any more, or is another one. Chains that are full are followed by complete ones
 // whatever max-full says; this one nobody expects.
 func (c *calendarRun) lost(name string) error {
 	if c.to.o.fullLimit(c.env) > 0 {
 		return &exitError{
-			code: exitFailed, err: fmt.Errorf("the snapshot %s is not there any more, which the next increment starts from, and max-full keeps a complete backup from taking its place", name),
+			code: exitFailed, err: fmt.Errorf("the snapshot %s that the next increment starts from is not there any more, or is another one, and max-full keeps a complete backup from taking its place", name),
 			hint: "Leave max-full out of the configuration for one run, or put the snapshot back.",
 		}
 	}
-	c.env.Log.Warn(fmt.Sprintf("%s: the snapshot %s is not there any more, which the next increment would start from: a complete backup takes its place", c.from.Arg, name))
+	c.env.Log.Warn(fmt.Sprintf("%s: the snapshot %s that the next increment would start from is not there any more, or is another one: a complete backup takes its place", c.from.Arg, name))
 	return nil
 }
 

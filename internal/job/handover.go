@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/buttersink/buttersink/internal/schedule"
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -16,10 +17,11 @@ type HandoverOptions struct {
 	// Calendar is what is done at the store. Its In, From, DryRun and Decided are not
 	// used.
 	Calendar CalendarOptions
-	// Has reports whether whoever offers it still has the snapshot of that name. Where
-	// an increment on one that is gone is due, a complete backup takes its place, and
-	// Lost is told, unless it fails. Both may be nil.
-	Has  func(ctx context.Context, name string) (bool, error)
+	// Has reports whether whoever offers it still has the snapshot of that name, and
+	// which one it is. Where an increment is due on one that is gone, or is another one
+	// by now, a complete backup takes its place, and Lost is told, unless it fails. Both
+	// may be nil.
+	Has  func(ctx context.Context, name string) (snapshot.ID, bool, error)
 	Lost func(name string) error
 }
 
@@ -140,9 +142,14 @@ func (h *Handover) Wish(ctx context.Context) (wanted bool, parent string, err er
 
 // instead is what is wanted where what an increment would start from is lost.
 func (h *Handover) instead(ctx context.Context, d schedule.Decision) (schedule.Decision, error) {
-	has, err := h.o.Has(ctx, d.Parent.String())
-	if err != nil || has {
+	id, has, err := h.o.Has(ctx, d.Parent.String())
+	if err != nil {
 		return d, err
+	}
+	if has {
+		if has, err = h.isThat(ctx, d.Parent, id); err != nil || has {
+			return d, err
+		}
 	}
 	if h.o.Lost != nil {
 		if err := h.o.Lost(d.Parent.String()); err != nil {
@@ -153,6 +160,19 @@ func (h *Handover) instead(ctx context.Context, d schedule.Decision) (schedule.D
 	h.o.Calendar.Complete = true
 	h.now = h.ask()
 	return h.now.decision(ctx)
+}
+
+// isThat reports whether the backup of a day is the one of that snapshot, as far as
+// the store knows.
+func (h *Handover) isThat(ctx context.Context, day schedule.Date, id snapshot.ID) (bool, error) {
+	if n, ok := h.st.(namer); ok && n.OwnIdentities() {
+		return true, nil
+	}
+	c, err := h.engine.dated(ctx, h.st, h.o.Calendar.Prefix)
+	if err != nil {
+		return false, err
+	}
+	return slices.ContainsFunc(c.backups, func(b DatedBackup) bool { return b.Date == day && b.Snapshot.ID == id }), nil
 }
 
 // Create makes ready for the stream that was wished for.

@@ -67,13 +67,13 @@ func (h *handing) day(ctx context.Context, number int, change func(*HandoverOpti
 		Offer: func(ctx context.Context) (Offered, error) {
 			o := HandoverOptions{
 				Calendar: CalendarOptions{Rule: h.rule, Today: schedule.DateOf(h.now), Who: "a test"},
-				Has: func(_ context.Context, name string) (bool, error) {
+				Has: func(_ context.Context, name string) (snapshot.ID, bool, error) {
 					inv, err := h.Memory.List(ctx)
 					if err != nil {
-						return false, err
+						return snapshot.ID{}, false, err
 					}
-					_, ok := snapshotAt(inv, name)
-					return ok, nil
+					s, ok := snapshotAt(inv, name)
+					return s.ID, ok, nil
 				},
 				Lost: func(name string) error {
 					h.lost = append(h.lost, name)
@@ -249,7 +249,21 @@ func TestHandoverLost(t *testing.T) {
 	if got, want := h.chains(t), "2000-01-01 2000-01-07<2000-01-01 2000-01-14 2000-01-21<2000-01-14"; got != want {
 		t.Errorf("there is %s, want %s", got, want)
 	}
-	if !slices.Equal(h.lost, []string{"2000-01-07", "2000-01-07"}) {
+	// One that has been made anew under the old name is not what is needed either.
+	gone, _ = snapshotAt(list(t, h.Memory), "2000-01-21")
+	if err := h.Memory.Remove(t.Context(), gone); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.Memory.Snapshot(t.Context(), "2000-01-21"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := h.day(t.Context(), 31, nil); err != nil {
+		t.Fatal(err)
+	}
+	if got := h.chains(t); !strings.HasSuffix(got, " 2000-01-21<2000-01-14 2000-02-01") {
+		t.Errorf("there is %s", got)
+	}
+	if !slices.Equal(h.lost, []string{"2000-01-07", "2000-01-07", "2000-01-21"}) {
 		t.Errorf("%q are lost", h.lost)
 	}
 }
