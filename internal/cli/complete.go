@@ -114,8 +114,14 @@ func (env *Env) wordsFollowing() map[string][]follow {
 	subvolume := env.placesFollow(placeWish{schemes: []string{"ssh", "ssh+btrfs"}})
 	archive := env.placesFollow(placeWish{schemes: archiveSchemes, snapshots: true})
 	jobs := env.jobsFollow
+	short := func(ctx context.Context, cmd *cobra.Command, typed string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		if typed == "" { // where commands are meant, as a rule
+			return nil, wordsFollow
+		}
+		return source(ctx, cmd, typed)
+	}
 	return map[string][]follow{
-		"":                {source, destination, nil},
+		"":                {short, destination, nil},
 		"sync":            {source, destination, nil},
 		"list":            {source, nil},
 		"backup":          {subvolume, destination},

@@ -87,6 +87,9 @@ func TestOffers(t *testing.T) {
 		{"help|comp", []string{"completion"}},
 		{"help|__", nil},
 
+		{"compl", []string{"completion"}},
+		{"store://n", []string{"store://nas/"}},
+		{"/x/|store://n", []string{"store://nas/"}},
 		{"list|store://", []string{"store://nas/", "store://cloud/", "store://disk/"}},
 		{"sync|/x/|store://t", []string{"store://tape/"}},
 		{"sync|store://t", nil},
@@ -127,6 +130,10 @@ func TestOffers(t *testing.T) {
 		if diff := cmp.Diff(tt.want, got); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", tt.line, diff)
 		}
+	}
+
+	if got, _ := offered(t, env, ""); len(got) == 0 || slices.ContainsFunc(got, func(w string) bool { return strings.Contains(w, "/") }) {
+		t.Errorf("at the beginning there are %q", got)
 	}
 
 	// A configuration with a mistake has no stores; directories are offered still.
