@@ -23,10 +23,11 @@ func (r *Runner) lock(job string) (unlock func(), err error) {
 	if r.Locks == "" {
 		return func() {}, nil
 	}
-	if err := os.MkdirAll(r.Locks, 0o700); err != nil {
-		return nil, fmt.Errorf("making a place for the locks of jobs: %w", err)
+	f, err := openLock(r.Locks, job)
+	if unwritable(err) {
+		r.log().Warn("Nothing keeps another run of this job away", "job", job, "error", err)
+		return func() {}, nil
 	}
-	f, err := os.OpenFile(lockPath(r.Locks, job), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("taking the lock of job %s: %w", job, err)
 	}
@@ -42,6 +43,20 @@ func (r *Runner) lock(job string) (unlock func(), err error) {
 		return nil, err
 	}
 	return func() { f.Close() }, nil
+}
+
+// openLock opens the file that is locked, and makes it if it is not there.
+func openLock(dir, job string) (*os.File, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, err
+	}
+	return os.OpenFile(lockPath(dir, job), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+}
+
+// unwritable reports whether a file system takes nothing more, or nothing at all: a
+// machine whose own disk is full or failing needs its backups most.
+func unwritable(err error) bool {
+	return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) || errors.Is(err, unix.EROFS)
 }
 
 // Running reports whether a run of a job is going on, by the directory of its lock.

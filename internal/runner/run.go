@@ -1,11 +1,15 @@
 package runner
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"github.com/buttersink/buttersink/internal/config"
 	"github.com/buttersink/buttersink/internal/hook"
@@ -27,6 +31,7 @@ type run struct {
 func (n *run) foresee(ctx context.Context) {
 	sources, err := n.Worker.Sources(ctx, n.job)
 	n.fail("", err)
+	n.report.Sources = sources
 	for _, s := range sources {
 		if ctx.Err() != nil {
 			return
@@ -52,6 +57,9 @@ func (n *run) work(ctx context.Context) {
 // It reports whether there is something to go on with.
 func (n *run) freeze(ctx context.Context) bool {
 	begun := len(n.job.Before) > 0
+	if begun && n.Shield != nil {
+		defer n.Shield()()
+	}
 	ready := true
 	for _, argv := range n.job.Before {
 		if ready = n.hook(ctx, "before", argv); !ready {
@@ -78,16 +86,32 @@ func (n *run) snapshots(ctx context.Context) {
 	if !n.job.Snapshot {
 		return
 	}
+	soon := ctx
+	if len(n.job.Before) > 0 {
+		var stop context.CancelFunc
+		soon, stop = n.frozen(ctx)
+		defer stop()
+	}
 	at := n.now()
 	for _, s := range n.report.Sources {
 		if ctx.Err() != nil {
 			return
 		}
-		place, err := n.Worker.Snapshot(ctx, n.job, s, at)
+		place, err := ledger.PlaceRun{}, context.Cause(soon)
+		if err == nil {
+			place, err = n.Worker.Snapshot(soon, n.job, s, at)
+		}
 		n.fail(s.Arg, err)
 		place.Source, place.Destination = s.Arg, ""
 		n.note(ctx, place, err)
 	}
+}
+
+// frozen is a context that ends when what the programs of Before have stopped is to go
+// on: another run that is waited for may take until the morning.
+func (n *run) frozen(ctx context.Context) (context.Context, context.CancelFunc) {
+	limit := cmp.Or(n.job.HookTimeout, hook.Usual)
+	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("no snapshot could be made within %v, and what was stopped for it has to go on", limit))
 }
 
 // note keeps what became of a place, for the ledger and for the report. Of a place
@@ -180,7 +204,7 @@ func (n *run) err(ctx context.Context) error {
 	if len(n.failed) == 0 {
 		return nil
 	}
-	done := slices.ContainsFunc(n.report.Places, func(p ledger.PlaceRun) bool { return p.Result == ledger.Done })
+	done := !n.DryRun && slices.ContainsFunc(n.report.Places, func(p ledger.PlaceRun) bool { return p.Result == ledger.Done })
 	return &JobError{Job: n.job.Name, Failures: n.failed, Done: done}
 }
 
@@ -211,6 +235,9 @@ func (n *run) hook(ctx context.Context, event string, argv []string) bool {
 	}
 	var sources []string
 	for _, s := range n.report.Sources {
+		if strings.Contains(s.Arg, "\n") { // one is one line
+			s.Arg = legible(s.Arg)
+		}
 		sources = append(sources, s.Arg)
 	}
 	n.log().Info(fmt.Sprintf("%s: running %s (%s)", n.job.Name, argv[0], event))
@@ -226,4 +253,12 @@ func (n *run) hook(ctx context.Context, event string, argv []string) bool {
 		n.fail("", fmt.Errorf("the program of %s: %w", event, err))
 	}
 	return err == nil
+}
+
+// legible is a name as one line: who can make a subvolume can call it anything.
+func legible(name string) string {
+	if !utf8.ValidString(name) || strings.ContainsFunc(name, unicode.IsControl) {
+		return strconv.Quote(name)
+	}
+	return name
 }

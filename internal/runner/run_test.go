@@ -11,7 +11,9 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
+	"github.com/buttersink/buttersink/internal/btrfstest"
 	"github.com/buttersink/buttersink/internal/config"
 	"github.com/buttersink/buttersink/internal/ledger"
 )
@@ -23,6 +25,7 @@ type scene struct {
 	diary string // the file
 	fails map[string]error
 	then  map[string]func() // what happens besides
+	waits bool              // snapshots are never made
 }
 
 var _ Worker = (*scene)(nil)
@@ -90,8 +93,13 @@ func (s *scene) Sources(context.Context, *config.Job) ([]Source, error) {
 	return all, s.write("sources")
 }
 
-func (s *scene) Snapshot(_ context.Context, _ *config.Job, from Source, _ time.Time) (ledger.PlaceRun, error) {
-	return ledger.PlaceRun{Snapshot: "made"}, s.write("snapshot " + from.Arg)
+func (s *scene) Snapshot(ctx context.Context, _ *config.Job, from Source, _ time.Time) (ledger.PlaceRun, error) {
+	err := s.write("snapshot " + from.Arg)
+	if s.waits {
+		<-ctx.Done()
+		err = context.Cause(ctx)
+	}
+	return ledger.PlaceRun{Snapshot: "made"}, err
 }
 
 func (s *scene) Transfer(ctx context.Context, _ *config.Job, from Source) ([]ledger.PlaceRun, error) {
@@ -283,8 +291,12 @@ func TestOneAtATime(t *testing.T) {
 func TestDryRun(t *testing.T) {
 	s := newScene(t)
 	s.DryRun = true
-	if _, err := s.Run(t.Context(), &s.job); err != nil {
+	report, err := s.Run(t.Context(), &s.job)
+	if err != nil {
 		t.Fatal(err)
+	}
+	if len(report.Sources) != 2 {
+		t.Errorf("it is about %v", report.Sources)
 	}
 	if diff := cmp.Diff([]string{"sources", "transfer /a", "transfer /b"}, s.lines(t)); diff != "" {
 		t.Error(diff)
@@ -294,5 +306,93 @@ func TestDryRun(t *testing.T) {
 	}
 	if runs, err := s.Ledger.JobRuns("", 10); err != nil || len(runs) != 0 {
 		t.Errorf("%d runs are written down, %v", len(runs), err)
+	}
+}
+
+// TestFrozen: what was frozen is not kept so by another run that a snapshot has to
+// wait for, and no signal ends the process before it thaws.
+func TestFrozen(t *testing.T) {
+	s := newScene(t)
+	s.waits, s.job.HookTimeout = true, 3*time.Second
+	shielded := false
+	s.Shield = func() func() {
+		shielded = true
+		return func() {
+			if all := s.lines(t); all[len(all)-1] != "after-snapshot failed" {
+				t.Errorf("signals end the process after %q", all)
+			}
+		}
+	}
+	_, err := s.Run(t.Context(), &s.job)
+	want := []string{"before going-on", "sources", "snapshot /a", "after-snapshot failed", "transfer /a", "transfer /b", "after failed", "on-failure failed", "told failure"}
+	if diff := cmp.Diff(want, s.lines(t)); diff != "" {
+		t.Error(diff)
+	}
+	failed, ok := errors.AsType[*JobError](err)
+	if !ok || len(failed.Failures) != 2 || !strings.Contains(err.Error(), "/b: no snapshot could be made within 3s") {
+		t.Errorf("ended with %v", err)
+	}
+	if !shielded {
+		t.Error("nothing keeps signals away")
+	}
+	s.isWritten(t, true)
+}
+
+// TestLocksUnwritable: a machine whose disk is full or failing is backed up all the
+// same, without a lock.
+func TestLocksUnwritable(t *testing.T) {
+	s := newScene(t)
+	s.Locks = "/proc/locks-of-jobs" // where nothing can be made
+	if _, err := s.Run(t.Context(), &s.job); err == nil {
+		t.Error("a lock that cannot be taken for no good reason is no error")
+	}
+	for _, err := range []error{unix.ENOSPC, unix.EDQUOT, unix.EROFS} {
+		if !unwritable(&os.PathError{Op: "open", Path: "home.lock", Err: err}) {
+			t.Errorf("%v keeps a job from being run", err)
+		}
+	}
+	s.Locks = readOnly(t)
+	if _, err := s.Run(t.Context(), &s.job); err != nil {
+		t.Error(err)
+	}
+}
+
+// readOnly is a directory on a file system to which nothing can be written.
+func readOnly(t *testing.T) string {
+	t.Helper()
+	btrfstest.Require(t) // who may do that may mount
+	dir := t.TempDir()
+	if err := unix.Mount("none", dir, "tmpfs", unix.MS_RDONLY, "size=64k"); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	return dir
+}
+
+// TestOddNames: a name is one line, wherever it is told.
+func TestOddNames(t *testing.T) {
+	s := newScene(t)
+	s.job.Sources = []string{"/a\n/etc", "/b\x1b[1m"}
+	seen := filepath.Join(t.TempDir(), "seen")
+	s.job.After = [][]string{{program(t, t.TempDir(), "after", `printf '%s' "$BUTTERSINK_SOURCES" >`+seen)}}
+	s.Notices[0].Command = []string{program(t, t.TempDir(), "notice", `printf '%s\n' "$BUTTERSINK_DETAILS" >>`+seen)}
+	if _, err := s.Run(t.Context(), &s.job); err != nil {
+		t.Fatal(err)
+	}
+	text, err := os.ReadFile(seen)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := `"/a\n/etc"` + "\n/b\x1b[1m" + `"/a\n/etc": done, newest made, 3 removed
+"/b\x1b[1m": done, newest made, 3 removed
+"/a\n/etc" -> there: done, 1 transferred (10 bytes), 2 outstanding
+"/b\x1b[1m" -> there: done, 1 transferred (10 bytes), 2 outstanding
+`
+	if diff := cmp.Diff(want, string(text)); diff != "" {
+		t.Error(diff)
 	}
 }

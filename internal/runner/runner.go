@@ -23,7 +23,8 @@
 //     (Running), and a killed run holds nothing.
 //   - Nothing is begun unless all programs of Before have succeeded. Where any of them
 //     was started, all programs of AfterSnapshot are run, whatever fails and even if
-//     the run is interrupted: what was frozen thaws, unless this process is killed.
+//     the run is interrupted: what was frozen thaws, unless this process is killed. The
+//     snapshots in between are given up after some minutes.
 //   - What fails at one source or destination keeps no other from what it gets, and
 //     makes the run fail.
 //   - Who could not be told is a warning; the job has not failed for that.
@@ -80,6 +81,10 @@ type Runner struct {
 	// Redact makes the text of an error fit to be kept and to be told; nil leaves it
 	// as it is.
 	Redact func(string) string
+	// Shield keeps signals from ending this process before it is undone, but for the
+	// first, which ends the context of Run: what the programs of Before have stopped has
+	// to go on. It may be nil.
+	Shield func() (undo func())
 	// DryRun has the Worker say what it would do, and nothing else done.
 	DryRun bool
 	// Log gets what hooks print, and warnings; nil is silence.

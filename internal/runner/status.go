@@ -209,8 +209,8 @@ func expected(j *config.Job, tries []ledger.PlaceRun, runs []ledger.JobRun) []Pl
 			places = append(places, here)
 		}
 		name := "{source}"
-		if !isPattern(source) {
-			name = config.SourceName(source)
+		if !isPattern(source) || slices.Contains(known, source) || find(tries, PlaceStatus{Source: source}) != nil {
+			name = config.SourceName(source) // it is called like that
 		}
 		for _, d := range j.Destinations {
 			places = append(places, PlaceStatus{Source: source, Destination: strings.ReplaceAll(d.Name, "{source}", name)})

@@ -329,6 +329,12 @@ LATE /srv/*> never ran
 LATE /srv/*>nas/{source}/ never ran
 LATE /> never ran
 LATE />nas/root/ never ran`},
+		"what matched is called like a pattern": {job: with(func(j *config.Job) {
+			j.Sources, j.Destinations = []string{"/srv/*"}, []config.Destination{{Name: "nas/{source}/"}}
+		}), history: `-1h done: /srv/a[1]? done, /srv/a[1]?>nas/srv-a[1]?/ done`, want: `
+j:
+fine /srv/a[1]?>
+fine /srv/a[1]?>nas/srv-a[1]?/`},
 		"two patterns, and a source with a slash": {job: with(func(j *config.Job) { j.Sources = []string{"/srv/*", "/data/*", "/home"} }), history: `
 			-1h done: /data/a done, /data/a>nas done, /srv/b done, /srv/b>nas done, /home/ done, /home/>nas done`, want: `
 j:

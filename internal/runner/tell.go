@@ -57,13 +57,13 @@ func (n *run) summary(err error) notify.Report {
 
 // line is what became of a place, in a line.
 func line(p ledger.PlaceRun) string {
-	where := p.Source
+	where := legible(p.Source)
 	if p.Destination != "" {
-		where += " -> " + p.Destination
+		where += " -> " + legible(p.Destination)
 	}
 	parts := []string{string(p.Result)}
 	if p.Snapshot != "" {
-		parts = append(parts, "newest "+p.Snapshot)
+		parts = append(parts, "newest "+legible(p.Snapshot))
 	}
 	if p.Transferred > 0 {
 		parts = append(parts, fmt.Sprintf("%d transferred (%d bytes)", p.Transferred, p.Bytes))
