@@ -265,32 +265,36 @@ func (r *debianRoot) busy() (release func()) {
 // withRPM has rpm look at the packages, and install, upgrade and remove them. That
 // it is Debian where it does so changes nothing about them.
 func (r *debianRoot) withRPM(t *testing.T, before []string, older, newer string) {
-	if out := r.host("rpm", "-K", newer); !strings.Contains(out, "digests OK") {
+	home := t.TempDir() // Debian's rpm keeps its database there, for queries too
+	rpm := func(args ...string) string {
+		t.Helper()
+		return r.host(append([]string{"env", "HOME=" + home, "rpm"}, args...)...)
+	}
+	change := func(args ...string) {
+		t.Helper()
+		rpm(append([]string{"--root", r.dir, "--force-debian", "--nodeps"}, args...)...)
+	}
+	if out := rpm("-K", newer); !strings.Contains(out, "digests OK") {
 		t.Errorf("rpm -K: %s", out)
 	}
-	for need := range strings.Lines(r.host("rpm", "-qp", "--requires", newer)) {
+	for need := range strings.Lines(rpm("-qp", "--requires", newer)) {
 		if !strings.HasPrefix(need, "rpmlib(") && !strings.HasPrefix(need, "/bin/sh") {
 			t.Errorf("it requires %s", need)
 		}
 	}
-	rpm := func(args ...string) {
-		t.Helper()
-		r.host(append([]string{"rpm", "--root", r.dir, "--force-debian", "--nodeps"}, args...)...)
-	}
 	r.asked()
-	rpm("-i", older)
-	listed := strings.Fields(r.host("rpm", "-qpl", older))
+	change("-i", older)
+	listed := strings.Fields(rpm("-qpl", older))
 	for _, name := range names(r.files(), before) {
 		if !slices.Contains(listed, name) {
 			t.Errorf("%s is not of the package", name)
 		}
 	}
-	r.t = t
 	r.manages("daemon-reload")
 	r.run("buttersink", "--version")
-	rpm("-U", newer)
+	change("-U", newer)
 	r.manages("daemon-reload", "daemon-reload") // of the new one, and then of the old one
-	rpm("-e", "buttersink")
+	change("-e", "buttersink")
 	r.manages("stop buttersink@*.timer", "stop buttersink@*.service", "daemon-reload")
 	if left := names(r.files(), before); left != nil {
 		t.Errorf("rpm leaves %q", left)
