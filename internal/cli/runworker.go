@@ -25,8 +25,8 @@ type worker struct {
 	engine   *job.Engine
 	manager  *systemd.Notifier
 	made     map[string]*snapshot.Snapshot // in this run, by job and source
-	days     map[string]time.Time // of which the snapshots of calendars are
-	underway underway             // for the manager
+	days     map[string]time.Time          // of which the snapshots of calendars are
+	underway underway                      // for the manager
 }
 
 var _ runner.Worker = (*worker)(nil)
