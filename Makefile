@@ -43,7 +43,7 @@ test-go:
 # The rooms with goroutines, under the race detector.
 race: servers
 	sh packaging/deps.sh race
-	BUTTERSINK_TEST_REAL=1 $(GO) test -count=1 -race -timeout 20m ./internal/transfer ./internal/store/... ./internal/job ./internal/ledger ./internal/awake ./internal/pace ./internal/compose ./internal/archive/... ./internal/s3test
+	BUTTERSINK_TEST_REAL=1 $(GO) test -count=1 -race -timeout 20m ./internal/transfer ./internal/store/... ./internal/job ./internal/ledger ./internal/awake ./internal/pace ./internal/compose ./internal/archive/... ./internal/s3test ./internal/runner ./internal/hook ./internal/notify ./internal/systemd
 
 # A short run of every fuzz target; FUZZTIME=10m for a long one.
 FUZZTIME ?= 10s
