@@ -33,6 +33,7 @@ type backupOptions struct {
 	staleAfter               ageFlag
 
 	verbosity         verbosityFlag
+	typed             *cobra.Command // the flags as they were given
 	debug, noProgress bool
 }
 
@@ -128,6 +129,7 @@ here (see --wait).`,
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			o.typed = cmd
 			return runBackup(cmd.Context(), env, cmd.CommandPath(), o, args[0], args[1:])
 		},
 	}

@@ -251,3 +251,26 @@ func TestWritten(t *testing.T) {
 		t.Errorf("btrfs-backup @none: %v", err)
 	}
 }
+
+// TestLockIDsDiffer: two places are one only if they are.
+func TestLockIDsDiffer(t *testing.T) {
+	seen := map[string]string{}
+	for _, arg := range []string{
+		"/mnt/a", "dir:///mnt/a", "ssh://host/mnt/a", "ssh://other/mnt/a", "s3://bucket/", "s3://bucket/a", "s3://other/",
+		"glacier://vault/", "glacier://other/", "glacier://vault/a", "glacier://vault/?region=eu-west-1", "shell://cat >/mnt/a",
+	} {
+		p, err := parsePlace(arg, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		id := lockID(p)
+		if other, ok := seen[id]; ok {
+			t.Errorf("%s and %s are both %q", arg, other, id)
+		}
+		seen[id] = arg
+		again, err := parsePlace(id, true)
+		if err != nil || lockID(again) != id {
+			t.Errorf("%s: %q does not name it again: %q, %v", arg, id, lockID(again), err)
+		}
+	}
+}

@@ -84,6 +84,15 @@ func (o *backupOptions) prepare(ctx context.Context, env *Env, command, source s
 	}
 	for _, t := range run.targets {
 		t.seal = run.seal
+		if t.store == nil {
+			continue
+		}
+		if t.seal, err = sealing(command, t.o.compress, t.o.encrypt); err != nil {
+			return nil, err
+		}
+		if err := t.seal.Usable(ctx); err != nil {
+			return nil, &exitError{code: exitConfig, err: fmt.Errorf("%s: %w", t.name, err)}
+		}
 	}
 	if err := run.seal.Usable(ctx); err != nil {
 		return nil, &exitError{code: exitConfig, err: err}
@@ -139,7 +148,7 @@ func madeHere(arg string, p place) error {
 
 // target reads an argument that names a destination.
 func (r *backupRun) target(arg string) (*target, error) {
-	p, err := placeOf(r.command, arg, true)
+	p, err := r.env.placeOf(r.command, arg, true)
 	if err != nil {
 		return nil, err
 	}
@@ -150,6 +159,14 @@ func (r *backupRun) target(arg string) (*target, error) {
 		return nil, err
 	}
 	t := &target{place: p, id: lockID(p), name: targetName(p), o: &r.o.syncOptions, seal: r.seal, limit: r.limit}
+	if p.store != nil {
+		if t.o, err = p.settled(r.o.typed, t.o); err != nil {
+			return nil, err
+		}
+		if r.o.wire.limit.given == "" {
+			t.limit = pace.New(t.o.wire.limit.bytes)
+		}
+	}
 	if _, err := r.opening(p, t.o).forS3(p); err != nil {
 		return nil, &usageError{command: r.command, err: err}
 	}
@@ -191,6 +208,8 @@ func lockID(p place) string {
 			id += "?endpoint=" + url.QueryEscape(endpoint)
 		}
 		return id
+	case "glacier":
+		return "glacier://" + p.bucket + "/" + p.dir + p.query
 	}
 	return p.dir
 }
