@@ -1,10 +1,11 @@
 #!/bin/sh
 # Shows the main job on two scratch file systems: a dozen snapshots, a plan with
 # sizes and reasons, a sync, an incremental sync, a killed run that is carried on,
-# equal trees; backups to two places at once, with retention; the same over ssh, to an sshd of its own and with a key that allows
-# only adding; then an archive of sealed files on a plain disk, and a restore from
-# it; backups by a calendar of chains, as btrsend makes them. Cleans up after
-# itself. DEMO=local ends it before ssh.
+# equal trees; backups to two places at once, with retention; the same over ssh, to
+# an sshd of its own and with a key that allows only adding; then an archive of
+# sealed files on a plain disk, and a restore from it; a job of a configuration, and
+# how it stands; backups by a calendar of chains, as btrsend makes them. Cleans up
+# after itself. DEMO=local ends it before ssh.
 set -eu
 
 cd "$(dirname "$0")/.."
@@ -259,6 +260,50 @@ show "age -d -i $here/key $object | zstd -d | btrfs receive $fresh/by-hand"
 age -d -i "$here/key" "$object" | zstd -d | btrfs receive -q "$fresh/by-hand"
 cmp "$a/films/film" "$fresh/by-hand/films/film"
 echo "films is the same"
+
+say "Every night, from a configuration: two places, of which one is away one night"
+mkdir "$here/jobs" "$b/nights"
+cat >"$here/jobs/freeze" <<END
+#!/bin/sh
+echo "the database is \$1"
+END
+chmod 755 "$here/jobs/freeze"
+cat >"$here/jobs/config.toml" <<END
+[stores.disk]
+url = "$b/nights/"
+
+[stores.files]
+url = "dir://$here/jobs/files/"
+compress = "zstd"
+
+[jobs.live]
+sources = ["$a/live"]
+keep = "last:2"
+max-age = "26h"
+before = ["$here/jobs/freeze", "frozen"]
+after-snapshot = ["$here/jobs/freeze", "working again"]
+
+  [[jobs.live.destinations]]
+  store = "disk"
+  keep = "daily:7"
+
+  [[jobs.live.destinations]]
+  store = "files"
+END
+run buttersink -c "$here/jobs/config.toml" config check
+if run buttersink -c "$here/jobs/config.toml" run; then
+	echo "a destination that is away was taken for one that is served" >&2
+	exit 1
+fi
+if run buttersink -c "$here/jobs/config.toml" status; then
+	echo "status takes a destination that was never served for well" >&2
+	exit 1
+fi
+mkdir "$here/jobs/files"
+run buttersink init "dir://$here/jobs/files/"
+run buttersink -c "$here/jobs/config.toml" run
+run buttersink -c "$here/jobs/config.toml" status
+run buttersink -c "$here/jobs/config.toml" history
 
 say "Backups by a calendar: the program says what it wants, and takes only what is whole"
 mkdir "$here/calendar" "$here/calendar/store" "$a/dated"
