@@ -80,6 +80,7 @@ type earlyOpen struct {
 	st    store.Store
 	err   error
 	taken bool // by the engine, which closes it
+	stop  context.CancelFunc
 }
 
 // take returns the store when it is open.
@@ -104,6 +105,8 @@ func (r *backupRun) openEarly(ctx context.Context) {
 			continue
 		}
 		e := &earlyOpen{done: make(chan struct{})}
+		ctx, stop := context.WithCancel(ctx)
+		e.stop = stop
 		t.early = e
 		r.early = append(r.early, e)
 		go func() {
@@ -138,7 +141,8 @@ func (r *backupRun) plain(ctx context.Context) bool {
 	return false
 }
 
-// close closes what was opened and not used. It comes before ctx ends.
+// close closes what was opened and not used. It comes before ctx ends. What is still
+// being opened is given up, and not waited for.
 func (r *backupRun) close() {
 	for _, e := range r.early {
 		select {
@@ -146,7 +150,14 @@ func (r *backupRun) close() {
 			if e.err == nil && !e.taken {
 				e.st.Close()
 			}
-		default: // it ends with the run
+			e.stop()
+		default:
+			e.stop()
+			go func() {
+				if <-e.done; e.err == nil {
+					e.st.Close()
+				}
+			}()
 		}
 	}
 }

@@ -94,14 +94,19 @@ func (e *interruptedError) Is(target error) bool { return target == context.Canc
 // process and to the group that it is in. A later one ends the process on the spot.
 const atOnce = 500 * time.Millisecond
 
-func systemInterrupts(ctx context.Context) (context.Context, context.CancelFunc) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	caught := make(chan os.Signal, 1)
+// endings are the signals by which somebody wants the run to end.
+func endings() []os.Signal {
 	wanted := []os.Signal{syscall.SIGINT, syscall.SIGTERM}
 	if !signal.Ignored(syscall.SIGHUP) { // nohup(1) means it
 		wanted = append(wanted, syscall.SIGHUP)
 	}
-	signal.Notify(caught, wanted...)
+	return wanted
+}
+
+func systemInterrupts(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, endings()...)
 
 	// A reader that has gone away is an error of the write, not the end of the
 	// process: a transfer does not stop because nobody looks any more. Signals

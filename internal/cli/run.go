@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -133,7 +135,13 @@ func runJobs(ctx context.Context, env *Env, command string, o *runOptions, names
 		DryRun: o.dryRun, Log: env.Log, Now: env.Now,
 	}
 	if !o.dryRun {
-		r.Locks, r.Ledger = env.jobLocks(), env.openLedger()
+		r.Locks, r.Ledger, r.Shield = env.jobLocks(), env.openLedger(), shield
+		switch {
+		case r.Locks == "":
+			env.Log.Warn("Nothing will be known of this run afterwards, and nothing keeps another one away: BUTTERSINK_STATE names a directory for that")
+		case r.Ledger == nil:
+			env.Log.Warn("Nothing will be known of this run afterwards: 'buttersink status' takes it for one that never was")
+		}
 		w.engine.Ledger = r.Ledger
 		w.manager = systemd.Ready("begins")
 		defer w.manager.Stopping("ends")
@@ -141,8 +149,11 @@ func runJobs(ctx context.Context, env *Env, command string, o *runOptions, names
 	defer keepRunning()()
 	var ends []jobEnd
 	for _, j := range jobs {
-		if ctx.Err() != nil {
-			break
+		if cause := context.Cause(ctx); cause != nil {
+			end := jobEnd{job: j.Name, err: fmt.Errorf("%s: it was not begun: %w", j.Name, cause)}
+			ends = append(ends, end)
+			w.jobEnded(end, nil)
+			continue
 		}
 		env.Log.Info(map[bool]string{true: "WOULD: "}[o.dryRun] + "Job " + j.Name)
 		w.manager.Say(env.Now(), j.Name+": begins")
@@ -157,7 +168,15 @@ func runJobs(ctx context.Context, env *Env, command string, o *runOptions, names
 			env.writeMetrics(f, r.Ledger)
 		}
 	}
-	return explainRun(ctx, ends)
+	return explainRun(ends)
+}
+
+// shield keeps signals from ending the process on the spot, as the second one does
+// otherwise, until it is undone.
+func shield() (undo func()) {
+	caught := make(chan os.Signal, 1)
+	signal.Notify(caught, endings()...)
+	return func() { signal.Stop(caught) }
 }
 
 // jobEnded says how a job has ended. What has failed comes last of all.
@@ -282,7 +301,7 @@ func together(codes []int, done bool) int {
 }
 
 // explainRun is what run ends with.
-func explainRun(ctx context.Context, ends []jobEnd) error {
+func explainRun(ends []jobEnd) error {
 	x := &exitError{}
 	var lines []error
 	var codes []int
@@ -299,7 +318,7 @@ func explainRun(ctx context.Context, ends []jobEnd) error {
 		}
 	}
 	if len(codes) == 0 {
-		return context.Cause(ctx)
+		return nil
 	}
 	x.code, x.err = together(codes, done), errors.Join(lines...)
 	return x

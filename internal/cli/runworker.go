@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -64,46 +65,46 @@ func (w *worker) places(ctx context.Context, j *config.Job, s runner.Source) (*b
 	if err != nil {
 		return nil, err
 	}
-	for i := range j.Destinations {
-		t, err := w.target(ctx, run, &j.Destinations[i], s)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", j.Destinations[i].Name, err)
-		}
+	for i, name := range destinationNames(j, s) {
+		d := &j.Destinations[i]
+		t := &target{name: name, id: name, o: &syncOptions{}, rules: in(d.Keep, zoneOf(j.UTC))}
+		// What is wrong with one keeps no other from being served.
+		t.unusable = w.aim(ctx, run, t, d, s)
 		run.targets = append(run.targets, t)
 	}
 	return run, nil
 }
 
-// target is a destination of a run.
-func (w *worker) target(ctx context.Context, run *backupRun, d *config.Destination, s runner.Source) (*target, error) {
-	o, err := settingsOf(d.Settings)
+// aim finds out where a destination of a run is, and what is kept there in which form.
+func (w *worker) aim(ctx context.Context, run *backupRun, t *target, d *config.Destination, s runner.Source) error {
+	p, err := parsePlace(d.URL, true)
 	if err != nil {
-		return nil, err
-	}
-	o.dryRun, o.json = w.o.dryRun, w.o.json
-	if err := o.check(w.command); err != nil {
-		return nil, err
-	}
-	p, err := placeOf(w.command, d.URL, true)
-	if err != nil {
-		return nil, err
+		return err
 	}
 	if p, err = rooted(p); err != nil {
-		return nil, err
+		return err
 	}
-	p = p.forSource(s.Name)
-	t := &target{
-		place: p, id: lockID(p), name: strings.ReplaceAll(d.Name, "{source}", s.Name),
-		o: o, limit: pace.New(o.wire.limit.bytes), rules: in(d.Keep, zoneOf(run.o.utc)),
+	t.place = p.forSource(s.Name)
+	t.id = lockID(t.place)
+	o, err := settingsOf(d.Settings)
+	if err != nil {
+		return err
 	}
-	if _, err := run.opening(p, o).forS3(p); err != nil {
-		return nil, err
+	o.dryRun, o.json = w.o.dryRun, w.o.json
+	t.o, t.limit = o, pace.New(o.wire.limit.bytes)
+	if err = o.check(w.command); err == nil {
+		_, err = run.opening(t.place, o).forS3(t.place)
 	}
-	if t.seal, err = sealing(w.command, o.compress, o.encrypt); err != nil {
-		return nil, err
+	if err == nil {
+		t.seal, err = sealing(w.command, o.compress, o.encrypt)
 	}
-	t.unusable = t.seal.Usable(ctx)
-	return t, nil
+	if err == nil {
+		err = t.seal.Usable(ctx)
+	}
+	if usage, ok := errors.AsType[*usageError](err); ok { // here nobody has typed anything
+		err = usage.err
+	}
+	return err
 }
 
 // forSource is the place with the name of a source where "{source}" stands. The
@@ -197,10 +198,27 @@ func (w *worker) Transfer(ctx context.Context, j *config.Job, s runner.Source) (
 	defer show.close()
 	show.places(run)
 	report, failure := w.backup(ctx, j, s, run, show)
+	if failure == nil && !w.o.dryRun && !j.Snapshot && idle(report) {
+		failure = &exitError{
+			code: exitFailed, err: fmt.Errorf("%s: there is no snapshot %s%s to bring anywhere", run.folder().dir, j.Prefix, j.Format),
+			hint: "The job makes none (snapshot = false): do the others that are to make them work, and is this where they put them?",
+		}
+		for i := range report.Destinations {
+			report.Destinations[i].Err = failure
+		}
+	}
 	err = explainBackup(failure, run.o)
 	show.close()
 	show.result(report, err)
 	return placesOf(destinationNames(j, s), report, failure), err
+}
+
+// idle reports whether there was nothing at all to bring to any destination, and never
+// has been: a success of that would be one of nothing.
+func idle(r *job.BackupReport) bool {
+	return len(r.Destinations) > 0 && !slices.ContainsFunc(r.Destinations, func(d job.DestinationReport) bool {
+		return d.Standing.Newest != "" || d.Standing.Outstanding != 0
+	})
 }
 
 func (w *worker) backup(ctx context.Context, j *config.Job, s runner.Source, run *backupRun, show *backupView) (*job.BackupReport, error) {

@@ -1,0 +1,201 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/buttersink/buttersink/internal/btrfstest"
+)
+
+// homestead is a machine with a subvolume, and some configuration.
+type homestead struct {
+	fs          *btrfstest.FS
+	dir, config string
+}
+
+// newHomestead makes one. In its configuration $FS and $DIR stand for two directories, the
+// first of btrfs.
+func newHomestead(t *testing.T, config string) *homestead {
+	t.Helper()
+	btrfstest.Require(t)
+	e := &homestead{fs: btrfstest.New(t), dir: t.TempDir()}
+	if err := os.Chmod(e.dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	e.fs.Subvolume("home")
+	e.config = filepath.Join(e.dir, "config.toml")
+	e.write(t, "config.toml", config, 0o600)
+	return e
+}
+
+func (e *homestead) write(t *testing.T, name, text string, mode os.FileMode) {
+	t.Helper()
+	text = strings.NewReplacer("$FS", e.fs.Dir, "$DIR", e.dir).Replace(text)
+	if err := os.WriteFile(filepath.Join(e.dir, name), []byte(text), mode); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// run runs a command, and returns what it says.
+func (e *homestead) run(t *testing.T, want int, args ...string) string {
+	t.Helper()
+	env, stdout, stderr := testEnv(t, "buttersink")
+	env.Getenv = func(name string) string {
+		return map[string]string{"BUTTERSINK_STATE": e.dir + "/state", "BUTTERSINK_CONFIG": e.config}[name]
+	}
+	if code := Main(args, env); code != want {
+		t.Errorf("%q: exit code %d, want %d\n%s%s", args, code, want, stdout, stderr)
+	}
+	return stdout.String() + stderr.String()
+}
+
+// says expects a text to have some others in it.
+func says(t *testing.T, text string, parts ...string) {
+	t.Helper()
+	for _, part := range parts {
+		if !strings.Contains(text, part) {
+			t.Errorf("it does not say %q:\n%s", part, text)
+		}
+	}
+}
+
+// TestRunUnusable: a destination for which nothing can be encrypted keeps no other
+// from being served, and gets nothing.
+func TestRunUnusable(t *testing.T) {
+	e := newHomestead(t, `
+[jobs.home]
+sources = ["$FS/home"]
+before = ["$DIR/lose"]
+[[jobs.home.destinations]]
+url = "dir://$FS/archive"
+encrypt = ["age:$DIR/key.pub"]
+require-encryption = true
+[[jobs.home.destinations]]
+url = "$FS/backup"
+`)
+	e.write(t, "key.pub", "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p\n", 0o644)
+	e.write(t, "lose", "#!/bin/sh\nrm -f $DIR/key.pub\n", 0o755)
+	if err := os.Mkdir(e.fs.Path("archive"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	e.run(t, 0, "init", "dir://"+e.fs.Path("archive"))
+	said := e.run(t, 4, "run")
+	says(t, said, "key.pub", e.fs.Path("backup")+": complete: 1 transferred")
+	if strings.Contains(said, "--help") {
+		t.Errorf("nobody has typed anything:\n%s", said)
+	}
+	if n := len(entries(t, e.fs.Path("archive"))); n != 1 { // what makes it an archive
+		t.Errorf("the archive has %d entries", n)
+	}
+	e.write(t, "key.pub", "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p\n", 0o644)
+	says(t, e.run(t, 4, "status"), "1 of 3 are late")
+}
+
+// TestRunNothing: where others make the snapshots and have made none, nothing is no
+// success.
+func TestRunNothing(t *testing.T) {
+	e := newHomestead(t, `
+[jobs.home]
+sources = ["$FS/home"]
+prefix = "home-"
+snapshot = false
+[[jobs.home.destinations]]
+url = "$FS/backup"
+`)
+	says(t, e.run(t, 1, "run"), "there is no snapshot home-YYYYMMDD-HHMMSS to bring anywhere", "snapshot = false")
+	says(t, e.run(t, 1, "status"), "LATE")
+	e.run(t, 0, "-q", "backup", "-p", "home-", e.fs.Path("home"))
+	e.run(t, 0, "run")
+	e.run(t, 0, "status")
+}
+
+// TestRunWithoutLedger: who counts on the status is told that it will not know.
+func TestRunWithoutLedger(t *testing.T) {
+	e := newHomestead(t, "[jobs.home]\nsources = [\"$FS/home\"]\n")
+	if err := os.Mkdir(e.dir+"/state", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	e.write(t, "state/ledger.db", strings.Repeat("no database ", 999), 0o600)
+	says(t, e.run(t, 0, "run", "-q"), "Nothing will be known of this run afterwards")
+}
+
+// TestRunSignals: a run that is told to end, and told again by somebody who does not
+// like to wait, has what was frozen go on all the same, and says what it did not begin.
+func TestRunSignals(t *testing.T) {
+	e := newHomestead(t, `
+[jobs.home]
+sources = ["$FS/home"]
+before = ["$DIR/freeze"]
+after-snapshot = ["$DIR/thaw"]
+[jobs.later]
+sources = ["$FS/home"]
+`)
+	e.write(t, "freeze", "#!/bin/sh\ntrap '' TERM\ntouch $DIR/frozen\nsleep 3\n", 0o755)
+	e.write(t, "thaw", "#!/bin/sh\nsleep 1\nrm $DIR/frozen\n", 0o755)
+	p := newProcess(t, e.dir+"/state", "-c", e.config, "run", "--json")
+	if err := p.Start(); err != nil {
+		t.Fatal(err)
+	}
+	frozen := filepath.Join(e.dir, "frozen")
+	for {
+		if _, err := os.Stat(frozen); err == nil {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	for range 3 {
+		if err := p.Process.Signal(syscall.SIGTERM); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(atOnce + 200*time.Millisecond)
+	}
+	if code := p.code(t); code != exitInterrupted {
+		t.Errorf("exit code %d\n%s", code, &p.stderr)
+	}
+	if _, err := os.Stat(frozen); err == nil {
+		t.Error("what was frozen stays so")
+	}
+	says(t, p.stderr.String(), "ERROR: later: it was not begun: stopped by a signal")
+	says(t, p.stdout.String(), `"job":"later","ok":false,"exit":130`)
+}
+
+// TestEarlyGivenUp: nothing goes on connecting to a destination that nobody waits for
+// any more.
+func TestEarlyGivenUp(t *testing.T) {
+	dir := t.TempDir()
+	slow := filepath.Join(dir, "ssh")
+	if err := os.WriteFile(slow, fmt.Appendf(nil, "#!/bin/sh\n: >%s/called\nexec sleep 1000\n", dir), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	env, _, _ := testEnv(t, "buttersink")
+	env.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	p, err := parsePlace("ssh://root@host/backup/", true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	o := &syncOptions{}
+	if err := o.ssh.command.Set(slow); err != nil {
+		t.Fatal(err)
+	}
+	r := &backupRun{env: env, command: "run", o: &backupOptions{}, targets: []*target{{place: p, o: o}}}
+	r.openEarly(context.WithoutCancel(t.Context()))
+	for {
+		if _, err := os.Stat(filepath.Join(dir, "called")); err == nil {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	r.close()
+	<-r.early[0].done
+	if r.early[0].err == nil {
+		t.Error("it was opened")
+	}
+}
