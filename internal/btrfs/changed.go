@@ -27,9 +27,9 @@ type Unwatched struct {
 // snapshot has it, but for what is unwatched. It is false only if that is certain,
 // and always true for a snapshot of something else, or one that was changed itself.
 //
-// Times of reading do not count, and neither does where data lie: a balance or a
-// defragmentation is no change. What lies in other subvolumes below origin is none
-// either; that there is one more or less is.
+// Times of reading do not count, and neither does it if a balance has moved data; a
+// defragmentation writes them anew, which is a change. What lies in other subvolumes
+// below origin is none; that there is one more or less is.
 //
 // What waits to be written to the file system is written out first. The leaves of
 // the tree that are newer than the snapshot are read, after a balance all of them.
@@ -37,7 +37,8 @@ type Unwatched struct {
 // unchanged if their change times are a second older than the snapshot: whatever
 // changes an inode sets that time, and a clock that is put back does not hit the
 // very nanosecond. Later ones may have been changed again in the same tick of the
-// clock.
+// clock. Data that were written since always count: a write sets the time before its
+// first byte, and can take long (btrfs_write_check, btrfs_page_mkwrite).
 func ChangedSince(origin, snapshot *os.File, u Unwatched) (bool, error) {
 	op := fmt.Sprintf("for changes in %s since %s", origin.Name(), snapshot.Name())
 	now, err := Info(origin)
@@ -61,17 +62,18 @@ func ChangedSince(origin, snapshot *os.File, u Unwatched) (bool, error) {
 		if err != nil {
 			return false, searching(op, err)
 		}
-		if it.kind != inodeItemType {
-			continue
+		same := true
+		switch it.kind {
+		case inodeItemType:
+			var inode inode
+			if inode, err = inodeItem(it.data); err == nil && inode.transid > then.Otransid {
+				same, err = c.same(it, inode)
+			}
+		case extentDataType: // which follows its inode
+			var x Extent
+			x, err = ParseExtent(it.data)
+			same = x.Generation <= then.Otransid || it.object == c.passed
 		}
-		inode, err := inodeItem(it.data)
-		if err != nil {
-			return false, searching(op, err)
-		}
-		if inode.transid <= then.Otransid {
-			continue
-		}
-		same, err := c.same(it, inode)
 		if err != nil {
 			return false, searching(op, err)
 		}
@@ -88,6 +90,7 @@ type comparison struct {
 	made             time.Time // when the snapshot was
 	unwatched        Unwatched
 	dirs             map[uint64]bool // what Unwatched.Dir has said, by inode number
+	passed           uint64          // the last file that is unwatched
 	buffer           []byte          // for the inodes of the snapshot
 }
 
@@ -163,7 +166,11 @@ func (c *comparison) unwatchedFile(ino uint64) (bool, error) {
 		if err != nil || !c.unwatched.File(name) {
 			return false, err
 		}
-		return c.unwatchedDir(it.offset)
+		ok, err := c.unwatchedDir(it.offset)
+		if ok {
+			c.passed = ino
+		}
+		return ok, err
 	}
 	return false, nil
 }

@@ -256,10 +256,6 @@ func TestChangedSinceNothing(t *testing.T) {
 			command(t, "btrfs", "balance", "start", "--full-balance", bench.Dir)
 			return nil
 		}},
-		{"defragmentation", func(dir string) error {
-			command(t, "btrfs", "filesystem", "defragment", "-r", "-czstd", dir+"/new data")
-			return nil
-		}},
 	} {
 		must(t, c.change(origin))
 		if hasChanged(t, origin, snap, u) {
