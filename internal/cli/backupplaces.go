@@ -88,7 +88,7 @@ func (o *backupOptions) prepare(ctx context.Context, env *Env, command, source s
 			continue
 		}
 		if t.seal, err = sealing(command, t.o.compress, t.o.encrypt); err != nil {
-			return nil, err
+			return nil, t.inTrouble("encrypt", t.o.encrypt, err)
 		}
 		if err := t.seal.Usable(ctx); err != nil {
 			return nil, &exitError{code: exitConfig, err: fmt.Errorf("%s: %w", t.name, err)}

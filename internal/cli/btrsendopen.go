@@ -136,7 +136,7 @@ func (o *btrsendOptions) place(env *Env, command string) (place, opening, error)
 		}
 	}
 	with.archive.Seal, err = sealing(command, compress, encrypt)
-	return p, with, err
+	return p, with, p.inTrouble("encrypt", encrypt, err)
 }
 
 // seal is what btrsend does to a stream: gzip, and gpg.

@@ -112,16 +112,37 @@ func checkSetting(url, key string, values []string) error {
 	case "sse":
 		_, err = (opening{keep: o.keep}).forS3(place{scheme: "s3"})
 	}
-	if err == nil {
-		err = fullPaths(key, values)
+	said := fullPaths(key, values)
+	if p, wrong := parsePlace(url, true); wrong == nil && url != "" && said == nil {
+		said = useless(p, key, values)
 	}
-	if err != nil {
+	switch {
+	case err != nil && said == nil && onlyFiles(key, values):
+		return &config.StateError{Err: asKeys(err)}
+	case err != nil:
 		return asKeys(err)
 	}
-	if p, err := parsePlace(url, true); err == nil && url != "" {
-		return useless(p, key, values)
+	return said
+}
+
+// onlyFiles reports whether nothing but files can be to blame for what is wrong with
+// recipients or keys.
+func onlyFiles(key string, values []string) bool {
+	switch key {
+	case "identity":
+		return true
+	case "encrypt":
+		spelt := slices.DeleteFunc(slices.Clone(values), func(r string) bool {
+			kind, who, _ := strings.Cut(r, ":")
+			return kind == "age" && filepath.IsAbs(who)
+		})
+		if len(spelt) == len(values) {
+			return false
+		}
+		_, err := seal.ParseRecipients(spelt)
+		return err == nil
 	}
-	return nil
+	return false
 }
 
 // fullPaths fails for files that would be looked for where a run happens to begin.

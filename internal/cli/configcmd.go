@@ -31,7 +31,9 @@ Keys that are not known, values that are not possible, names of stores and notic
 that are not there, and two destinations that are one place are mistakes; so are
 keys that others than their owner may read, programs that others may change, and a
 configuration that others may write to. Every command that reads the configuration
-looks at it in the same way first.
+looks at it in the same way first, and does nothing if what it says is wrong. A file
+or a program that is not there, or that others can change or read, is trouble only
+for the job, the store or the notice that it is for.
 
 Nothing is connected to, and no program is run: whether a place can be reached is
 what "buttersink run -n" says.
@@ -77,6 +79,9 @@ type configProblem struct {
 
 func runConfigCheck(env *Env, path string, asJSON bool) error {
 	f, err := env.loadConfigFile(path)
+	if err == nil && len(f.Troubles) > 0 {
+		err = &exitError{code: exitConfig, err: f.Wrong()}
+	}
 	if asJSON {
 		out := newRecords(env.Stdout)
 		if wrong, ok := errors.AsType[*config.Error](err); ok {
@@ -116,9 +121,11 @@ in URLs, and the pages that are told how a job went, have stars in their place.
 With --json each store, job and notice, and the metrics, are one object a line, with
 the same keys.
 
-Before: the configuration is right.
+Before: what the configuration says is right. Files and programs that are not as
+they should be are warnings.
 
-After: nothing has changed. The exit code is 3 if anything is wrong with it.`,
+After: nothing has changed. The exit code is 3 if anything is wrong with what it
+says.`,
 		Example: `  buttersink config show
   buttersink config show --json | jq 'select(.job == "home")'`,
 		Args: upTo(1, "one file"),
@@ -131,6 +138,7 @@ After: nothing has changed. The exit code is 3 if anything is wrong with it.`,
 			if err != nil {
 				return err
 			}
+			env.warnOf(f.Troubles)
 			if asJSON {
 				return env.untilReaderLeaves(showConfigRecords(env.Stdout, f))
 			}

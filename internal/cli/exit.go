@@ -96,6 +96,7 @@ var verdicts = []func(error) (verdict, bool){
 	onType(func(e *usageError) verdict {
 		return verdict{exitUsage, "Try '" + e.command + " --help'."}
 	}),
+	onType(func(*config.Trouble) verdict { return verdict{exitConfig, ""} }),
 	onValue(context.Canceled, verdict{exitInterrupted, ""}),
 	onType(func(e *store.LockedError) verdict {
 		return verdict{exitLocked, "Nothing was done. Try again when the other run has ended."}

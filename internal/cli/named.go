@@ -20,6 +20,7 @@ type namedStore struct {
 	name     string
 	settings []config.Setting
 	options  *syncOptions // the settings
+	troubles []*config.Trouble
 }
 
 // placeOf reads an argument, which is the command's fault if it is wrong. That of
@@ -74,7 +75,7 @@ func placeIn(s config.Store, path string, destination bool) (place, error) {
 	if err != nil {
 		return place{}, fmt.Errorf("the store %s: %w", s.Name, err)
 	}
-	p.store = &namedStore{name: s.Name, settings: s.Settings, options: o}
+	p.store = &namedStore{name: s.Name, settings: s.Settings, options: o, troubles: s.Troubles}
 	return p, nil
 }
 

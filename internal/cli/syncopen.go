@@ -23,7 +23,7 @@ func (o *syncOptions) open(ctx context.Context, env *Env, command string, from, 
 	if from.archive() {
 		in.archive.PartSize = int64(o.partSize) << 20 // it bounds what is read ahead, too
 		if in.archive.Keys, err = env.keys(from.identities(o.identity)); err != nil {
-			return nil, nil, err
+			return nil, nil, from.inTrouble("identity", from.identities(o.identity), err)
 		}
 	}
 	if to.keepsStreams() {
@@ -33,7 +33,7 @@ func (o *syncOptions) open(ctx context.Context, env *Env, command string, from, 
 	if to.archive() {
 		out.archive.RequireEncryption, out.archive.PartSize = o.requireEncryption, int64(o.partSize)<<20
 		if out.archive.Seal, err = sealing(command, o.compress, o.encrypt); err != nil {
-			return nil, nil, err
+			return nil, nil, to.inTrouble("encrypt", o.encrypt, err)
 		}
 		if err := out.archive.Seal.Usable(ctx); err != nil {
 			return nil, nil, &exitError{code: exitConfig, err: err}

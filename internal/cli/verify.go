@@ -97,7 +97,7 @@ func runVerify(ctx context.Context, env *Env, command string, o *verifyOptions, 
 	in := opening{s3: o.s3, limit: pace.New(o.limit.bytes)}
 	if o.data {
 		if in.archive.Keys, err = env.keys(p.identities(o.identity)); err != nil {
-			return err
+			return p.inTrouble("identity", p.identities(o.identity), err)
 		}
 	} else if len(o.identity) > 0 {
 		return usagef(command, "--identity is only for --data: without that nothing is opened")

@@ -15,6 +15,11 @@
 // wrong kind or cannot be, names of stores and notices that are not there, and what
 // contradicts something else.
 //
+// What is said may be right, and the machine not as it should be: a program is not
+// there, a key is on a disk that is not mounted, or others can read it. That is a
+// Trouble of the job, the store, the destination or the notice that it is about, and
+// keeps nothing else from being used.
+//
 // In an argument file, an argument that begins with "@" stands for those in the
 // file that it names, relative to the working directory. Each line is one argument
 // or one option:
@@ -38,7 +43,8 @@
 //
 // # Invariants
 //
-// There is a File only if nothing is wrong. What others than root and the user
+// There is a File only if nothing is wrong with what is said, on whatever machine. No
+// setting is left out because of a trouble. What others than root and the user
 // could have written is not believed, since it names programs that are run. What a
 // page is told by, and passwords in URLs, stand in no message. A file that stands in
 // itself is an error, not a loop. Nothing that is not text is taken. Memory is

@@ -112,12 +112,13 @@ func (r *decoder) destination(j *Job, v *value) (d Destination, at span) {
 		return d, at
 	}
 	var given []Setting
+	var inherited []*Trouble
 	if store != "" {
 		s := r.storeOf(store, t.index["store"].value)
 		if s == nil || s.URL == "" || below != "" && !r.path(below, s, t.index["path"].span) {
 			return d, at
 		}
-		url, given = Join(s.URL, below), s.Settings
+		url, given, inherited = Join(s.URL, below), s.Settings, s.Troubles
 		d.Name = strings.TrimRight(store+"/"+strings.Trim(below, "/"), "/")
 	} else {
 		bare := url
@@ -140,8 +141,15 @@ func (r *decoder) destination(j *Job, v *value) (d Destination, at span) {
 		r.wrong(at, "several sources cannot be brought to one place", r.apartBy(store, below, url))
 		return d, at
 	}
+	troubles := len(r.troubles)
 	own = r.checked(url, own)
 	d.URL, d.Settings = url, merged(given, bare(own))
+	for _, t := range inherited {
+		if !slices.ContainsFunc(own, func(p placed) bool { return p.Key == t.Key }) {
+			d.Troubles = append(d.Troubles, t)
+		}
+	}
+	d.Troubles = append(d.Troubles, r.since(troubles)...)
 	if store == "" || len(own) > 0 && !r.broken[store] {
 		r.together(at, url, d.Settings, own)
 	}

@@ -188,19 +188,19 @@ func (r *decoder) rules(to *schedule.Rules) func(*value) {
 }
 
 // program reads one with its arguments.
-func (r *decoder) program(to *[]string) func(*value) {
+func (r *decoder) program(key string, to *[]string) func(*value) {
 	return func(v *value) {
-		if argv := r.argv(v); argv != nil {
+		if argv := r.argv(key, v); argv != nil {
 			*to = argv
 		}
 	}
 }
 
 // programs reads one with its arguments, or a list of such lists.
-func (r *decoder) programs(to *[][]string) func(*value) {
+func (r *decoder) programs(key string, to *[][]string) func(*value) {
 	return func(v *value) {
 		if v.form != aList || len(v.list) > 0 && v.list[0].form != aList {
-			if argv := r.argv(v); argv != nil {
+			if argv := r.argv(key, v); argv != nil {
 				*to = [][]string{argv}
 			}
 			return
@@ -209,7 +209,7 @@ func (r *decoder) programs(to *[][]string) func(*value) {
 			return
 		}
 		for _, one := range v.list {
-			if argv := r.argv(one); argv != nil {
+			if argv := r.argv(key, one); argv != nil {
 				*to = append(*to, argv)
 			}
 		}
@@ -217,8 +217,8 @@ func (r *decoder) programs(to *[][]string) func(*value) {
 }
 
 // argv reads the path of a program, and its arguments, and looks at the program;
-// nil if anything is wrong.
-func (r *decoder) argv(v *value) []string {
+// nil if anything is wrong with what is said.
+func (r *decoder) argv(key string, v *value) []string {
 	const example = `["/usr/local/bin/program", "argument"]`
 	if v.form == aText {
 		words := strings.Fields(v.text)
@@ -256,8 +256,8 @@ func (r *decoder) argv(v *value) []string {
 	}
 	if r.checks.Program != nil {
 		if err := r.checks.Program(argv); err != nil {
-			r.taken(v.list[0].span, err, "Correct the path: it takes a program of root's or yours.")
-			return nil
+			message, fix := r.advised(v.list[0].span, err, "Correct the path: it takes a program of root's or yours.")
+			r.trouble(key, v.list[0].span, message, fix)
 		}
 	}
 	return argv

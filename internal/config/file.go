@@ -17,6 +17,8 @@ type File struct {
 	// Textfile is where metrics are written for Prometheus' node exporter after each
 	// run; empty for nowhere.
 	Textfile string
+	// Troubles are all that there are, in the order of their positions.
+	Troubles []*Trouble
 }
 
 // Position is where something stands in a file; both count from 1, and the column
@@ -39,6 +41,8 @@ type Store struct {
 	URL      string
 	Settings []Setting
 	At       Position
+	// Troubles are about keys of its Settings.
+	Troubles []*Trouble
 }
 
 // Kind is how a job goes about it.
@@ -94,6 +98,8 @@ type Job struct {
 	Notify []string
 	// Settings are about the source: ssh-*, kernel-send, decompress and the like.
 	Settings []Setting
+	// Troubles are about its programs. Destinations and notices have their own.
+	Troubles []*Trouble
 
 	// Of a Calendar: the days of the month, how many backups a chain has, for how many
 	// days it is kept after its last one, and for how long snapshots are kept here.
@@ -113,6 +119,8 @@ type Destination struct {
 	Keep schedule.Rules
 	// Settings are those of the store, and what is written here in their place.
 	Settings []Setting
+	// Troubles are about keys of its Settings, those of its store among them.
+	Troubles []*Trouble
 }
 
 // Notice is a way to tell somebody how a job went. One of Ping, Mail and Command is
@@ -131,6 +139,8 @@ type Notice struct {
 	// Command is a program with its arguments.
 	Command []string
 	Timeout time.Duration
+	// Troubles are about its program.
+	Troubles []*Trouble
 }
 
 // What holds unless the file says something else.
@@ -150,13 +160,14 @@ type Checks struct {
 	// Source says what is wrong with one that is no pattern.
 	Source func(source string) error
 	// Setting says what is wrong with the value of one, for a store of the given URL;
-	// for a source where that is empty.
+	// for a source where that is empty. With *StateError, the value could be right.
 	Setting func(url, key string, values []string) error
 	// Settings says what is wrong with all settings of a store together, and the key
 	// that is to blame, if one is.
 	Settings func(url string, all []Setting) (key string, err error)
 	// Same is the same text for two URLs if they name the same place.
 	Same func(url string) string
-	// Program says what is wrong with a program, given with its arguments.
+	// Program says what is wrong with a program, given with its arguments. That is
+	// always about the machine.
 	Program func(argv []string) error
 }

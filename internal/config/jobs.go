@@ -25,7 +25,7 @@ func (r *decoder) job(e *entry) {
 		Name: e.key, At: r.position(e.at.start), Kind: Backup,
 		Format: schedule.Compact, Snapshot: true, HookTimeout: usualHookTimeout,
 	}
-	before := len(r.found)
+	before, troubles := len(r.found), len(r.troubles)
 	if kind := t.index["kind"]; kind != nil {
 		r.kind(j, kind.value)
 	}
@@ -40,10 +40,10 @@ func (r *decoder) job(e *entry) {
 		{"every", r.lasting(&j.Every, time.Minute)},
 		{"max-age", r.lasting(&j.MaxAge, time.Minute)},
 		{"stale-after", r.age(&j.StaleAfter)},
-		{"before", r.programs(&j.Before)},
-		{"after-snapshot", r.programs(&j.AfterSnapshot)},
-		{"after", r.programs(&j.After)},
-		{"on-failure", r.programs(&j.OnFailure)},
+		{"before", r.programs("before", &j.Before)},
+		{"after-snapshot", r.programs("after-snapshot", &j.AfterSnapshot)},
+		{"after", r.programs("after", &j.After)},
+		{"on-failure", r.programs("on-failure", &j.OnFailure)},
 		{"hook-timeout", r.lasting(&j.HookTimeout, time.Second)},
 		{"notify", r.texts(&j.Notify, "admin", r.notified)},
 		{"destinations", func(v *value) { destinations = v }},
@@ -83,6 +83,7 @@ func (r *decoder) job(e *entry) {
 		}
 	}
 	r.jobMakesSense(j, e, own)
+	j.Troubles = r.since(troubles)
 	r.destinations(j, e, destinations)
 	if len(r.found) == before {
 		r.apartFrom(j, t.index["keep"])

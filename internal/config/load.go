@@ -14,7 +14,8 @@ import (
 )
 
 // Load reads a configuration. It fails with *Error where something is wrong with
-// it, and otherwise where it cannot be read.
+// what it says, and otherwise where it cannot be read. Where only the machine is not
+// as it should be for some of it, the File has Troubles.
 func Load(path string, c Checks) (*File, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -60,6 +61,8 @@ type decoder struct {
 	stores  map[string]*Store // with those that have problems of their own
 	broken  map[string]bool   // which these are
 	notices map[string]bool
+	// troubles are in the order in which they were found.
+	troubles []noted
 }
 
 // decode reads a document.
@@ -71,9 +74,13 @@ func decode(d *document, c Checks) (*File, error) {
 	if root := d.parse(); root != nil {
 		r.root(root)
 	}
-	if err := d.err(); err != nil {
-		return nil, err
+	if len(d.found) > 0 {
+		for _, n := range r.troubles {
+			d.found = append(d.found, n.located)
+		}
+		return nil, d.err()
 	}
+	r.tell()
 	return r.file, nil
 }
 
@@ -136,7 +143,7 @@ func (r *decoder) textfile(v *value) {
 func (r *decoder) store(e *entry) {
 	s := Store{Name: e.key, At: r.position(e.at.start)}
 	var own []placed
-	before := len(r.found)
+	before, troubles := len(r.found), len(r.troubles)
 	r.fields(e.table, "a store", append([]field{{"url", r.text(&s.URL, "ssh://host/srv/backup/")}}, r.settings(&own, false)...), func(key string) string {
 		if key == "path" || key == "keep" {
 			return fmt.Sprintf("%q is about one job's destination: write it in [[jobs.NAME.destinations]].", key)
@@ -155,7 +162,7 @@ func (r *decoder) store(e *entry) {
 	default:
 		own = r.checked("", own)
 	}
-	s.Settings = bare(own)
+	s.Settings, s.Troubles = bare(own), r.since(troubles)
 	r.broken[s.Name] = len(r.found) > before
 	r.file.Stores = append(r.file.Stores, s)
 	r.stores[s.Name] = &s
@@ -223,14 +230,15 @@ func (r *decoder) url(kind Kind, url string, at span) bool {
 func (r *decoder) notice(e *entry) {
 	n := Notice{Name: e.key, At: r.position(e.at.start), Timeout: usualNoticeTimeout}
 	r.notices[n.Name] = true
+	troubles := len(r.troubles)
 	if ping := e.table.index["ping"]; ping != nil {
 		r.secret = append(r.secret, r.behindHost(ping.span))
 	}
 	r.fields(e.table, "a notice", []field{
 		{"ping", r.text(&n.Ping, "https://hc-ping.com/KEY/{job}")},
 		{"mail", r.texts(&n.Mail, "root", r.address)},
-		{"sendmail", r.program(&n.Sendmail)},
-		{"command", r.program(&n.Command)},
+		{"sendmail", r.program("sendmail", &n.Sendmail)},
+		{"command", r.program("command", &n.Command)},
 		{"on", r.texts(&n.On, "failure", r.event)},
 		{"timeout", r.lasting(&n.Timeout, time.Second)},
 	}, nil)
@@ -269,6 +277,7 @@ func (r *decoder) notice(e *entry) {
 	case "command":
 		n.defaults("success", "failure")
 	}
+	n.Troubles = r.since(troubles)
 	r.file.Notices = append(r.file.Notices, n)
 }
 
@@ -287,7 +296,7 @@ func (r *decoder) sendmail(n *Notice, at span) {
 	}
 	if err := r.checks.Program(n.Sendmail); err != nil {
 		message, _, _ := strings.Cut(err.Error(), ": ")
-		r.wrong(at, "mail is given to the program sendmail, and "+message, `Install one (Debian's packages postfix, msmtp-mta, ...), or name it: sendmail = ["/path", "-i", "-t"].`)
+		r.trouble("sendmail", at, "mail is given to the program sendmail, and "+message, `Install one (Debian's packages postfix, msmtp-mta, ...), or name it: sendmail = ["/path", "-i", "-t"].`)
 	}
 }
 

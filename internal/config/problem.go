@@ -123,6 +123,12 @@ var advices = []struct{ after, sentence string }{
 // taken notes what a check has said about a value, and what is to be done: what the
 // message says itself, or else the given.
 func (d *document) taken(where span, err error, fix string) {
+	message, fix := d.advised(where, err, fix)
+	d.wrong(where, message, fix)
+}
+
+// advised are the message and the advice in what a check has said about a value.
+func (d *document) advised(where span, err error, fix string) (string, string) {
 	message := err.Error()
 	if wanted, ok := strings.CutPrefix(message, "want "); ok {
 		message = cover(string(d.data[where.start:where.end])) + " is not possible here: want " + wanted
@@ -136,26 +142,33 @@ func (d *document) taken(where span, err error, fix string) {
 	if errors.Is(err, fs.ErrNotExist) {
 		fix = "Make it, or correct its path."
 	}
-	d.wrong(where, message, fix)
+	return message, fix
 }
 
-// err is what is wrong with the document; nil if nothing is.
+// problem is what has been found, as it is told.
+func (d *document) problem(l located) Problem {
+	at, excerpt := d.show(l.span)
+	return Problem{File: d.path, At: at, Message: brief(l.message), Excerpt: excerpt, Fix: brief(l.fix)}
+}
+
+// err is all of what has been found; nil if nothing is.
 func (d *document) err() error {
-	if len(d.found) == 0 {
+	slices.SortStableFunc(d.found, func(a, b located) int { return a.start - b.start })
+	return asError(len(d.found), func(i int) Problem { return d.problem(d.found[i]) })
+}
+
+// asError is the error that tells of so many problems; nil if there are none.
+func asError(n int, problem func(i int) Problem) error {
+	if n == 0 {
 		return nil
 	}
-	slices.SortStableFunc(d.found, func(a, b located) int { return a.start - b.start })
 	e := &Error{}
-	for i, l := range d.found {
-		at, excerpt := d.show(l.span)
-		p := Problem{File: d.path, At: at, Message: brief(l.message), Excerpt: excerpt, Fix: brief(l.fix)}
+	for i := range min(n, maxProblems+1) {
+		p := problem(i)
 		if i == maxProblems {
-			p.Message, p.Fix = fmt.Sprintf("from here on there are %d more problems", len(d.found)-i), "Begin with those above."
+			p.Message, p.Fix = fmt.Sprintf("from here on there are %d more problems", n-i), "Begin with those above."
 		}
 		e.Problems = append(e.Problems, p)
-		if i == maxProblems {
-			break
-		}
 	}
 	return e
 }

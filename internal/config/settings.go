@@ -1,6 +1,7 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strconv"
@@ -109,16 +110,24 @@ func (r *decoder) setting(s setting, v *value) ([]string, bool) {
 }
 
 // checked leaves away the settings that a store of a URL cannot have, and says why.
+// Those stay that only the machine is not ready for: without one that says for whom to
+// encrypt, say, what is stored would be plain.
 func (r *decoder) checked(url string, all []placed) []placed {
 	if r.checks.Setting == nil {
 		return all
 	}
 	return slices.DeleteFunc(all, func(p placed) bool {
 		err := r.checks.Setting(sample(url), p.Key, p.Values)
-		if err != nil {
-			r.taken(p.value.span, err, fmt.Sprintf("Write %s = %s, say.", p.Key, exampleOf(p.Key)))
+		if err == nil {
+			return false
 		}
-		return err != nil
+		message, fix := r.advised(p.value.span, err, fmt.Sprintf("Write %s = %s, say.", p.Key, exampleOf(p.Key)))
+		if _, state := errors.AsType[*StateError](err); state {
+			r.trouble(p.Key, p.value.span, message, fix)
+			return false
+		}
+		r.wrong(p.value.span, message, fix)
+		return true
 	})
 }
 

@@ -1,0 +1,39 @@
+package cli
+
+import (
+	"slices"
+
+	"github.com/buttersink/buttersink/internal/config"
+)
+
+// warnOf tells of troubles that nothing fails for now.
+func (env *Env) warnOf(troubles []*config.Trouble) {
+	for _, t := range troubles {
+		env.Log.Warn(t.Error())
+	}
+}
+
+// troubleWith is the trouble with a key; nil if there is none.
+func troubleWith(key string, troubles []*config.Trouble) *config.Trouble {
+	i := slices.IndexFunc(troubles, func(t *config.Trouble) bool { return t.Key == key })
+	if i < 0 {
+		return nil
+	}
+	return troubles[i]
+}
+
+// inTrouble is an error about the values of a flag, or the trouble of the store that
+// they are from: it says where they stand.
+func (p place) inTrouble(key string, values []string, err error) error {
+	if err == nil || p.store == nil {
+		return err
+	}
+	t := troubleWith(key, p.store.troubles)
+	from := slices.ContainsFunc(p.store.settings, func(s config.Setting) bool {
+		return s.Key == key && slices.Equal(s.Values, values)
+	})
+	if t == nil || !from {
+		return err
+	}
+	return &exitError{code: exitConfig, err: &t.Problem}
+}
