@@ -3,6 +3,7 @@ package runner
 import (
 	"cmp"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 	"time"
@@ -188,14 +189,13 @@ func expected(j *config.Job, tries []ledger.PlaceRun, runs []ledger.JobRun) []Pl
 			lately = append(lately, t)
 		}
 	}
-	var sources []string
-	known := matching(j, lately)
+	var sources, known []string
 	for _, typed := range j.Sources {
-		if len(known) > 0 && (j.Nested || isPattern(typed)) {
-			sources = append(sources, known...)
-		} else {
-			sources = append(sources, notedAs(typed, tries))
+		found := foundBy(j, typed, lately)
+		if known = append(known, found...); len(found) == 0 {
+			found = []string{notedAs(typed, tries)}
 		}
+		sources = append(sources, found...)
 	}
 	var places []PlaceStatus
 	seen := map[string]bool{}
@@ -230,30 +230,53 @@ func wholeRun(runs []ledger.JobRun) int64 {
 	return 0
 }
 
-// matching are the sources that runs were about lately and that are not written down
-// one by one.
-func matching(j *config.Job, lately []ledger.PlaceRun) []string {
+// foundBy are the sources that runs were about lately because of one that is written
+// down and stands for several.
+func foundBy(j *config.Job, typed string, lately []ledger.PlaceRun) []string {
+	if !j.Nested && !isPattern(typed) {
+		return nil
+	}
 	var sources []string
 	for _, p := range lately {
-		plain := slices.ContainsFunc(j.Sources, func(typed string) bool {
-			return !isPattern(typed) && !j.Nested && notedAs(typed, lately) == p.Source
-		})
-		if !plain && !slices.Contains(sources, p.Source) {
+		if standsFor(bare(typed), j.Nested, p.Source) && !slices.Contains(sources, p.Source) {
 			sources = append(sources, p.Source)
 		}
 	}
 	return sources
 }
 
+// standsFor tells whether a path, which may be a pattern, stands for a source, or
+// with nested for one that this lies in.
+func standsFor(typed string, nested bool, source string) bool {
+	for ; ; source = path.Dir(source) {
+		if ok, _ := path.Match(typed, source); ok || typed == source {
+			return true
+		}
+		if !nested || source == path.Dir(source) {
+			return false
+		}
+	}
+}
+
 // notedAs is how the ledger calls a source.
 func notedAs(typed string, noted []ledger.PlaceRun) string {
-	bare := func(s string) string { return cmp.Or(strings.TrimRight(s, "/"), "/") }
 	for _, p := range noted {
 		if bare(p.Source) == bare(typed) {
 			return p.Source
 		}
 	}
 	return bare(typed)
+}
+
+// bare is a source without what can be written in several ways.
+func bare(source string) string {
+	for _, here := range []string{"file://", "btrfs://"} {
+		source = strings.TrimPrefix(source, here)
+	}
+	if strings.Contains(source, "://") {
+		return strings.TrimRight(source, "/")
+	}
+	return path.Clean(source)
 }
 
 // isPattern tells whether a source stands for several.
@@ -282,6 +305,9 @@ func (p *PlaceStatus) judge(last *ledger.JobRun, running bool, now time.Time) {
 		// The last run that was about it has come here; whatever went wrong elsewhere
 		// does not matter.
 		trouble = tryTrouble(p.Try)
+		if trouble == "" && last != nil && p.Try.Run < last.ID {
+			trouble = "the last run was not about it"
+		}
 	default:
 		trouble = troubleOf(last)
 	}

@@ -184,12 +184,12 @@ LATE! /home>nas never succeeded: the last try failed: full`},
 j: (the last run failed: the program of before: exit status 1)
 LATE! /home> the last run failed: the program of before: exit status 1
 LATE! /home>nas the last run failed: the program of before: exit status 1`},
-		"that, but young": {job: daily, history: `-2h done: /home done, /home>nas done
+		"failed before it came to anything, but young": {job: daily, history: `-2h done: /home done, /home>nas done
 			-1h failed (the program of before: exit status 1)`, want: `
 j: next 11-21 11:00 (the last run failed: the program of before: exit status 1)
 fine! /home> the last run failed: the program of before: exit status 1
 fine! /home>nas the last run failed: the program of before: exit status 1`},
-		"that, and it runs again": {job: plain, running: true, history: `-2h done: /home done, /home>nas done
+		"failed before it came to anything, and it runs again": {job: plain, running: true, history: `-2h done: /home done, /home>nas done
 			-1h failed (frozen)
 			-1m killed: /home done`, want: `
 j: running (the last run failed: frozen)
@@ -272,7 +272,12 @@ LATE /home>nas never tried: it was not in the configuration at the last run`},
 			-2h done: /home done`, want: `
 j:
 fine /home>
-fine /home>nas`},
+LATE! /home>nas the last run was not about it`},
+		"that, but young": {job: daily, history: `-3h done: /home done, /home>nas done
+			-2h done: /home done`, want: `
+j: next 11-21 10:00
+fine /home>
+fine! /home>nas the last run was not about it`},
 		"that, and it had failed before": {job: plain, history: `-3h failed: /home done, /home>nas failed (full)
 			-2h done: /home done`, want: `
 j:
@@ -338,12 +343,40 @@ fine /srv/a[1]?>nas/srv-a[1]?/`},
 		"two patterns, and a source with a slash": {job: with(func(j *config.Job) { j.Sources = []string{"/srv/*", "/data/*", "/home"} }), history: `
 			-1h done: /data/a done, /data/a>nas done, /srv/b done, /srv/b>nas done, /home/ done, /home/>nas done`, want: `
 j:
-fine /data/a>
-fine /data/a>nas
 fine /srv/b>
 fine /srv/b>nas
+fine /data/a>
+fine /data/a>nas
 fine /home/>
 fine /home/>nas`},
+		"a source that can be written in several ways": {job: with(func(j *config.Job) { j.Sources = []string{"file:///home", "/srv//./www/"} }), history: `
+			-1h done: /home done, /home>nas done, /srv/www done, /srv/www>nas done`, want: `
+j:
+fine /home>
+fine /home>nas
+fine /srv/www>
+fine /srv/www>nas`},
+		"a pattern more": {job: with(func(j *config.Job) { j.Sources = []string{"/srv/*", "/data/*"} }), history: `
+			-1h done: /srv/b done, /srv/b>nas done`, want: `
+j:
+fine /srv/b>
+fine /srv/b>nas
+LATE /data/*> never tried: it was not in the configuration at the last run
+LATE /data/*>nas never tried: it was not in the configuration at the last run`},
+		"a source more, with what lies in it": {job: with(func(j *config.Job) { j.Sources, j.Nested = []string{"/srv/*/", "/data"}, true }), history: `
+			-1h done: /srv/b done, /srv/b>nas done, /srv/b/in/it done, /srv/b/in/it>nas done`, want: `
+j:
+fine /srv/b>
+fine /srv/b>nas
+fine /srv/b/in/it>
+fine /srv/b/in/it>nas
+LATE /data> never tried: it was not in the configuration at the last run
+LATE /data>nas never tried: it was not in the configuration at the last run`},
+		"a pattern less": {job: with(func(j *config.Job) { j.Sources = []string{"/srv/*"} }), history: `
+			-1h failed: /srv/b done, /srv/b>nas done, /data/a done, /data/a>nas failed (full)`, want: `
+j: (the last run failed)
+fine /srv/b>
+fine /srv/b>nas`},
 		"no pattern": {job: with(func(j *config.Job) { j.Sources = []string{"/home", "ssh://host/a[1]", "ssh://host/a[2]"} }), history: `
 			-1h done: /home done, /home>nas done, ssh://host/a[1] done, ssh://host/a[1]>nas done`, want: `
 j:
