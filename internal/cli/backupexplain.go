@@ -25,7 +25,7 @@ func explainBackup(err error, o *backupOptions) error {
 	if interrupted {
 		lines[0] = fmt.Errorf("%w; %w", cut, lines[0])
 	}
-	conflicts, pending := 0, 0
+	conflicts, pending, troubles := 0, 0, 0
 	for _, f := range e.Failures {
 		lines = append(lines, expanded(f)...)
 		switch {
@@ -33,6 +33,8 @@ func explainBackup(err error, o *backupOptions) error {
 			conflicts++
 		case judge(unexplained(f)).code == exitPending:
 			pending++
+		case judge(unexplained(f)).code == exitConfig:
+			troubles++
 		}
 		if x.hint == "" {
 			x.hint = hintOf(f)
@@ -47,6 +49,8 @@ func explainBackup(err error, o *backupOptions) error {
 		x.code = exitPending
 	case e.Done:
 		x.code = exitPartly
+	case troubles == len(e.Failures):
+		x.code = exitConfig
 	}
 	if x.hint == "" && x.code == exitPartly && !o.dryRun {
 		x.hint = "What is done stays done; the next run carries on with the rest."

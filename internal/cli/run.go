@@ -49,12 +49,15 @@ job there is one run at a time. What was interrupted is carried on by the next r
 How it went is written into the ledger: "buttersink status" and "buttersink
 history" show it.
 
-Before: the configuration is right ("buttersink config check"). It runs as root, or
-as somebody who may do what the jobs are about.
+Before: what the configuration says is right, or no job is begun ("buttersink config
+check"). Where a file or a program is missing, or others can change or read it, only
+what it is for fails: the job of a "before" or "after-snapshot" program, of which no
+snapshot is made then; the destination of a key; who was to be notified. It runs as
+root, or as somebody who may do what the jobs are about.
 
 After: what each job is about is done, whole and on the disk, if the exit code is 0.
-It is 4 if some is done and some is not, 3 if the configuration is wrong, 6 if
-nothing but what is in the way has kept it from being done, and 7 if another run of
+It is 4 if some is done and some is not, 3 if the configuration is wrong or nothing
+could be begun for want of what it names, 6 if nothing but what is in the way has kept it from being done, and 7 if another run of
 the only job is going on. With -n nothing is done, no program is run and nobody is
 told.`,
 		Example: `  buttersink run                    all jobs
@@ -129,6 +132,7 @@ func runJobs(ctx context.Context, env *Env, command string, o *runOptions, names
 	if err != nil {
 		return err
 	}
+	env.warnOf(besides(f, jobs))
 	w := &worker{env: env, command: command, o: o, engine: &job.Engine{Log: env.Log, Now: env.Now}}
 	r := &runner.Runner{
 		Worker: w, Notices: f.Notices, Redact: redact, Hide: secretsOf(f),

@@ -97,6 +97,9 @@ func (w *worker) aim(ctx context.Context, run *backupRun, t *target, d *config.D
 	}
 	if err == nil {
 		t.seal, err = sealing(w.command, o.compress, o.encrypt)
+		if trouble := troubleWith("encrypt", d.Troubles); err != nil && trouble != nil {
+			err = trouble // which says where that stands
+		}
 	}
 	if err == nil {
 		err = t.seal.Usable(ctx)

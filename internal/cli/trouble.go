@@ -13,6 +13,25 @@ func (env *Env) warnOf(troubles []*config.Trouble) {
 	}
 }
 
+// besides are the troubles of what jobs have to do with and do not fail for: who
+// is told, and keys that are for reading.
+func besides(f *config.File, jobs []*config.Job) []*config.Trouble {
+	var some []*config.Trouble
+	for _, j := range jobs {
+		for _, n := range f.Notices {
+			if slices.Contains(j.Notify, n.Name) {
+				some = append(some, n.Troubles...)
+			}
+		}
+		for _, d := range j.Destinations {
+			if t := troubleWith("identity", d.Troubles); t != nil {
+				some = append(some, t)
+			}
+		}
+	}
+	return slices.DeleteFunc(slices.Clone(f.Troubles), func(t *config.Trouble) bool { return !slices.Contains(some, t) })
+}
+
 // troubleWith is the trouble with a key; nil if there is none.
 func troubleWith(key string, troubles []*config.Trouble) *config.Trouble {
 	i := slices.IndexFunc(troubles, func(t *config.Trouble) bool { return t.Key == key })

@@ -29,6 +29,15 @@ type run struct {
 
 // foresee says what would be done about each source.
 func (n *run) foresee(ctx context.Context) {
+	hindered := n.hindered()
+	for _, t := range n.job.Troubles {
+		if t.Key == "after" || t.Key == "on-failure" {
+			n.fail("", ofProgram(t.Key, t))
+		}
+	}
+	if hindered {
+		return
+	}
 	sources, err := n.Worker.Sources(ctx, n.job)
 	n.fail("", err)
 	n.report.Sources = sources
@@ -53,9 +62,36 @@ func (n *run) work(ctx context.Context) {
 	}
 }
 
+// hindered reports whether what comes before and after the snapshots cannot be run:
+// nothing is stopped that nothing would have go on.
+func (n *run) hindered() bool {
+	before := len(n.failed)
+	for _, t := range n.job.Hindrances() {
+		n.fail("", ofProgram(t.Key, t))
+	}
+	if len(n.failed) > before || n.DryRun {
+		return len(n.failed) > before
+	}
+	// Hours may have passed since the configuration was read.
+	for _, argv := range n.job.AfterSnapshot {
+		if err := hook.Check(argv); err != nil {
+			n.fail("", ofProgram("after-snapshot", err))
+		}
+	}
+	return len(n.failed) > before
+}
+
+// ofProgram is what is wrong with a program of an event.
+func ofProgram(event string, err error) error {
+	return fmt.Errorf("the program of %s: %w", event, err)
+}
+
 // freeze makes the snapshots, between the programs of Before and of AfterSnapshot.
 // It reports whether there is something to go on with.
 func (n *run) freeze(ctx context.Context) bool {
+	if n.hindered() {
+		return false
+	}
 	begun := len(n.job.Before) > 0
 	if begun && n.Shield != nil {
 		defer n.Shield()()
@@ -250,7 +286,7 @@ func (n *run) hook(ctx context.Context, event string, argv []string) bool {
 		},
 	})
 	if err != nil {
-		n.fail("", fmt.Errorf("the program of %s: %w", event, err))
+		n.fail("", ofProgram(event, err))
 	}
 	return err == nil
 }

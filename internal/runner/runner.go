@@ -21,7 +21,8 @@
 //
 //   - One run of a job goes on at a time. Who it is can be told from outside
 //     (Running), and a killed run holds nothing.
-//   - Nothing is begun unless all programs of Before have succeeded. Where any of them
+//   - Nothing is begun unless all programs of Before have succeeded, and none of them
+//     is run unless those of AfterSnapshot can be. Where any of them
 //     was started, all programs of AfterSnapshot are run, whatever fails and even if
 //     the run is interrupted: what was frozen thaws, unless this process is killed. The
 //     snapshots in between are given up after some minutes.
