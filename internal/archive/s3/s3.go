@@ -193,6 +193,9 @@ func (b *Bucket) CheckKey(key string) error {
 	if strings.ContainsRune(key, 0) {
 		return errors.New("it has a zero byte")
 	}
+	if strings.ContainsFunc(key, unlisted) && !reach.IsAWS(b.endpoint) {
+		return errors.New("it has a control character, which gets lost in listings of servers other than Amazon's")
+	}
 	const longest = 255 // bytes of a file's name
 	if reach.IsAWS(b.endpoint) {
 		key = strings.TrimPrefix(key, "/")
@@ -206,6 +209,12 @@ func (b *Bucket) CheckKey(key string) error {
 		}
 	}
 	return nil
+}
+
+// unlisted reports whether XML cannot say a character (https://www.w3.org/TR/xml/#charsets).
+// Who is asked for names as in URLs can list it, and many do as if they had not been.
+func unlisted(r rune) bool {
+	return r < ' ' && r != '\t' && r != '\n' && r != '\r' || r == 0xfffe || r == 0xffff
 }
 
 // impossible says why S3 cannot have a key.

@@ -255,6 +255,19 @@ func TestOddKeysSurvive(t *testing.T) {
 	}
 }
 
+// TestLostKeys: what cannot be listed is not stored, or it would never be found again.
+func TestLostKeys(t *testing.T) {
+	b := open(t, s3test.Start(t), Options{})
+	for _, key := range []string{"a\x1b[1mb/c", "a/\x01", "a\ufffeb"} {
+		if err := b.CheckKey(key); err == nil || !strings.Contains(err.Error(), "control character") {
+			t.Errorf("CheckKey(%q): %v", key, err)
+		}
+		if err := b.Put(t.Context(), key, nil, false); err == nil && slices.Contains(keys(t, b, ""), key) {
+			t.Errorf("%q could be stored, and is refused", key)
+		}
+	}
+}
+
 func TestListInPages(t *testing.T) {
 	b := open(t, s3test.Start(t), Options{})
 	b.page = 7
