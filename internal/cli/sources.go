@@ -81,13 +81,18 @@ func (f *sourceFinder) add(arg string) error {
 	if p, err = rooted(p); err != nil {
 		return err
 	}
-	if !isPattern(p.dir) {
+	if !strings.ContainsAny(p.dir, "*?[") {
 		f.take(p.dir)
 		return f.nested(p.dir)
 	}
 	matches, err := matching(p.dir)
 	if err != nil {
 		return err
+	}
+	// Somebody may have called one like the pattern, which is no less one for that.
+	if !slices.Contains(matches, p.dir) {
+		matches = append(matches, p.dir)
+		slices.Sort(matches)
 	}
 	found := false
 	for _, match := range matches {
@@ -194,16 +199,6 @@ func (f *sourceFinder) snapshots(source string) string {
 // within reports whether a path is that of a directory or leads into it.
 func within(name, dir string) bool {
 	return name == dir || strings.HasPrefix(name, strings.TrimSuffix(dir, "/")+"/")
-}
-
-// isPattern reports whether a path is a pattern: one that is there as it is written
-// is none.
-func isPattern(name string) bool {
-	if !strings.ContainsAny(name, "*?[") {
-		return false
-	}
-	_, err := os.Lstat(name)
-	return err != nil
 }
 
 // isSource reports whether there is a subvolume at a path, and not a symbolic link

@@ -158,6 +158,38 @@ func TestSourcesElsewhere(t *testing.T) {
 	}
 }
 
+// TestSourcesCalledLikeThePattern asserts that who makes something of the name that
+// the configuration has as a pattern keeps nothing else from being backed up.
+func TestSourcesCalledLikeThePattern(t *testing.T) {
+	fs := estate(t)
+	env := &Env{Log: slog.New(slog.DiscardHandler)}
+	job := &config.Job{Sources: []string{fs.Path("srv") + "/[*b]*"}, Snapshots: "snapshot"}
+	find := func(want string) {
+		t.Helper()
+		found, err := env.sourcesOf(t.Context(), job)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got []string
+		for _, s := range found {
+			got = append(got, filepath.Base(s.Arg))
+		}
+		if diff := cmp.Diff(strings.Fields(want), got); diff != "" {
+			t.Error(diff)
+		}
+	}
+	like := fs.Path("srv/[*b]*")
+	if err := os.Mkdir(like, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	find("bob")
+	if err := os.Remove(like); err != nil {
+		t.Fatal(err)
+	}
+	fs.Subvolume("srv/[*b]*")
+	find("[*b]* bob")
+}
+
 // TestSourcesMounted leaves out what is hidden behind something else.
 func TestSourcesMounted(t *testing.T) {
 	fs := estate(t)
