@@ -229,7 +229,7 @@ func (w *worker) backup(ctx context.Context, j *config.Job, s runner.Source, run
 	src, err := run.openSource(ctx)
 	if first, ok := errors.AsType[*firstRunError](err); ok && w.o.dryRun {
 		show.firstRun(first)
-		return nil, nil
+		return nil, run.unusable()
 	}
 	if err != nil {
 		return nil, err

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/buttersink/buttersink/internal/config"
@@ -39,6 +41,17 @@ func troubleWith(key string, troubles []*config.Trouble) *config.Trouble {
 		return nil
 	}
 	return troubles[i]
+}
+
+// unusable says at which destinations nothing could be kept.
+func (r *backupRun) unusable() error {
+	var all []error
+	for _, t := range r.targets {
+		if t.unusable != nil {
+			all = append(all, fmt.Errorf("%s: %w", t.name, t.unusable))
+		}
+	}
+	return errors.Join(all...)
 }
 
 // inTrouble is an error about the values of a flag, or the trouble of the store that

@@ -257,7 +257,7 @@ func (r *decoder) argv(key string, v *value) []string {
 	if r.checks.Program != nil {
 		if err := r.checks.Program(argv); err != nil {
 			message, fix := r.advised(v.list[0].span, err, "Correct the path: it takes a program of root's or yours.")
-			r.trouble(key, v.list[0].span, message, fix)
+			r.trouble(Trouble{Key: key, Program: argv[0]}, v.list[0].span, message, fix)
 		}
 	}
 	return argv

@@ -296,7 +296,7 @@ func (r *decoder) sendmail(n *Notice, at span) {
 	}
 	if err := r.checks.Program(n.Sendmail); err != nil {
 		message, _, _ := strings.Cut(err.Error(), ": ")
-		r.trouble("sendmail", at, "mail is given to the program sendmail, and "+message, `Install one (Debian's packages postfix, msmtp-mta, ...), or name it: sendmail = ["/path", "-i", "-t"].`)
+		r.trouble(Trouble{Key: "sendmail", Program: n.Sendmail[0]}, at, "mail is given to the program sendmail, and "+message, `Install one (Debian's packages postfix, msmtp-mta, ...), or name it: sendmail = ["/path", "-i", "-t"].`)
 	}
 }
 

@@ -123,7 +123,7 @@ func (r *decoder) checked(url string, all []placed) []placed {
 		}
 		message, fix := r.advised(p.value.span, err, fmt.Sprintf("Write %s = %s, say.", p.Key, exampleOf(p.Key)))
 		if _, state := errors.AsType[*StateError](err); state {
-			r.trouble(p.Key, p.value.span, message, fix)
+			r.trouble(Trouble{Key: p.Key}, p.value.span, message, fix)
 			return false
 		}
 		r.wrong(p.value.span, message, fix)

@@ -11,6 +11,8 @@ import (
 type Trouble struct {
 	// Key is the key in the table that it is about: "before", "encrypt", "sendmail".
 	Key string
+	// Program is the path of the one that it is about, if it is about one.
+	Program string
 	Problem
 }
 
@@ -51,13 +53,13 @@ type noted struct {
 	*Trouble
 }
 
-// trouble notes one, of the key of the table that is being read. One place has one.
-func (r *decoder) trouble(key string, where span, message, fix string) {
+// trouble notes one. One place has one.
+func (r *decoder) trouble(t Trouble, where span, message, fix string) {
 	if r.told[where.start] {
 		return
 	}
 	r.told[where.start] = true
-	r.troubles = append(r.troubles, noted{located{where, message, fix}, &Trouble{Key: key}})
+	r.troubles = append(r.troubles, noted{located{where, message, fix}, &t})
 }
 
 // since are the troubles that have been noted after there were so many.

@@ -81,6 +81,17 @@ func (n *run) hindered() bool {
 	return len(n.failed) > before
 }
 
+// troubleWith is what was wrong with a program of an event when the configuration was
+// read; nil if nothing was.
+func (n *run) troubleWith(event string, argv []string) *config.Trouble {
+	for _, t := range n.job.Troubles {
+		if t.Key == event && t.Program == argv[0] {
+			return t
+		}
+	}
+	return nil
+}
+
 // ofProgram is what is wrong with a program of an event.
 func ofProgram(event string, err error) error {
 	return fmt.Errorf("the program of %s: %w", event, err)
@@ -285,7 +296,13 @@ func (n *run) hook(ctx context.Context, event string, argv []string) bool {
 			"BUTTERSINK_MESSAGE=" + message, "BUTTERSINK_SOURCES=" + strings.Join(sources, "\n"),
 		},
 	})
+	if e, ok := errors.AsType[*hook.Error](err); ok {
+		e.Last = "" // what it prints may be a secret: the log has it, and nobody is told
+	}
 	if err != nil {
+		if t := n.troubleWith(event, argv); t != nil && hook.Check(argv) != nil {
+			err = t
+		}
 		n.fail("", ofProgram(event, err))
 	}
 	return err == nil
