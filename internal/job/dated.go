@@ -72,7 +72,8 @@ type DatedReport struct {
 // Dated makes a snapshot that is called by its date, if there is none yet, offers
 // it to a program, and removes what has got too old, but never what the program
 // starts its next increment from. It fails with *store.LockedError before anything
-// is done; whatever else fails keeps only what depends on it from being done.
+// is done, and with *store.ExistsError if what has the name is none of the subvolume;
+// whatever else fails keeps only what depends on it from being done.
 //
 // The store's lock is not held while the program is at work, which may be for
 // days. The newest snapshot that it has taken stays (store.RetentionNote); where
@@ -118,8 +119,14 @@ func (e *Engine) today(ctx context.Context, st store.Store, o *DatedOptions, rep
 	if err != nil {
 		return err
 	}
+	origin, err := maker.Origin(ctx)
+	if err != nil {
+		return err
+	}
 	there, ok := snapshotAt(inv, o.Name)
 	switch {
+	case ok && (there.Parent != origin || there.Received):
+		return &store.ExistsError{Path: o.Name, What: "a snapshot that was not made of this subvolume"}
 	case ok:
 	case inv.Occupied[o.Name] != "":
 		return &store.ExistsError{Path: o.Name, What: inv.Occupied[o.Name]}

@@ -108,6 +108,18 @@ func TestDatedYear(t *testing.T) {
 	}
 }
 
+// TestDatedOfAnother: what is called by the day and was made of another subvolume is
+// not offered as what it is not.
+func TestDatedOfAnother(t *testing.T) {
+	src := newNightly(t)
+	k := linear(1)
+	src.Add("mail", 1, dateOf(0))
+	_, err := src.day(t, 0, k, nil)
+	if there, ok := errors.AsType[*store.ExistsError](err); !ok || there.Path != dateOf(0) || k.opened != 0 {
+		t.Errorf("%v, and the program was begun %d times", err, k.opened)
+	}
+}
+
 func TestDatedTwiceADay(t *testing.T) {
 	src := newNightly(t)
 	k := linear(1)
