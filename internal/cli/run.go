@@ -277,6 +277,9 @@ func explainJob(name string, err error) error {
 			lines = append(lines, fmt.Errorf("%s%w", before, e))
 		}
 		v := judge(cause)
+		if v.code == exitUsage { // nobody has typed anything
+			v = verdict{code: exitConfig}
+		}
 		codes = append(codes, v.code)
 		if x.hint == "" {
 			x.hint = v.hint

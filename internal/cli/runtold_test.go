@@ -131,8 +131,8 @@ func TestRunTold(t *testing.T) {
 		t.Errorf("mail %q, reports %q", h.read("mail"), h.read("reports"))
 	}
 	for mood, why := range map[string]string{
-		"echo no space left; exit 5":                        "ended with status 5: no space left",
-		"(sleep 1000; echo " + key + ") & echo stuck; wait": "has not ended within 2s, and was ended: stuck",
+		"echo no space left; exit 5":                        "ended with status 5",
+		"(sleep 1000; echo " + key + ") & echo stuck; wait": "has not ended within 2s, and was ended",
 	} {
 		before := len(entries(t, h.fs.Path("home/snapshot")))
 		told, said := h.run(t, 1, mood)
@@ -152,6 +152,9 @@ func TestRunTold(t *testing.T) {
 		} {
 			if !strings.Contains(text, why) {
 				t.Errorf("%s does not say %q: %s", what, why, text)
+			}
+			if what != "standard error" && (strings.Contains(text, "no space left") || strings.Contains(text, "stuck")) {
+				t.Errorf("%s has what a program has printed, which is nobody's business: %s", what, text)
 			}
 			if strings.Contains(text, key) {
 				t.Errorf("%s gives the key away: %s", what, text)
