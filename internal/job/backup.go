@@ -132,7 +132,7 @@ type PlaceError struct {
 }
 
 func (e *PlaceError) Error() string {
-	return fmt.Sprintf("%s: it is %s, and was %s the last time; nothing of the source is there: is it mounted?", e.Destination, e.Place, e.Last)
+	return fmt.Sprintf("it is another directory than the last time (%s, not %s), and nothing of the source is there: is it mounted?", e.Place, e.Last)
 }
 
 // Backup makes a snapshot of the subvolume that src was opened with

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"time"
 
 	"github.com/buttersink/buttersink/internal/outstanding"
@@ -104,10 +105,18 @@ func (d *end) recognise(holds, has *snapshot.Inventory) error {
 		return nil
 	}
 	last := d.run.known.placeOf(d.ID)
-	if d.place == "" || last == "" || last == d.place {
+	if d.place == "" || last == d.place {
 		return nil
 	}
-	if _, shared := d.run.newestCommon(holds, has); shared {
+	common, shared := d.run.newestCommon(holds, has)
+	own := shared && isOwn(common.ID, holds, has)
+	if last == "" {
+		if own {
+			d.log.Warn(d.Destination.Name + " is on the file system of the source: a disk that breaks takes both. Is what belongs there mounted?")
+		}
+		return nil
+	}
+	if shared && !own {
 		d.log.Info(fmt.Sprintf("%s is at another place than the last time (%s, not %s), and has some of these snapshots", d.Destination.Name, d.place, last))
 		return nil
 	}
@@ -116,6 +125,23 @@ func (d *end) recognise(holds, has *snapshot.Inventory) error {
 		return nil
 	}
 	return &PlaceError{Destination: d.Destination.Name, Place: d.place, Last: last}
+}
+
+// isOwn reports whether what a destination has of a snapshot is not in its
+// directory, and the source's own: they are on one file system, as a mount point is
+// with the source when the disk is not there.
+func isOwn(id snapshot.ID, holds, has *snapshot.Inventory) bool {
+	here, _ := holds.Find(id)
+	there, _ := has.Find(id)
+	if !there.Outside {
+		return false
+	}
+	for _, t := range append(slices.Clone(there.Copies), there) {
+		if !t.UUID.IsZero() && slices.ContainsFunc(append(slices.Clone(here.Copies), here), func(h snapshot.Snapshot) bool { return h.UUID == t.UUID }) {
+			return true
+		}
+	}
+	return false
 }
 
 // send carries out what is due at the destination.

@@ -3,6 +3,7 @@ package job
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"slices"
 	"strings"
 	"testing"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/store/storetest"
 	"github.com/buttersink/buttersink/internal/transfer"
@@ -193,6 +195,84 @@ func TestBackupUnmounted(t *testing.T) {
 	if diff := cmp.Diff(want, claims); diff != "" {
 		t.Error(diff)
 	}
+}
+
+// TestBackupUnmountedAtHome has the mount point on the file system of the source,
+// which has all of the source's snapshots, outside of it.
+func TestBackupUnmountedAtHome(t *testing.T) {
+	src, disk, other := newNightly(t), storetest.NewMemory("disk"), storetest.NewMemory("other")
+	run := func(st store.Store) error {
+		t.Helper()
+		_, err := src.Backup(t.Context(), src.Memory, utc(to("bk", st)))
+		src.now = src.now.AddDate(0, 0, 1)
+		return err
+	}
+	if err := run(disk); err != nil {
+		t.Fatal(err)
+	}
+	// What is neither of the source's file system nor in the directory does count: it
+	// is the right disk, and another directory.
+	first := inventory(t, src.Memory).Inside()[0]
+	other.AddOutside("home", first.Transid, "/bk/"+first.Path)
+	same := sameDisk{storetest.NewMemory("point"), src.Memory}
+	if _, ok := errors.AsType[*PlaceError](run(same)); !ok {
+		t.Errorf("the mount point is taken for the disk")
+	}
+	if got := held(t, same.Memory); len(got) > 0 {
+		t.Errorf("%v", got)
+	}
+	if err := run(renumbered{other}); err != nil {
+		t.Error(err)
+	}
+
+	// In the first run nobody knows better: it is said, once.
+	for i, want := range []int{1, 0} {
+		var log strings.Builder
+		src.Log = slog.New(slog.NewTextHandler(&log, nil))
+		_, _ = src.Backup(t.Context(), src.Memory, utc(to("new", same))) // it cannot copy from there
+		if got := strings.Count(log.String(), "on the file system of the source"); got != want {
+			t.Errorf("run %d: %s", i+1, &log)
+		}
+		src.now = src.now.AddDate(0, 0, 1)
+	}
+}
+
+// sameDisk has what another directory has, outside.
+type sameDisk struct {
+	*storetest.Memory
+	source store.Store
+}
+
+func (s sameDisk) List(ctx context.Context) (*snapshot.Inventory, error) {
+	inv, err := s.Memory.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	all, err := s.source.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, snap := range all.Snapshots {
+		snap.Outside = true
+		inv.Snapshots = append(inv.Snapshots, snap)
+	}
+	return inv, nil
+}
+
+// renumbered has what is outside as copies, with UUIDs of their own.
+type renumbered struct{ *storetest.Memory }
+
+func (s renumbered) List(ctx context.Context) (*snapshot.Inventory, error) {
+	inv, err := s.Memory.List(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for i := range inv.Snapshots {
+		if inv.Snapshots[i].Outside {
+			inv.Snapshots[i].UUID = snapshot.ID{0xee, byte(i)}
+		}
+	}
+	return inv, nil
 }
 
 func TestBackupSamePlace(t *testing.T) {
