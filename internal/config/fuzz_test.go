@@ -30,7 +30,11 @@ func FuzzLoad(f *testing.F) {
 			Settings: func(string, []Setting) (string, error) { return "encrypt", check("") },
 			Program:  func([]string) error { return check("") },
 		}
-		for _, checks := range []Checks{{}, strict} {
+		away := Checks{
+			Setting: func(_, key string, _ []string) error { return &StateError{check(key)} },
+			Program: func([]string) error { return check("") },
+		}
+		for _, checks := range []Checks{{}, strict, away} {
 			file, err := decode(newDocument("f.toml", data), checks)
 			if _, again := decode(newDocument("f.toml", data), checks); (err == nil) != (again == nil) || err != nil && err.Error() != again.Error() {
 				t.Fatalf("once %v\nthen %v", err, again)
@@ -40,7 +44,10 @@ func FuzzLoad(f *testing.F) {
 				if file == nil || toml.Unmarshal(data, &all) != nil {
 					t.Fatalf("%q is taken for %+v", data, file)
 				}
-				continue
+				if err = file.Wrong(); err == nil {
+					continue
+				}
+				file = nil // what is told of it has a place, too
 			}
 			wrong, ok := err.(*Error)
 			if !ok || len(wrong.Problems) == 0 || file != nil {
