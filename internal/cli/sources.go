@@ -24,8 +24,9 @@ import (
 //
 // It fails where a pattern matches no subvolume, where it cannot be found out what
 // one matches, and where two subvolumes have the same name in the places of the
-// job. A subvolume that is named by its path is taken on trust: if it is not there,
-// that fails for itself, and keeps none of the others from being backed up.
+// job. A subvolume that is named by its path is taken on trust, and so is what
+// matches a pattern and cannot be looked at: if it is not there, that fails for
+// itself, and keeps none of the others from being backed up.
 func (env *Env) sourcesOf(ctx context.Context, j *config.Job) ([]runner.Source, error) {
 	f := &sourceFinder{job: j, seen: map[string]bool{}}
 	for _, pattern := range j.Exclude {
@@ -96,11 +97,8 @@ func (f *sourceFinder) add(arg string) error {
 	}
 	found := false
 	for _, match := range matches {
-		ok, err := isSource(match)
-		if err != nil {
-			return fmt.Errorf("looking for what %s matches: %w", p.dir, err)
-		}
-		if !ok {
+		// What cannot be looked at is taken on trust, and fails for itself.
+		if ok, err := isSource(match); err == nil && !ok {
 			continue
 		}
 		found = true
@@ -155,7 +153,7 @@ func (f *sourceFinder) nested(source string) error {
 		return nil
 	}
 	dir, err := os.Open(source)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTCONN) || errors.Is(err, syscall.ESTALE) {
 		return nil // which fails for itself
 	}
 	if err != nil {
@@ -170,10 +168,16 @@ func (f *sourceFinder) nested(source string) error {
 		return err
 	}
 	slices.SortFunc(below, func(a, b btrfs.Subvolume) int { return strings.Compare(a.Path, b.Path) })
-	left := []string{f.snapshots(source)}
+	var left []string
+	leave := func(full string) {
+		if dir := f.snapshots(full); !within(full, dir) { // or all would be left out
+			left = append(left, dir)
+		}
+	}
+	leave(source)
 	for _, s := range below {
 		full := path.Join(source, s.Path)
-		if left = append(left, f.snapshots(full)); path.Base(full) == snapperDir {
+		if leave(full); path.Base(full) == snapperDir {
 			left = append(left, full)
 		}
 	}

@@ -1,6 +1,8 @@
 package cli
 
 import (
+	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"os/exec"
@@ -9,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"github.com/buttersink/buttersink/internal/btrfstest"
 	"github.com/buttersink/buttersink/internal/config"
@@ -78,6 +81,8 @@ func TestSources(t *testing.T) {
 		{"nested", config.Job{Sources: []string{"srv/*"}, Nested: true}, "srv/a[1] srv/alice srv/alice/cache srv/alice/cache/below srv/alice/inner srv/alice/inner/deep srv/alice/some/dir/far srv/bob srv/bob/tmp", ""},
 		{"nested and excluded", config.Job{Sources: []string{"srv/*"}, Nested: true, Exclude: []string{"srv/*/cache", "srv/*/tmp/", "srv/alice/some"}}, "srv/a[1] srv/alice srv/alice/inner srv/alice/inner/deep srv/bob", ""},
 		{"nested, with snapshots elsewhere", config.Job{Sources: []string{"srv/alice"}, Nested: true, Snapshots: "/srv/alice/some/{source}"}, "srv/alice srv/alice/cache srv/alice/cache/below srv/alice/inner srv/alice/inner/deep srv/alice/inner/snapshot/writable srv/alice/snapshot/writable srv/alice/some/dir/far", ""},
+		{"nested, with snapshots straight in the source", config.Job{Sources: []string{"srv/bob"}, Nested: true, Snapshots: "."}, "srv/bob srv/bob/tmp", ""},
+		{"nested, with snapshots beside the source", config.Job{Sources: []string{"srv/bob"}, Nested: true, Snapshots: ".."}, "srv/bob srv/bob/tmp", ""},
 		{"a pattern of nothing", config.Job{Name: "j", Sources: []string{"srv/bob", "srv/x*"}}, "", "job j: the pattern FS/srv/x* matches no subvolume"},
 		{"a pattern of directories", config.Job{Name: "j", Sources: []string{"srv/pl*"}}, "", "job j: the pattern FS/srv/pl* matches no subvolume"},
 		{"a pattern of links", config.Job{Name: "j", Sources: []string{"srv/l*"}}, "", "job j: the pattern FS/srv/l* matches no subvolume"},
@@ -188,6 +193,45 @@ func TestSourcesCalledLikeThePattern(t *testing.T) {
 	}
 	fs.Subvolume("srv/[*b]*")
 	find("[*b]* bob")
+}
+
+// TestSourcesThatCannotBeLookedAt asserts that a mount whose server has died, which
+// users can have, keeps none of the others from being backed up.
+func TestSourcesThatCannotBeLookedAt(t *testing.T) {
+	fs := estate(t)
+	dead := fs.Path("srv/dead")
+	if err := os.Mkdir(dead, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	server, err := os.OpenFile("/dev/fuse", os.O_RDWR, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = unix.Mount("dead", dead, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", server.Fd()))
+	server.Close()
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := unix.Unmount(dead, unix.MNT_DETACH); err != nil {
+			t.Error(err)
+		}
+	})
+	if _, err := os.Lstat(dead); !errors.Is(err, unix.ENOTCONN) {
+		t.Fatalf("it can be looked at: %v", err)
+	}
+	env := &Env{Log: slog.New(slog.DiscardHandler)}
+	found, err := env.sourcesOf(t.Context(), &config.Job{Sources: []string{fs.Path("srv/[bd]*")}, Nested: true, Snapshots: "snapshot"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, s := range found {
+		got = append(got, strings.TrimPrefix(s.Arg, fs.Dir+"/"))
+	}
+	if diff := cmp.Diff([]string{"srv/bob", "srv/bob/tmp", "srv/dead"}, got); diff != "" {
+		t.Error(diff)
+	}
 }
 
 // TestSourcesMounted leaves out what is hidden behind something else.
