@@ -33,23 +33,15 @@ func (r *decoder) destinations(j *Job, e *entry, v *value) {
 		if len(r.found) > before || d.URL == "" {
 			continue
 		}
-		place := d.URL
-		if r.checks.Same != nil {
-			if len(j.Sources) > 0 && !isPattern(j.Sources[0]) {
-				place = strings.ReplaceAll(place, "{source}", SourceName(j.Sources[0]))
-			}
-			place = r.checks.Same(place)
-		}
-		for _, s := range d.Settings {
-			if s.Key == "s3-endpoint" {
-				place += "\n" + s.Values[0]
-			}
-		}
+		place := r.spot(d, append(slices.Clone(j.Sources), "{source}")[0])
 		if other, ok := seen[place]; ok {
 			r.wrong(at, fmt.Sprintf("this is the same place as the destination in line %d", other.Line), "Remove one of the two.")
 			continue
 		}
 		seen[place] = d.At
+		if r.meets(j, d, at) {
+			continue
+		}
 		if slices.ContainsFunc(j.Destinations, func(o Destination) bool { return o.Name == d.Name }) {
 			d.Name = cover(d.URL)
 		}
@@ -62,6 +54,56 @@ func (r *decoder) destinations(j *Job, e *entry, v *value) {
 		}
 		r.lacks(at, fmt.Sprintf("the job %q is a calendar, and has exactly one destination", j.Name), "Write one "+heading+": other places take other jobs.")
 	}
+}
+
+// spot is the same text for destinations that are one place for a source.
+func (r *decoder) spot(d Destination, source string) string {
+	url := strings.ReplaceAll(d.URL, "{source}", SourceName(source))
+	if isPattern(source) {
+		url = strings.ReplaceAll(d.URL, "{source}", "source of "+source)
+	}
+	if r.checks.Same != nil {
+		url = r.checks.Same(url)
+	}
+	for _, s := range d.Settings {
+		if s.Key == "s3-endpoint" {
+			url += "\n" + s.Values[0]
+		}
+	}
+	return url
+}
+
+// brought is what a job before this one has at a place.
+type brought struct {
+	job  *Job
+	keep schedule.Rules
+}
+
+// meets notes it where a job before this one has the same place: two calendars there
+// would take each other's backups for their own, and where different rules hold for
+// the same snapshots, each job would remove what the other one keeps.
+func (r *decoder) meets(j *Job, d Destination, at span) bool {
+	for _, source := range j.Sources {
+		key := r.spot(d, source)
+		if j.Kind == Backup {
+			key = strings.Join([]string{strings.TrimRight(source, "/"), j.Prefix, string(j.Format), key}, "\x00")
+		}
+		o, ok := r.brought[key]
+		switch {
+		case !ok:
+			r.brought[key] = brought{j, d.Keep}
+		case o.job == j:
+		case j.Kind == Calendar:
+			r.wrong(at, fmt.Sprintf("the job %q in line %d keeps its chains in the same place, and each would take the backups of the other one for its own", o.job.Name, o.job.At.Line), "Give each a place of its own.")
+			return true
+		case o.keep.None() || d.Keep.None() || o.keep.String() == d.Keep.String():
+		default:
+			r.wrong(at, fmt.Sprintf("the job %q in line %d brings the same snapshots of %s there, and has other rules: each would remove what the other one keeps", o.job.Name, o.job.At.Line, cover(source)),
+				"Give one of them another prefix, or another place, or leave its rules out.")
+			return true
+		}
+	}
+	return false
 }
 
 // destination reads one, and returns what in it says where it is.

@@ -61,6 +61,7 @@ type decoder struct {
 	stores  map[string]*Store // with those that have problems of their own
 	broken  map[string]bool   // which these are
 	notices map[string]bool
+	brought map[string]brought // by place, and what tells the snapshots there apart
 	// troubles are in the order in which they were found.
 	troubles []noted
 }
@@ -70,6 +71,7 @@ func decode(d *document, c Checks) (*File, error) {
 	r := &decoder{
 		document: d, checks: c, file: &File{Path: d.path},
 		stores: map[string]*Store{}, broken: map[string]bool{}, notices: map[string]bool{},
+		brought: map[string]brought{},
 	}
 	if root := d.parse(); root != nil {
 		r.root(root)
