@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
@@ -197,5 +198,26 @@ func TestEarlyGivenUp(t *testing.T) {
 	<-r.early[0].done
 	if r.early[0].err == nil {
 		t.Error("it was opened")
+	}
+}
+
+// TestUsable: a gpg that hangs is not waited for.
+func TestUsable(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "gpg"), []byte("#!/bin/sh\nexec sleep 1000\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":"+os.Getenv("PATH"))
+	s, err := sealing("run", "", []string{"gpg:me@example.org"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := usable(t.Context(), s, 100*time.Millisecond); err == nil || !strings.Contains(err.Error(), "has not answered within 100ms") {
+		t.Errorf("it ended with %v", err)
+	}
+	ctx, stop := context.WithCancel(t.Context())
+	stop()
+	if err := usable(ctx, s, time.Hour); !errors.Is(err, context.Canceled) {
+		t.Errorf("it was stopped, and says %v", err)
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/buttersink/buttersink/internal/archive/seal"
 	"github.com/buttersink/buttersink/internal/config"
 	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/ledger"
@@ -102,10 +103,25 @@ func (w *worker) aim(ctx context.Context, run *backupRun, t *target, d *config.D
 		}
 	}
 	if err == nil {
-		err = t.seal.Usable(ctx)
+		err = usable(ctx, t.seal, sealPatience)
 	}
 	if usage, ok := errors.AsType[*usageError](err); ok { // here nobody has typed anything
 		err = usage.err
+	}
+	return err
+}
+
+// sealPatience is how long what encrypts may take to show that it can.
+const sealPatience = time.Minute
+
+// usable says why nothing can be sealed. A gpg that waits for something, as for a lock
+// that somebody has left, is not waited for: others are yet to be served.
+func usable(ctx context.Context, s seal.Options, patience time.Duration) error {
+	within, stop := context.WithTimeoutCause(ctx, patience, fmt.Errorf("what encrypts has not answered within %v", patience))
+	defer stop()
+	err := s.Usable(within)
+	if err != nil && within.Err() != nil {
+		return context.Cause(within)
 	}
 	return err
 }
