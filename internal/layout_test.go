@@ -96,6 +96,7 @@ var third = map[string]string{
 	"github.com/cenkalti/backoff/v5":                 "transfer",
 	"github.com/spf13/cobra":                         "cli gendocs",
 	"github.com/prometheus/client_golang/prometheus": "metrics",
+	"github.com/prometheus/common/expfmt":            "metrics",
 	"github.com/coreos/go-systemd/v22":               "systemd",
 	"github.com/vbauerster/mpb/v8":                   "cli",
 	"github.com/lmittmann/tint":                      "cli",

@@ -19,7 +19,10 @@
 package metrics
 
 import (
+	"bufio"
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -27,6 +30,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/common/expfmt"
 
 	"github.com/buttersink/buttersink/internal/runner"
 )
@@ -92,10 +96,45 @@ func Write(path string, s *runner.Status) error {
 	if err := fill(registry, s); err != nil {
 		return fmt.Errorf("writing metrics to %s: %w", path, err)
 	}
-	if err := prometheus.WriteToTextfile(path, registry); err != nil {
+	if err := replace(path, registry); err != nil {
 		return fmt.Errorf("writing metrics to %s: %w", path, err)
 	}
 	return nil
+}
+
+// replace puts what a registry has in place of a file. The directory may be that of
+// another user, so nothing but renaming goes by a name in it.
+func replace(path string, registry *prometheus.Registry) (err error) {
+	families, err := registry.Gather()
+	if err != nil {
+		return err
+	}
+	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			_ = os.Remove(f.Name())
+		}
+	}()
+	w := bufio.NewWriter(f)
+	for _, family := range families {
+		if _, err := expfmt.MetricFamilyToText(w, family); err != nil {
+			return errors.Join(err, f.Close())
+		}
+	}
+	err = w.Flush()
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
 }
 
 // fill puts what is known into a registry.

@@ -169,6 +169,46 @@ func TestNeverHalf(t *testing.T) {
 	}
 }
 
+// TestForeignDirectory holds that who owns the directory, and is quick, does not have
+// the mode of another file changed.
+func TestForeignDirectory(t *testing.T) {
+	dir := t.TempDir()
+	secret := filepath.Join(t.TempDir(), "secret")
+	if err := os.WriteFile(secret, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(dir, "x.prom")
+	stop, ended := make(chan struct{}), make(chan int)
+	go func() {
+		swapped := 0
+		for {
+			select {
+			case <-stop:
+				ended <- swapped
+				return
+			default:
+			}
+			entries, _ := os.ReadDir(dir)
+			for _, e := range entries {
+				name := filepath.Join(dir, e.Name())
+				if e.Type().IsRegular() && name != path && os.Remove(name) == nil && os.Symlink(secret, name) == nil {
+					swapped++
+				}
+			}
+		}
+	}()
+	for range 300 {
+		_ = Write(path, sample()) // it may find its file gone
+	}
+	close(stop)
+	if <-ended == 0 {
+		t.Error("nobody was quick enough: this tests nothing")
+	}
+	if info, err := os.Stat(secret); err != nil || info.Mode() != 0o600 || info.Size() != 0 {
+		t.Errorf("it is %v, and has %d bytes (%v)", info.Mode(), info.Size(), err)
+	}
+}
+
 func TestWriteRefuses(t *testing.T) {
 	dir := t.TempDir()
 	for path, want := range map[string]string{
