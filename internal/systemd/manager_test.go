@@ -215,6 +215,7 @@ func TestRefused(t *testing.T) {
 		{"what has been", Timer{Job: "a", Calendar: []string{"2020-01-01"}}, true, `the calendar "2020-01-01" never comes again`},
 		{"no span", Timer{Job: "a", Calendar: []string{"daily"}, RandomDelay: "long"}, true, `"long" is no span of time: want one as in 30m or 2h`},
 		{"for ever", Timer{Job: "a", Calendar: []string{"daily"}, RandomDelay: "infinity"}, true, `"infinity" is no span of time: want one as in 30m or 2h`},
+		{"for ever, in other words", Timer{Job: "a", Calendar: []string{"daily"}, RandomDelay: " infinity "}, true, `" infinity " is no span of time: want one as in 30m or 2h`},
 		{"a span of two lines", Timer{Job: "a", Calendar: []string{"daily"}, RandomDelay: "1h\nx"}, true, `"1h\nx" is no span of time: want one as in 30m or 2h`},
 		{"no name", Timer{Job: "../a", Calendar: []string{"daily"}}, false, `"../a" cannot be the name of a unit`},
 		{"a path that is not full", Timer{Job: "a", Calendar: []string{"daily"}, Config: "b.toml"}, false, "b.toml is no full path"},

@@ -61,7 +61,7 @@ func checkSpan(ctx context.Context, span string) error {
 		return nil
 	}
 	none := specErrorf("%q is no span of time: want one as in 30m or 2h", span)
-	if strings.ContainsFunc(span, unicode.IsControl) || strings.ContainsRune(span, '%') || span == "infinity" {
+	if strings.ContainsFunc(span, unicode.IsControl) || strings.ContainsRune(span, '%') || strings.TrimSpace(span) == "infinity" {
 		return none
 	}
 	_, err := answer(ctx, []string{"systemd-analyze", "timespan", "--", span})
