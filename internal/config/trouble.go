@@ -53,12 +53,11 @@ type noted struct {
 	*Trouble
 }
 
-// trouble notes one. One place has one.
+// trouble notes one, unless what is said there is wrong as it is.
 func (r *decoder) trouble(t Trouble, where span, message, fix string) {
 	if r.told[where.start] {
 		return
 	}
-	r.told[where.start] = true
 	r.troubles = append(r.troubles, noted{located{where, message, fix}, &t})
 }
 
