@@ -147,7 +147,7 @@ func hintOf(err error) string {
 		return "If that is right, run it from a terminal, or raise --max-full. If not, make a parent available: 'buttersink explain' says what speaks against each."
 	}
 	if _, ok := errors.AsType[*job.PlaceError](err); ok {
-		return "Nothing was sent there. Mount what belongs there and run it again; if it is meant to begin anew there, give --force once."
+		return "Nothing was sent there. Mount what belongs there and run it again; if it is meant to begin anew there, give --force once ('buttersink run --force JOB')."
 	}
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
 		return "A file system is full: make room there, and the next run carries on.  At a destination, 'buttersink list -d' gives back what interrupted transfers hold, which begin again then."

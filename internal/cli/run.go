@@ -23,7 +23,7 @@ import (
 
 // runOptions are the flags of run.
 type runOptions struct {
-	dryRun, json, noProgress bool
+	dryRun, json, noProgress, force bool
 }
 
 // newRun returns the command that carries out jobs of the configuration.
@@ -57,12 +57,13 @@ root, or as somebody who may do what the jobs are about.
 
 After: what each job is about is done, whole and on the disk, if the exit code is 0.
 It is 4 if some is done and some is not, 3 if the configuration is wrong or nothing
-could be begun for want of what it names, 6 if nothing but what is in the way has kept it from being done, and 7 if another run of
-the only job is going on. With -n nothing is done, no program is run and nobody is
-told.`,
+could be begun for want of what it names, 6 if nothing but what is in the way has
+kept it from being done, and 7 if another run of the only job is going on. With -n
+nothing is done, no program is run and nobody is told.`,
 		Example: `  buttersink run                    all jobs
   buttersink run home srv           these two
   buttersink run -n home            show what it would do
+  buttersink run --force home       this once, also what it has refused
   buttersink -c test.toml run       with another configuration`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return runJobs(cmd.Context(), env, cmd.CommandPath(), &o, args)
@@ -72,6 +73,7 @@ told.`,
 	f.BoolVarP(&o.dryRun, "dry-run", "n", false, "show what would be done, and do nothing")
 	f.BoolVarP(&o.noProgress, "no-progress", "P", false, "draw nothing; say only what begins and ends")
 	f.BoolVar(&o.json, "json", false, "print one JSON object a line on standard output")
+	f.BoolVar(&o.force, "force", false, "remove more than half of a series at once; send to a destination that is on another file system than before")
 	return cmd
 }
 
@@ -124,6 +126,9 @@ type jobRecord struct {
 }
 
 func runJobs(ctx context.Context, env *Env, command string, o *runOptions, names []string) error {
+	if o.force && len(names) == 0 {
+		return usagef(command, "--force is for jobs that are named")
+	}
 	f, err := env.loadConfig()
 	if err != nil {
 		return err

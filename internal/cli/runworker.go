@@ -260,7 +260,7 @@ func (w *worker) backup(ctx context.Context, j *config.Job, s runner.Source, run
 		NoSnapshot: !j.Snapshot || !w.o.dryRun, // it is there already
 		Made:       w.made[j.Name+"\x00"+s.Arg],
 		Rules:      in(j.Keep, zoneOf(j.UTC)), Destinations: run.destinations(),
-		StaleAfter: j.StaleAfter, Wait: true,
+		StaleAfter: j.StaleAfter, Force: w.o.force, Wait: true,
 		Estimate: o.estimate, DryRun: o.dryRun, Who: w.who(j),
 		Unlocked: show.unlocked, Taken: show.taken, Measuring: show.measuring, Planned: show.planned,
 		Event: func(destination string, e transfer.Event) {

@@ -112,16 +112,16 @@ func (d *end) recognise(holds, has *snapshot.Inventory) error {
 	own := shared && isOwn(common.ID, holds, has)
 	if last == "" {
 		if own {
-			d.log.Warn(d.Destination.Name + " is on the file system of the source: a disk that breaks takes both. Is what belongs there mounted?")
+			d.log.Warn("It is on the file system of the source: a disk that breaks takes both. Is what belongs there mounted?")
 		}
 		return nil
 	}
 	if shared && !own {
-		d.log.Info(fmt.Sprintf("%s is at another place than the last time (%s, not %s), and has some of these snapshots", d.Destination.Name, d.place, last))
+		d.log.Info(fmt.Sprintf("It is another directory than the last time (%s, not %s), and has some of these snapshots", d.place, last))
 		return nil
 	}
 	if d.run.o.Force {
-		d.log.Warn(fmt.Sprintf("%s is at another place than the last time: %s, not %s", d.Destination.Name, d.place, last))
+		d.log.Warn(fmt.Sprintf("It is another directory than the last time: %s, not %s", d.place, last))
 		return nil
 	}
 	return &PlaceError{Destination: d.Destination.Name, Place: d.place, Last: last}
