@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 	"unicode"
 	"unicode/utf8"
 
@@ -133,12 +134,8 @@ func (n *run) snapshots(ctx context.Context) {
 	if !n.job.Snapshot {
 		return
 	}
-	soon := ctx
-	if len(n.job.Before) > 0 {
-		var stop context.CancelFunc
-		soon, stop = n.frozen(ctx)
-		defer stop()
-	}
+	soon, made, stop := n.frozen(ctx)
+	defer stop()
 	at := n.now()
 	for _, s := range n.report.Sources {
 		if ctx.Err() != nil {
@@ -147,6 +144,7 @@ func (n *run) snapshots(ctx context.Context) {
 		place, err := ledger.PlaceRun{}, context.Cause(soon)
 		if err == nil {
 			place, err = n.Worker.Snapshot(soon, n.job, s, at)
+			made()
 		}
 		n.fail(s.Arg, err)
 		place.Source, place.Destination = s.Arg, ""
@@ -154,11 +152,19 @@ func (n *run) snapshots(ctx context.Context) {
 	}
 }
 
-// frozen is a context that ends when what the programs of Before have stopped is to go
-// on: another run that is waited for may take until the morning.
-func (n *run) frozen(ctx context.Context) (context.Context, context.CancelFunc) {
+// frozen is a context that ends when a snapshot takes so long to be made that what the
+// programs of Before have stopped is to go on: another run that it waits for may take
+// until the morning. Where one is made, the next one has as long.
+func (n *run) frozen(ctx context.Context) (soon context.Context, made, stop func()) {
+	if len(n.job.Before) == 0 {
+		return ctx, func() {}, func() {}
+	}
 	limit := cmp.Or(n.job.HookTimeout, hook.Usual)
-	return context.WithTimeoutCause(ctx, limit, fmt.Errorf("no snapshot could be made within %v, and what was stopped for it has to go on", limit))
+	soon, end := context.WithCancelCause(ctx)
+	timer := time.AfterFunc(limit, func() {
+		end(fmt.Errorf("no snapshot could be made within %v, and what was stopped for it has to go on", limit))
+	})
+	return soon, func() { timer.Reset(limit) }, func() { timer.Stop(); end(nil) }
 }
 
 // note keeps what became of a place, for the ledger and for the report. Of a place

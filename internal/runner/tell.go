@@ -85,9 +85,8 @@ func (n *run) tell(ctx context.Context, r notify.Report) {
 			continue
 		}
 		all.Go(func() {
-			log := n.log().With("notice", to.Name)
-			if err := notify.Tell(ctx, n.target(to), r, log); err != nil {
-				log.Warn(fmt.Sprintf("%s: nobody could be told that: %s", n.job.Name, r.Summary), "error", n.text(err))
+			if err := notify.Tell(ctx, n.target(to), r, n.log()); err != nil {
+				n.log().Warn(fmt.Sprintf("%s: nobody could be told that: %s", n.job.Name, r.Summary), "notice", to.Name, "error", n.text(err))
 			}
 		})
 	}
