@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path"
 	"path/filepath"
@@ -22,11 +23,11 @@ import (
 // configuration, those of a pattern in the order of their paths, and those that lie
 // in another one behind it. Each is there once.
 //
-// It fails where a pattern matches no subvolume, where it cannot be found out what
-// one matches, and where two subvolumes have the same name in the places of the
-// job. A subvolume that is named by its path is taken on trust, and so is what
-// matches a pattern and cannot be looked at: if it is not there, that fails for
-// itself, and keeps none of the others from being backed up.
+// It fails where nothing is found, where it cannot be found out what a pattern
+// matches, and where two subvolumes have the same name in the places of the job. A
+// subvolume that is named by its path is taken on trust, and so is what matches a
+// pattern and cannot be looked at, and a pattern that matches nothing: if it is not
+// there, that fails for itself, and keeps none of the others from being backed up.
 func (env *Env) sourcesOf(ctx context.Context, j *config.Job) ([]runner.Source, error) {
 	f := &sourceFinder{job: j, seen: map[string]bool{}}
 	for _, pattern := range j.Exclude {
@@ -41,6 +42,9 @@ func (env *Env) sourcesOf(ctx context.Context, j *config.Job) ([]runner.Source, 
 		if err := f.add(arg); err != nil {
 			return nil, err
 		}
+	}
+	if err := f.miss(env.Log); err != nil {
+		return nil, err
 	}
 	named := map[string]string{}
 	for _, s := range f.all {
@@ -58,9 +62,10 @@ func (env *Env) sourcesOf(ctx context.Context, j *config.Job) ([]runner.Source, 
 
 // sourceFinder finds the subvolumes of a job.
 type sourceFinder struct {
-	job  *config.Job
-	all  []runner.Source
-	seen map[string]bool
+	job    *config.Job
+	all    []runner.Source
+	seen   map[string]bool
+	missed []string // patterns that match no subvolume
 }
 
 // add adds what one entry of the configuration means.
@@ -111,10 +116,24 @@ func (f *sourceFinder) add(arg string) error {
 		}
 	}
 	if !found {
-		return &exitError{
-			code: exitFailed, err: fmt.Errorf("job %s: the pattern %s matches no subvolume", f.job.Name, p.dir),
-			hint: "Is the file system mounted?  Directories that are no subvolumes, symbolic links and read-only snapshots are left out.",
+		f.missed = append(f.missed, p.dir)
+	}
+	return nil
+}
+
+// miss deals with the patterns that match nothing, when all else is known: where
+// there is anything else, they are sources that fail for themselves.
+func (f *sourceFinder) miss(log *slog.Logger) error {
+	const hint = "Is the file system mounted?  Directories that are no subvolumes, symbolic links and read-only snapshots are left out."
+	all := len(f.all)
+	for _, pattern := range f.missed {
+		err := fmt.Errorf("job %s: the pattern %s matches no subvolume", f.job.Name, pattern)
+		// What is called like the pattern, and is no subvolume, might be taken for one.
+		if _, there := os.Lstat(pattern); all == 0 || !errors.Is(there, fs.ErrNotExist) {
+			return &exitError{code: exitFailed, err: err, hint: hint}
 		}
+		log.Warn(err.Error() + ".  " + hint)
+		f.take(pattern)
 	}
 	return nil
 }
