@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net/url"
 	"os"
 	"path"
@@ -68,7 +69,10 @@ func (o *backupOptions) prepare(ctx context.Context, env *Env, command, source s
 				t.name = redact(arg)
 			}
 		}
-		if slices.ContainsFunc(run.targets, func(other *target) bool { return other.id == t.id }) {
+		if i := slices.IndexFunc(run.targets, func(other *target) bool { return other.id == t.id }); i >= 0 {
+			if other := run.targets[i]; other.store.called() != t.store.called() {
+				return nil, usagef(command, "%q and %q are one place: name it once, since what the configuration says of it holds for one of them only", redact(other.arg), redact(arg))
+			}
 			// In the command line, say, and in a file of which it is made: no mistake.
 			env.Log.Info(t.name + " is given more than once: it is served once")
 			continue
@@ -155,10 +159,16 @@ func (r *backupRun) target(arg string) (*target, error) {
 	if err := madeHere(arg, p); err != nil {
 		return nil, err
 	}
-	if p, err = rooted(p); err != nil {
+	return r.targetAt(p)
+}
+
+// targetAt is a place as a destination.
+func (r *backupRun) targetAt(p place) (*target, error) {
+	p, err := rooted(p)
+	if err != nil {
 		return nil, err
 	}
-	t := &target{place: p, id: lockID(p), name: targetName(p), o: &r.o.syncOptions, seal: r.seal, limit: r.limit}
+	t := &target{place: p, name: targetName(p), o: &r.o.syncOptions, seal: r.seal, limit: r.limit}
 	if p.store != nil {
 		if t.o, err = p.settled(r.o.typed, t.o); err != nil {
 			return nil, err
@@ -167,6 +177,8 @@ func (r *backupRun) target(arg string) (*target, error) {
 			t.limit = pace.New(t.o.wire.limit.bytes)
 		}
 	}
+	t.place = p.at(t.o.s3.endpoint)
+	t.id = lockID(t.place)
 	if _, err := r.opening(p, t.o).forS3(p); err != nil {
 		return nil, &usageError{command: r.command, err: err}
 	}
@@ -188,6 +200,21 @@ func targetName(p place) string {
 
 // commandColumns is how much of a command people are shown again and again.
 const commandColumns = 48
+
+// at is the place where an endpoint stands for S3, unless its URL says which: buckets
+// of one name, at two of them, are two places.
+func (p place) at(endpoint string) place {
+	if p.scheme != "s3" || endpoint == "" || p.options["endpoint"] != "" {
+		return p
+	}
+	options := maps.Clone(p.options)
+	if options == nil {
+		options = map[string]string{}
+	}
+	options["endpoint"] = endpoint
+	p.options = options
+	return p
+}
 
 // lockID is what a destination is called in the notes beside the snapshots. Those
 // of directories, machines and commands are btrfs-backup's, and all of them name
@@ -260,7 +287,13 @@ func (r *backupRun) fits() error {
 		return err
 	}
 	for _, named := range o.destinationKeep.order {
-		if named == "" || o.lockedDests {
+		if named == "" {
+			continue
+		}
+		if _, err := r.env.placeOf(r.command, named, true); err != nil {
+			return fmt.Errorf("--dest-keep: %w", err)
+		}
+		if o.lockedDests {
 			continue
 		}
 		if !slices.ContainsFunc(r.targets, func(t *target) bool { return r.isNamed(t, named) }) {
@@ -275,12 +308,12 @@ func (r *backupRun) isNamed(t *target, text string) bool {
 	if text == t.arg {
 		return true
 	}
-	p, err := parsePlace(text, true)
+	p, err := r.env.placeOf(r.command, text, true)
 	if err != nil {
 		return false
 	}
 	p, err = rooted(p)
-	return err == nil && lockID(p) == t.id
+	return err == nil && lockID(p.at((opening{}).ofStore(p).s3.endpoint).at(t.o.s3.endpoint)) == t.id
 }
 
 // rules are those of a destination, as the flags say.
@@ -409,7 +442,11 @@ func (r *backupRun) locked() func(id string) (job.Destination, error) {
 		return nil
 	}
 	return func(id string) (job.Destination, error) {
-		t, err := r.target(id)
+		p, err := r.env.knownAs(r.command, id)
+		if err != nil {
+			return job.Destination{}, err
+		}
+		t, err := r.targetAt(p)
 		if err != nil {
 			return job.Destination{}, err
 		}
@@ -420,6 +457,11 @@ func (r *backupRun) locked() func(id string) (job.Destination, error) {
 			}
 		}
 		t.id = id // as it is written
+		if p.store != nil {
+			if t.seal, err = sealing(r.command, t.o.compress, t.o.encrypt); err != nil {
+				return job.Destination{}, err
+			}
+		}
 		t.rules = r.rules(t)
 		return r.destination(t), nil
 	}

@@ -2,7 +2,9 @@ package cli
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
+	"io/fs"
 	"slices"
 	"strings"
 
@@ -40,6 +42,9 @@ func (env *Env) placeOf(command, arg string, destination bool) (place, error) {
 	if i < 0 {
 		return place{}, usagef(command, "%q: %s", arg, noSuchStore(f, name))
 	}
+	if url := f.Stores[i].URL; strings.Contains(url, "{source}") && !strings.HasPrefix(url, "shell://") {
+		return place{}, usagef(command, "%q: {source} in the URL of the store %s stands for something in jobs only: write the URL itself, with the name of a source in its place", arg, name)
+	}
 	p, err := placeIn(f.Stores[i], path, destination)
 	if err != nil {
 		return place{}, &usageError{command: command, err: fmt.Errorf("%q: %w", arg, err)}
@@ -76,6 +81,59 @@ func placeIn(s config.Store, path string, destination bool) (place, error) {
 		return place{}, fmt.Errorf("the store %s: %w", s.Name, err)
 	}
 	p.store = &namedStore{name: s.Name, settings: s.Settings, options: o, troubles: s.Troubles}
+	return p, nil
+}
+
+// called is its name; empty if there is none.
+func (s *namedStore) called() string {
+	if s == nil {
+		return ""
+	}
+	return s.name
+}
+
+// knownAs is the place that a note beside the snapshots names. What lies in a store of
+// the configuration, or is a destination of a job, is used as that says: who has sent
+// to it by that name has typed nowhere for whom to encrypt.
+func (env *Env) knownAs(command, id string) (place, error) {
+	p, err := placeOf(command, id, true)
+	if err != nil || p.scheme == "shell" {
+		return p, err
+	}
+	if err := madeHere(id, p); err != nil {
+		return place{}, err
+	}
+	f, err := env.loadConfig()
+	if errors.Is(err, fs.ErrNotExist) {
+		return p, nil
+	}
+	if err != nil {
+		return place{}, err
+	}
+	all := slices.Clone(f.Stores)
+	for _, j := range f.Jobs {
+		for _, d := range j.Destinations {
+			all = append(all, config.Store{Name: d.Name, URL: d.URL, Settings: d.Settings, Troubles: d.Troubles})
+		}
+	}
+	deepest := -1
+	for _, s := range all {
+		top, err := placeIn(s, "", true)
+		if err != nil {
+			return place{}, err
+		}
+		top = top.at(top.store.options.s3.endpoint)
+		dir, _, anything := strings.Cut(top.dir, "{source}")
+		if anything {
+			dir = dir[:strings.LastIndexByte(dir, '/')+1]
+		}
+		dir = strings.Trim(dir, "/") + "/"
+		top.dir = p.dir
+		if lockID(top) != lockID(p) || len(dir) < deepest || dir != "/" && !strings.HasPrefix(strings.Trim(p.dir, "/")+"/", dir) {
+			continue
+		}
+		deepest, p.store, p.options = len(dir), top.store, top.options
+	}
 	return p, nil
 }
 

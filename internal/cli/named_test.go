@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -179,5 +180,108 @@ func TestSettle(t *testing.T) {
 	}
 	if o, err := (place{}).settled(sync, shared); o != shared || err != nil {
 		t.Errorf("a place without a name: %v, %v", o, err)
+	}
+}
+
+// TestSamePlace: a place is one destination, by whatever name it goes, and places of
+// one name at two endpoints are two.
+func TestSamePlace(t *testing.T) {
+	env := configured(t, `
+[stores.one]
+url = "s3://bucket/a"
+s3-endpoint = "http://127.0.0.1:1"
+[stores.two]
+url = "s3://bucket/"
+s3-endpoint = "http://127.0.0.1:2"
+encrypt = ["gpg:me"]
+require-encryption = true
+[stores.each]
+url = "dir:///bk/{source}/"
+[stores.disk]
+url = "/mnt/usb"
+[jobs.a]
+sources = ["/a", "/b"]
+destinations = [{ store = "each", encrypt = ["gpg:me"] }]
+`)
+	env.Log = slog.New(slog.DiscardHandler)
+	with := func(o *backupOptions, destinations ...string) (*backupRun, error) {
+		t.Helper()
+		o.partSize, o.typed = 100, newBackup(env, "backup")
+		return o.prepare(t.Context(), env, "buttersink backup", "/home", destinations)
+	}
+	for _, c := range []struct {
+		destinations, ids []string // without ids it is a mistake
+	}{
+		{[]string{"store://one/", "store://one"}, []string{"s3://bucket/a?endpoint=http%3A%2F%2F127.0.0.1%3A1"}},
+		{[]string{"store://disk/a/", "store://disk/b"}, []string{"/mnt/usb/a", "/mnt/usb/b"}},
+		{[]string{"/mnt/usb/a", "store://disk/a"}, nil},
+		{[]string{"store://one/", "s3://bucket/a/?endpoint=http%3A%2F%2F127.0.0.1%3A1"}, nil},
+		{[]string{"store://each/"}, nil},
+	} {
+		run, err := with(&backupOptions{}, c.destinations...)
+		if err != nil || c.ids == nil {
+			if c.ids != nil || judge(err).code != exitUsage {
+				t.Errorf("%q: %v", c.destinations, err)
+			}
+			continue
+		}
+		var ids []string
+		for _, target := range run.targets {
+			ids = append(ids, target.id)
+		}
+		if diff := cmp.Diff(c.ids, ids); diff != "" {
+			t.Errorf("%q: %s", c.destinations, diff)
+		}
+	}
+	// Without recipients, which would have to be there: the store is named by nobody.
+	run, err := with(&backupOptions{lockedDests: true}, "store://one/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for id, encrypted := range map[string]bool{
+		"s3://bucket/a?endpoint=http%3A%2F%2F127.0.0.1%3A2": true,
+		"s3://bucket/?endpoint=http%3A%2F%2F127.0.0.1%3A2":  true,
+		"s3://bucket/a?endpoint=http%3A%2F%2F127.0.0.1%3A1": false,
+		"dir:///bk/a": true,
+		"dir:///bk":   true, // where the places of all sources lie
+		"dir:///bkx":  false,
+	} {
+		p, err := env.knownAs("buttersink", id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		target, err := run.targetAt(p)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := len(target.o.encrypt) > 0; got != encrypted || target.id != id {
+			t.Errorf("%s is %s, encrypted: %v", id, target.id, got)
+		}
+	}
+	// Rules are those of the place, by whatever name it goes.
+	for _, c := range []struct {
+		named, destination string
+	}{
+		{"store://disk/a", "store://disk/a/"},
+		{"store://disk/a/", "/mnt/usb/a"},
+		{"/mnt/usb/a", "store://disk/a"},
+		{"s3://bucket/a", "store://one"},
+		{"store://one/", "s3://bucket/a/?endpoint=http%3A%2F%2F127.0.0.1%3A1"},
+	} {
+		o := &backupOptions{}
+		if err := o.destinationKeep.Set(c.named + "=last:9"); err != nil {
+			t.Fatal(err)
+		}
+		run, err := with(o, c.destination)
+		if err != nil || run.targets[0].rules.Last != 9 {
+			t.Errorf("%s for %s: %v", c.named, c.destination, err)
+		}
+	}
+	o := &backupOptions{lockedDests: true}
+	if err := o.destinationKeep.Set("store://dsik/=last:9"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := with(o, "/mnt/usb"); err == nil || judge(err).code != exitUsage {
+		t.Errorf("rules for a store that is none: %v", err)
 	}
 }

@@ -179,6 +179,7 @@ func runPrune(ctx context.Context, env *Env, command string, o *pruneOptions, ar
 		if err = errors.Join(err, other.Close()); err != nil {
 			return fmt.Errorf("looking at what %s has: %w", redact(q.arg), err)
 		}
+		q = q.at(opening{s3: o.s3}.ofStore(q).s3.endpoint)
 		options.For = append(options.For, job.Counterpart{ID: lockID(q), Has: inv})
 	}
 	report, err = engine.Prune(ctx, st.Store, options)

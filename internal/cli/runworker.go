@@ -93,6 +93,8 @@ func (w *worker) aim(ctx context.Context, run *backupRun, t *target, d *config.D
 	}
 	o.dryRun, o.json = w.o.dryRun, w.o.json
 	t.o, t.limit = o, pace.New(o.wire.limit.bytes)
+	t.place = t.place.at(o.s3.endpoint)
+	t.id = lockID(t.place)
 	if err = o.check(w.command); err == nil {
 		_, err = run.opening(t.place, o).forS3(t.place)
 	}
