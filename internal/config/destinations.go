@@ -75,26 +75,32 @@ func (r *decoder) spot(d Destination, source string) string {
 
 // brought is what a job before this one has at a place.
 type brought struct {
-	job  *Job
-	keep schedule.Rules
+	job    *Job
+	source string
+	keep   schedule.Rules
 }
 
 // meets notes it where a job before this one has the same place: two calendars there
-// would take each other's backups for their own, and where different rules hold for
-// the same snapshots, each job would remove what the other one keeps.
+// would take each other's backups for their own; where different rules hold for the
+// same snapshots, each job would remove what the other one keeps; and snapshots of
+// two subvolumes would take each other's names.
 func (r *decoder) meets(j *Job, d Destination, at span) bool {
 	for _, source := range j.Sources {
 		key := r.spot(d, source)
 		if j.Kind == Backup {
-			key = strings.Join([]string{strings.TrimRight(source, "/"), j.Prefix, string(j.Format), key}, "\x00")
+			key = strings.Join([]string{j.Prefix, string(j.Format), key}, "\x00")
 		}
 		o, ok := r.brought[key]
 		switch {
 		case !ok:
-			r.brought[key] = brought{j, d.Keep}
+			r.brought[key] = brought{j, source, d.Keep}
 		case o.job == j:
 		case j.Kind == Calendar:
 			r.wrong(at, fmt.Sprintf("the job %q in line %d keeps its chains in the same place, and each would take the backups of the other one for its own", o.job.Name, o.job.At.Line), "Give each a place of its own.")
+			return true
+		case strings.TrimRight(o.source, "/") != strings.TrimRight(source, "/"):
+			r.wrong(at, fmt.Sprintf("the job %q in line %d brings snapshots of %s there, under names that those of %s may have too", o.job.Name, o.job.At.Line, cover(o.source), cover(source)),
+				"Give one of them another prefix, or another place.")
 			return true
 		case o.keep.None() || d.Keep.None() || o.keep.String() == d.Keep.String():
 		default:
