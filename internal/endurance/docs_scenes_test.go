@@ -41,7 +41,7 @@ type step struct {
 var otherwise = []struct{ there, here, why string }{
 	{"make ", "make -n -C TOP ", "the house is built and tested already while this runs; that make knows what to do is looked at"},
 	{"systemctl enable --now ", "systemctl --root=/ enable ", "there is no systemd that runs; what is enabled is there at the next boot"},
-	{"buttersink systemd install ", "buttersink systemd install --root /root/image ", "likewise, and it says so itself: a machine that does not run is given timers"},
+	{"buttersink systemd install --now ", "buttersink systemd install --root /root/image ", "likewise, and it says so itself: a machine that does not run is given timers"},
 }
 
 // scenes are by page, and chapters by heading.
