@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/buttersink/buttersink/internal/btrfstest"
+	"github.com/buttersink/buttersink/internal/runner"
 )
 
 // homestead is a machine with a subvolume, and some configuration.
@@ -219,5 +220,46 @@ func TestUsable(t *testing.T) {
 	stop()
 	if err := usable(ctx, s, time.Hour); !errors.Is(err, context.Canceled) {
 		t.Errorf("it was stopped, and says %v", err)
+	}
+}
+
+// TestMixedEnds: the exit code of a run says the same of every mixture.
+func TestMixedEnds(t *testing.T) {
+	fails := func(code int) error { return &exitError{code: code, err: errors.New("x")} }
+	at := func(err error) error { return &runner.SourceError{Source: "/home", Err: err} }
+	stopped := &interruptedError{syscall.SIGTERM}
+	for _, c := range []struct {
+		jobs []jobEnd
+		want int
+	}{
+		{[]jobEnd{{}, {}}, exitDone},
+		{[]jobEnd{{}, {err: fails(exitFailed)}}, exitPartly},
+		{[]jobEnd{{err: fails(exitFailed)}, {err: fails(exitFailed), done: true}}, exitPartly},
+		{[]jobEnd{{err: fails(exitFailed)}, {err: fails(exitFailed)}}, exitFailed},
+		{[]jobEnd{{err: fails(exitFailed)}, {err: fails(exitConfig)}}, exitFailed},
+		{[]jobEnd{{err: fails(exitPartly)}, {err: fails(exitConfig)}}, exitPartly},
+		{[]jobEnd{{err: &runner.LockedError{Job: "a"}}}, exitLocked},
+		{[]jobEnd{{err: &runner.LockedError{Job: "a"}}, {}}, exitPartly},
+		{[]jobEnd{{err: fails(exitConflict)}, {}}, exitConflict},
+		{[]jobEnd{{err: fails(exitConflict)}, {err: fails(exitFailed)}}, exitFailed},
+		{[]jobEnd{{err: fails(exitPending)}, {}}, exitPending},
+		{[]jobEnd{{}, {err: stopped}}, exitInterrupted},
+		{[]jobEnd{{err: fails(exitPartly), done: true}, {err: stopped}}, exitInterrupted},
+		// Of one job, by what failed in it.
+		{[]jobEnd{{err: &runner.JobError{Failures: []error{errors.New("a program")}, Done: true}, done: true}}, exitPartly},
+		{[]jobEnd{{err: &runner.JobError{Failures: []error{errors.New("a program")}}}}, exitFailed},
+		{[]jobEnd{{err: &runner.JobError{Failures: []error{at(fails(exitConflict)), at(fails(exitConflict))}, Done: true}, done: true}}, exitConflict},
+		{[]jobEnd{{err: &runner.JobError{Failures: []error{at(fails(exitConflict)), errors.New("a program")}, Done: true}, done: true}}, exitPartly},
+		{[]jobEnd{{err: &runner.JobError{Failures: []error{at(usagef("run", "a store"))}}}}, exitConfig},
+		{[]jobEnd{{err: &runner.JobError{Failures: []error{at(fails(exitPartly)), stopped}, Done: true}, done: true}}, exitInterrupted},
+	} {
+		var ends []jobEnd
+		for _, e := range c.jobs {
+			e.err = explainJob("a", e.err)
+			ends = append(ends, e)
+		}
+		if got := judge(explainRun(ends)).code; got != c.want {
+			t.Errorf("%+v: exit code %d, want %d", c.jobs, got, c.want)
+		}
 	}
 }
