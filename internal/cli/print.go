@@ -54,7 +54,7 @@ func printable(s string) string {
 // secret matches the password in a URL, secretOption the value of an option of
 // one that has no business there, and secretKey a secret key of age.
 var (
-	secret       = regexp.MustCompile(`(://[^/\s:@\[]*):(?:[^/\s@]+|[0-9]*[^0-9/\s@][^\s@]*)@`) // but host:22/a@b
+	secret       = regexp.MustCompile(`(://[^/\s:@\[]*):(?:[^/\s]+|[0-9]*[^0-9/\s@][^\s@]*)@`) // but host:22/a@b
 	secretOption = regexp.MustCompile(`(?i)([?&][^=&\s]*(?:secret|passw|token)[^=&\s]*)=[^&\s]+`)
 	secretKey    = regexp.MustCompile(`(?i)(AGE-SECRET-KEY-[A-Z0-9-]*1)[A-Z0-9]+`)
 )

@@ -61,6 +61,7 @@ func TestRedact(t *testing.T) {
 		{"ssh://host:22/dir/a@b", "ssh://host:22/dir/a@b"},
 		{"ssh://u:pa/ss@host/dir", "ssh://u:***@host/dir"},
 		{"ssh://u:22pa/ss@host/dir", "ssh://u:***@host/dir"},
+		{"ssh://u:p@s:s@host/dir", "ssh://u:***@host/dir"},
 		{"ssh://[fe80::1]/dir/a@b", "ssh://[fe80::1]/dir/a@b"},
 		{"ssh://u@[fe80::1]:22/dir/a@b", "ssh://u@[fe80::1]:22/dir/a@b"},
 	} {

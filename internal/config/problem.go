@@ -244,7 +244,7 @@ func (d *document) shown(begin, end int) string {
 // The parts of URLs that may be secret: a password, and whatever is behind the host
 // of a web page that is told how a job went.
 var (
-	password = regexp.MustCompile(`(://[^/\s:@"']*:)([^\s@"']+)(@)`)
+	password = regexp.MustCompile(`(://[^/\s:@"']*:)([^\s"']+)(@)`)
 	page     = regexp.MustCompile(`(?i)(https?://[^/\s"']+/)([^\s"']+)()`)
 	ageKey   = regexp.MustCompile(`(?i)(AGE-SECRET-KEY-[A-Z0-9-]*1)([A-Z0-9]+)()`)
 	option   = regexp.MustCompile(`(?i)([?&][^=&\s"']*(?:secret|passw|token)[^=&\s"']*=)([^&\s"']+)()`)

@@ -1,6 +1,7 @@
 package config
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"strconv"
@@ -69,6 +70,12 @@ func (t *table) add(key string, at span, v *value) *entry {
 // wrong with it is noted, and then there is no table.
 func (d *document) parse() *table {
 	before := len(d.found)
+	for _, mark := range []struct{ bytes, of string }{{"\xef\xbb\xbf", "UTF-8, with a mark in front"}, {"\xff\xfe", "UTF-16"}, {"\xfe\xff", "UTF-16"}} {
+		if bytes.HasPrefix(d.data, []byte(mark.bytes)) {
+			d.wrong(span{0, len(mark.bytes)}, "the file is "+mark.of+", as some editors write it, and TOML is UTF-8 without one", "Have the editor save it as UTF-8 without a byte order mark (BOM).")
+			return nil
+		}
+	}
 	root := newTable()
 	here := root
 	var p unstable.Parser
