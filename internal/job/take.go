@@ -52,7 +52,7 @@ type TakeReport struct {
 // (store.Snapshotter), unless there is no need for one. It fails with
 // *store.LockedError before anything is done, with *UnableError if the store cannot
 // make snapshots, or cannot tell whether there is a need, and with
-// *store.ExistsError if something else has the name.
+// *store.ExistsError or *NoNameError if there is no name for it.
 //
 // The name is that of the time, or of the next second or minute that is free, as
 // long as that is not ahead of the clock by more than schedule.Slack. Where names
@@ -102,7 +102,11 @@ func (e *Engine) takeLocked(ctx context.Context, src store.Store, o TakeOptions)
 		return report, nil
 	}
 	if o.DryRun {
-		report.Name = t.name(t.next())
+		next, err := t.next()
+		if err != nil {
+			return nil, err
+		}
+		report.Name = t.name(next)
 		return report, nil
 	}
 	made, err := t.make(ctx)
@@ -187,10 +191,10 @@ const tries = 60
 // second, and when the clock is put back; else a name that has become free here
 // could be given again, and be that of another snapshot elsewhere. What is far
 // ahead of the clock does not count, and neither does the order of names that have
-// nothing but the day.
-func (t *taking) next() time.Time {
+// nothing but the day. It fails with *NoNameError.
+func (t *taking) next() (time.Time, error) {
 	if t.step() >= wholeDay {
-		return t.at
+		return t.at, nil
 	}
 	var next time.Time
 	for name := range topmost(t.holds) {
@@ -199,17 +203,43 @@ func (t *taking) next() time.Time {
 			next = made
 		}
 	}
-	// As it will be read: an hour that comes twice is taken for the first one.
-	if read, ok := t.time(t.name(t.at)); ok && read.Before(next) {
-		return next
+	if !t.reads(t.at).Before(next) {
+		return t.at, nil
 	}
-	return t.at
+	free := next
+	for t.reads(free).Before(next) { // until the hour that comes twice is over
+		free = free.Add(t.step())
+	}
+	if !free.Equal(next) && free.After(t.at.Add(schedule.Slack)) {
+		return time.Time{}, &NoNameError{Until: free.In(t.zone)}
+	}
+	return free, nil
+}
+
+// reads is the time by which a name will be read: an hour that comes twice is taken
+// for the first one.
+func (t *taking) reads(at time.Time) time.Time {
+	if read, ok := t.time(t.name(at)); ok {
+		return read
+	}
+	return at
+}
+
+// NoNameError says that no name is left for a snapshot that is not taken for an
+// older one: the clocks have been put back, for winter say.
+type NoNameError struct{ Until time.Time }
+
+func (e *NoNameError) Error() string {
+	return fmt.Sprintf("no name is left until %s, since clocks were put back: times in UTC, with seconds or with their offset (+ZZZZ) do not run out", e.Until.Format("15:04 MST"))
 }
 
 // make makes the snapshot, under the name of the next time, or of one that is free
 // soon after it.
 func (t *taking) make(ctx context.Context) (snapshot.Snapshot, error) {
-	at := t.next()
+	at, err := t.next()
+	if err != nil {
+		return snapshot.Snapshot{}, fmt.Errorf("making a snapshot in %s: %w", t.src, err)
+	}
 	for try := 1; ; try++ {
 		made, err := t.maker.Snapshot(ctx, t.name(at))
 		if err == nil {
@@ -217,7 +247,7 @@ func (t *taking) make(ctx context.Context) (snapshot.Snapshot, error) {
 		}
 		next := at.Add(t.step())
 		_, taken := errors.AsType[*store.ExistsError](err)
-		if !taken || try == tries || next.After(t.at.Add(schedule.Slack)) {
+		if !taken || try == tries || next.After(t.at.Add(schedule.Slack)) || t.reads(next).Before(t.reads(at)) {
 			return made, fmt.Errorf("making snapshot %s in %s: %w", t.name(at), t.src, err)
 		}
 		at = next

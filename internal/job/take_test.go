@@ -155,6 +155,43 @@ func TestTakeClock(t *testing.T) {
 	}
 }
 
+// TestTakeWhenClocksChange has snapshots made every few minutes of the nights in which
+// clocks are put forward and back. What names say of the time is never before what the
+// ones before say; where there is no such name left, none is given.
+func TestTakeWhenClocksChange(t *testing.T) {
+	berlin, err := time.LoadLocation("Europe/Berlin")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, begin := range []time.Time{time.Date(2026, 3, 29, 0, 0, 0, 0, time.UTC), time.Date(2026, 10, 25, 0, 0, 0, 0, time.UTC)} {
+		for _, layout := range []schedule.Layout{"", "YYYYMMDDTHHMM", "YYYYMMDDTHHMM+ZZZZ"} {
+			for _, every := range []time.Duration{7 * time.Minute, 15 * time.Minute, time.Hour} {
+				src := newNightly(t)
+				last, none := time.Time{}, 0
+				for src.now = begin; src.now.Before(begin.Add(3 * time.Hour)); src.now = src.now.Add(every) {
+					r, err := src.Take(t.Context(), src.Memory, TakeOptions{Zone: berlin, Layout: layout})
+					if x, ok := errors.AsType[*NoNameError](err); ok {
+						if none++; x.Until.Sub(src.now) > time.Hour {
+							t.Errorf("%q: %v", layout, x)
+						}
+						continue
+					}
+					name := taken(t, r, err)
+					at, ok := schedule.ParseAs(layout, "", name, berlin)
+					if !ok || !at.After(last) || at.After(src.now.Add(schedule.Slack)) {
+						t.Errorf("%q: %s, at %v", layout, name, src.now)
+					}
+					last = at
+				}
+				short := layout == "YYYYMMDDTHHMM" && begin.Month() == time.October && every < 15*time.Minute
+				if (none > 0) != short {
+					t.Errorf("%q, every %v: there is no name %d times", layout, every, none)
+				}
+			}
+		}
+	}
+}
+
 func TestTakeOnlyIfChanged(t *testing.T) {
 	src := newNightly(t)
 	w := &watched{Memory: src.Memory}
