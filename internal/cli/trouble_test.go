@@ -63,3 +63,31 @@ func TestTroublesChecked(t *testing.T) {
 		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}
 }
+
+// TestCalendarInTrouble: a calendar that cannot encrypt makes its snapshot, and
+// nothing else, until it can.
+func TestCalendarInTrouble(t *testing.T) {
+	e := newHomestead(t, `
+[jobs.mail]
+kind = "calendar"
+sources = ["$FS/home"]
+snapshots = "$FS/snaps/{source}"
+days = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21, 22, 23, 24, 25, 26, 27, 28, 29, 30, 31]
+[[jobs.mail.destinations]]
+url = "dir://$FS/archive"
+encrypt = ["age:$DIR/away/key.pub"]
+`)
+	if err := errors.Join(os.Mkdir(e.fs.Path("archive"), 0o700), os.Mkdir(filepath.Join(e.dir, "away"), 0o700)); err != nil {
+		t.Fatal(err)
+	}
+	e.run(t, 0, "init", "dir://"+e.fs.Path("archive"))
+	says(t, e.run(t, exitPartly, "run"), "ERROR: mail: ", "config.toml:9:11: reading the recipients: open ")
+	if n := len(entries(t, e.fs.Path("archive"))); n != 1 { // what makes it an archive
+		t.Errorf("the archive has %d entries", n)
+	}
+	e.write(t, "away/key.pub", "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p\n", 0o644)
+	e.run(t, 0, "run")
+	if n := len(entries(t, e.fs.Path("archive"))); n < 2 {
+		t.Errorf("the archive has %d entries", n)
+	}
+}
