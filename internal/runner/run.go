@@ -197,7 +197,9 @@ func joined(a, b ledger.PlaceRun) ledger.PlaceRun {
 	b.Transferred, b.Removed, b.Bytes = a.Transferred+b.Transferred, a.Removed+b.Removed, a.Bytes+b.Bytes
 	if a.Result != ledger.Done {
 		b.Result = a.Result
-		b.Message = strings.Trim(a.Message+"; "+b.Message, "; ")
+		if a.Message != b.Message {
+			b.Message = strings.Trim(a.Message+"; "+b.Message, "; ")
+		}
 	}
 	return b
 }
@@ -238,15 +240,19 @@ func (n *run) settle(s Source) {
 	}
 }
 
-// fail keeps an error, about a source if one is named.
+// fail keeps an error, about a source if one is named, once: what is in the way of
+// its snapshot is in the way of the transfers, too.
 func (n *run) fail(source string, err error) {
-	switch {
-	case err == nil:
-	case source == "":
-		n.failed = append(n.failed, err)
-	default:
-		n.failed = append(n.failed, &SourceError{source, err})
+	if err == nil {
+		return
 	}
+	if source != "" {
+		err = &SourceError{source, err}
+		if slices.ContainsFunc(n.failed, func(other error) bool { return other.Error() == err.Error() }) {
+			return
+		}
+	}
+	n.failed = append(n.failed, err)
 }
 
 // err is what the run ends with.

@@ -243,6 +243,22 @@ func TestPlaces(t *testing.T) {
 	}
 }
 
+// TestSaidOnce: a source that is not there is in the way of the snapshot and of the
+// transfers, and is one failure.
+func TestSaidOnce(t *testing.T) {
+	s := newScene(t)
+	s.fails["snapshot /a"], s.fails["transfer /a"] = errors.New("it is not there"), errors.New("it is not there")
+	s.fails["snapshot /b"], s.fails["transfer /b"] = errors.New("no room"), errors.New("it is away")
+	_, err := s.Run(t.Context(), &s.job)
+	if want := "job home is not complete: /a: it is not there; /b: no room; /b: it is away"; err == nil || err.Error() != want {
+		t.Errorf("%v", err)
+	}
+	bad := ledger.PlaceRun{Result: ledger.Failed, Message: "it is not there"}
+	if got := joined(bad, bad); got.Message != bad.Message {
+		t.Error(got.Message)
+	}
+}
+
 // TestInterrupted: what was frozen thaws when a run is interrupted, and the run says
 // that it was.
 func TestInterrupted(t *testing.T) {
