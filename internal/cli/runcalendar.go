@@ -178,11 +178,36 @@ func (c *calendarRun) bring(ctx context.Context, src *opened) (err error) {
 	if err == nil {
 		err = failed // that not everything has gone that was to go
 	}
+	if err == nil {
+		if err = c.another(report, kept); err != nil {
+			c.destination.Snapshot, c.destination.Chain, c.destination.Outstanding = "", 0, 1
+		}
+	}
 	if report.Given != nil && err == nil {
 		c.tell(calendarRecord{Event: "given", Path: c.day, Destination: c.to.name, ID: report.Snapshot.ID, Bytes: report.Given.Bytes},
 			"%s has %s (%s)", c.to.name, c.day, humanSize(report.Given.Bytes))
 	}
 	return explainBtrsend(err, kept)
+}
+
+// another fails where nothing is wanted of the day's snapshot since there is a backup of
+// the day, and that is one of something else: this one would never be kept there.
+func (c *calendarRun) another(r *job.DatedReport, kept *job.CalendarReport) error {
+	if kept == nil || r.Snapshot == nil || r.Given != nil || c.shelf.db != nil { // whose database does not tell
+		return nil
+	}
+	for _, b := range kept.There {
+		if b.Date.String() == c.day && b.Snapshot.ID == r.Snapshot.ID {
+			return nil
+		}
+	}
+	if !slices.ContainsFunc(kept.There, func(b job.DatedBackup) bool { return b.Date.String() == c.day }) {
+		return nil
+	}
+	return &exitError{
+		code: exitConflict, err: fmt.Errorf("the backup of %s that is in %s is one of another snapshot, and there is no second one of a day", c.day, c.to.name),
+		hint: "Does another job, or another machine, keep its backups there?  Each needs a place of its own.  If only the snapshot was made anew, the next day sees to it.",
+	}
 }
 
 // open opens where the backups are kept, and asks the calendar.

@@ -117,6 +117,26 @@ func names(t *testing.T, dir string) []string {
 	return found
 }
 
+// TestRunCalendarOfAnother: what two machines keep in one archive is not taken for
+// what each of them has.
+func TestRunCalendarOfAnother(t *testing.T) {
+	m := newMonastery(t, "")
+	m.run(t, 0, "run")
+	m.fs.Subvolume("www")
+	text, err := os.ReadFile(m.config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(m.config, []byte(strings.ReplaceAll(string(text), "mail", "www")), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	m.run(t, exitConflict, "run")
+	if !strings.Contains(m.stderr, "is one of another snapshot") {
+		t.Error(m.stderr)
+	}
+	m.run(t, exitPartly, "status")
+}
+
 // TestRunCalendar is a job over some months, with the archive away for some days:
 // chains are made, go, and can be restored, and status tells the truth.
 func TestRunCalendar(t *testing.T) {
