@@ -38,7 +38,7 @@ var exitCodes = []struct {
 	{exitDone, "done", "everything that was asked for is done"},
 	{exitFailed, "failed", "nothing could be done, or a stream or file is bad"},
 	{exitUsage, "usage", "the command line is wrong; nothing was begun"},
-	{exitConfig, "config", "the configuration is wrong; nothing was begun"},
+	{exitConfig, "config", "the configuration is wrong, or a file or program that it names is missing or not safe; nothing was begun"},
 	{exitPartly, "partly done", "some steps are done, others failed"},
 	{exitPending, "pending", "nothing failed, but something has to be waited for: run it again later"},
 	{exitConflict, "conflict", "what is at the destination contradicts what should be put there, a full stream is longer than --max-full, reading costs more than --max-cost, or rules would remove too much at once"},
