@@ -79,7 +79,8 @@ func (s *Status) Late() (late, all int) {
 //
 // What is judged is what the configuration has now: a destination by another name is
 // another one, and what the ledger knows of removed jobs and destinations does not
-// count. Where sources are patterns, those count that the last whole run was about.
+// count. Where sources are patterns, those count that the last whole run was about;
+// after one that was cut short, the pattern counts as well.
 //
 // A place is late if its last success is older than allowed: than maxAge, if that is
 // not 0, else than the job's MaxAge, else than Every and a quarter of it, but at least
@@ -130,9 +131,9 @@ func look(j *config.Job, l *ledger.Ledger, now time.Time, maxAge time.Duration, 
 	if limit == 0 && j.Every > 0 {
 		limit = j.Every + max(j.Every/4, 2*time.Hour)
 	}
-	for _, p := range expected(j, tries, runs) {
+	for _, p := range slices.Concat(expected(j, tries, runs), unseen(j, tries, runs, last)) {
 		p.Limit = limit
-		p.Success, p.Try = find(successes, p), find(tries, p)
+		p.Success, p.Try = cmp.Or(p.Success, find(successes, p)), find(tries, p)
 		p.judge(last, running, now)
 		s.Places = append(s.Places, p)
 	}
@@ -214,6 +215,35 @@ func expected(j *config.Job, tries []ledger.PlaceRun, runs []ledger.JobRun) []Pl
 		}
 		for _, d := range j.Destinations {
 			places = append(places, PlaceStatus{Source: source, Destination: strings.ReplaceAll(d.Name, "{source}", name)})
+		}
+	}
+	return places
+}
+
+// unseen stand for what a pattern or an outer source may have beside what is known,
+// where the last run that is over was cut short: it may never come to a new one that
+// is the last in the order. Their success is the last whole run.
+func unseen(j *config.Job, tries []ledger.PlaceRun, runs []ledger.JobRun, last *ledger.JobRun) []PlaceStatus {
+	if last == nil || last.Result == ledger.Done || last.Result == ledger.Failed {
+		return nil
+	}
+	since := wholeRun(runs)
+	var success *ledger.PlaceRun
+	for _, r := range runs {
+		if r.ID == since {
+			success = &ledger.PlaceRun{Run: r.ID, Ended: r.Ended, Result: ledger.Done, Outstanding: -1}
+		}
+	}
+	lately := slices.DeleteFunc(slices.Clone(tries), func(t ledger.PlaceRun) bool { return t.Run < since })
+	var places []PlaceStatus
+	for _, typed := range j.Sources {
+		known := foundBy(j, typed, lately)
+		name := bare(typed)
+		if !isPattern(typed) {
+			name = strings.TrimRight(name, "/") + "/..."
+		}
+		if len(known) > 0 && !slices.Contains(known, name) { // or it is expected itself
+			places = append(places, PlaceStatus{Source: name, Success: success})
 		}
 	}
 	return places
