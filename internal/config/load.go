@@ -90,7 +90,12 @@ func (r *decoder) root(root *table) {
 	var stores, notices, jobs, metrics *value
 	keep := func(to **value) func(*value) { return func(v *value) { *to = v } }
 	known := []field{{"stores", keep(&stores)}, {"jobs", keep(&jobs)}, {"notify", keep(&notices)}, {"metrics", keep(&metrics)}}
-	r.fields(root, "a configuration", known, belongs)
+	r.fields(root, "a configuration", known, func(key string) string {
+		if e := root.index[key]; e.value.form == aTable && e.value.table.index["sources"] != nil && nameForm.MatchString(key) {
+			return fmt.Sprintf("If that is a job, write [jobs.%s].", key)
+		}
+		return belongs(key)
+	})
 	// Jobs name stores and notices, wherever these are in the file.
 	r.named(stores, "stores", "a store", r.store)
 	r.named(notices, "notify", "a notice", r.notice)

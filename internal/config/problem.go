@@ -242,18 +242,20 @@ func (d *document) shown(begin, end int) string {
 }
 
 // The parts of URLs that may be secret: a password, and whatever is behind the host
-// of a web page that is told how a job went.
+// of a web page that is told how a job went. And what a key is given that says so of
+// itself; there is none of that kind, but somebody may write one.
 var (
 	password = regexp.MustCompile(`(://[^/\s:@"']*:)([^\s"']+)(@)`)
 	page     = regexp.MustCompile(`(?i)(https?://[^/\s"']+/)([^\s"']+)()`)
 	ageKey   = regexp.MustCompile(`(?i)(AGE-SECRET-KEY-[A-Z0-9-]*1)([A-Z0-9]+)()`)
 	option   = regexp.MustCompile(`(?i)([?&][^=&\s"']*(?:secret|passw|token)[^=&\s"']*=)([^&\s"']+)()`)
+	named    = regexp.MustCompile(`(?i)((?:secret|passw|token)[\w-]*\s*=\s*["'])([^"']+)()`)
 )
 
 // cover puts stars in the place of what may be secret in a line, as many as there
 // were characters.
 func cover(line string) string {
-	for _, form := range []*regexp.Regexp{password, page, ageKey, option} {
+	for _, form := range []*regexp.Regexp{password, page, ageKey, option, named} {
 		line = form.ReplaceAllStringFunc(line, func(found string) string {
 			parts := form.FindStringSubmatch(found)
 			return parts[1] + strings.Repeat("*", utf8.RuneCountInString(parts[2])) + parts[3]

@@ -175,11 +175,28 @@ func belongs(key string) string {
 	i := slices.IndexFunc(settings, func(s setting) bool { return s.key == key })
 	switch {
 	case i < 0:
-		return ""
+		return inOtherWords(key)
 	case !settings[i].source:
 		return fmt.Sprintf("%q is about a destination: write it in [stores.NAME] or [[jobs.NAME.destinations]].", key)
 	case !settings[i].store:
 		return fmt.Sprintf("%q is about a source: write it in [jobs.NAME].", key)
+	}
+	return ""
+}
+
+// inOtherWords says how what a key of other programs, or a flag of ours, is about is
+// written here; nothing if that is not known.
+func inOtherWords(key string) string {
+	switch strings.ReplaceAll(strings.ToLower(key), "_", "-") {
+	case "source-keep", "num-snapshots", "dest-keep", "num-backups", "retention",
+		"keep-last", "keep-hourly", "keep-daily", "keep-weekly", "keep-monthly", "keep-yearly":
+		return `Write keep = "last:3,daily:7", say: in [jobs.NAME] for the source, in [[jobs.NAME.destinations]] for what is there.`
+	case "ssh-key", "ssh-identity", "identity-file", "identityfile":
+		return `Write ssh-opt = ["IdentityFile=/path/of/the/key"].`
+	case "access-key", "access-key-id", "aws-access-key-id", "secret-key", "secret-access-key", "aws-secret-access-key":
+		return "Credentials are looked for where all programs for AWS do: in the environment, and in ~/.aws/credentials."
+	case "destinations", "destination":
+		return "Write [[jobs.NAME.destinations]]."
 	}
 	return ""
 }
