@@ -43,7 +43,7 @@ func (r *decoder) destinations(j *Job, e *entry, v *value) {
 			continue
 		}
 		if slices.ContainsFunc(j.Destinations, func(o Destination) bool { return o.Name == d.Name }) {
-			d.Name = cover(d.URL)
+			d.Name = fmt.Sprintf("%s (%d)", d.Name, len(j.Destinations)+1)
 		}
 		j.Destinations = append(j.Destinations, d)
 	}
@@ -174,6 +174,12 @@ func (r *decoder) destination(j *Job, v *value) (d Destination, at span) {
 			bare = url[:i]
 		}
 		d.Name = cover(bare)
+		if command, ok := strings.CutPrefix(url, "shell://"); ok {
+			// Who is told how it went need not see its arguments, of which one may be a
+			// password.
+			words := slices.DeleteFunc(strings.Fields(command), func(w string) bool { return strings.Contains(w, "=") })
+			d.Name = "shell://" + strings.Join(words[:min(len(words), 1)], "")
+		}
 		if name := strings.TrimRight(d.Name, "/"); name != "" && !strings.HasSuffix(name, ":") {
 			d.Name = name
 		}

@@ -121,6 +121,7 @@ func (s *session) outcome() (status int, signal syscall.Signal, err error) {
 // end ends all that is left of the session, which has so much time to do it itself.
 func (s *session) end(log *slog.Logger, grace time.Duration) error {
 	id := s.cmd.Process.Pid
+	var denied error // of one; the others are ended all the same
 	for _, signal := range []syscall.Signal{syscall.SIGTERM, syscall.SIGKILL} {
 		told := map[int]bool{}
 		limit := time.Now().Add(grace)
@@ -135,7 +136,7 @@ func (s *session) end(log *slog.Logger, grace time.Duration) error {
 				}
 				told[pid] = true
 				if err := tell(pid, id, signal); err != nil {
-					return fmt.Errorf("ending process %d of it: %w", pid, err)
+					denied = fmt.Errorf("ending process %d of it: %w", pid, err)
 				}
 			}
 			time.Sleep(pause)
@@ -143,6 +144,9 @@ func (s *session) end(log *slog.Logger, grace time.Duration) error {
 		if signal == syscall.SIGTERM {
 			log.Warn("it does not end when it is asked to, and is killed", "program", s.lines.name)
 		}
+	}
+	if denied != nil {
+		return denied
 	}
 	return fmt.Errorf("ending it: something in the session %d does not react to SIGKILL", id)
 }
