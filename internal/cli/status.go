@@ -46,7 +46,9 @@ Where nothing says how old it may be, it is late if the last run did not succeed
 there. It is late in any case if it never succeeded, also while its first run goes
 on, and if the last success is in the future: then the clock was set back, and
 nobody knows how old it is. A run that failed while the last success is young
-enough is shown, and is not late.
+enough is shown, and is not late. Where the last run was cut short, a pattern and an
+outer source have a line of their own: there may be subvolumes that no run has come
+to.
 
 With --textfile, the same is written for Prometheus too, as node_exporter reads it.
 "textfile" in the configuration has "buttersink run" do that after each job.
