@@ -104,10 +104,10 @@ func (env *Env) knownAs(command, id string) (place, error) {
 		return place{}, err
 	}
 	f, err := env.loadConfig()
-	if errors.Is(err, fs.ErrNotExist) {
+	switch {
+	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission): // it is not about who runs this
 		return p, nil
-	}
-	if err != nil {
+	case err != nil:
 		return place{}, err
 	}
 	all := slices.Clone(f.Stores)

@@ -37,7 +37,7 @@ func (r *decoder) fields(t *table, what string, known []field, elsewhere func(ke
 			}
 			fix = meant(e.key, names)
 		}
-		r.wrong(e.at, fmt.Sprintf("there is no key %q in %s", e.key, what), fix)
+		r.wrong(e.at, fmt.Sprintf("there is no key %+q in %s", e.key, what), fix)
 	}
 }
 
