@@ -9,6 +9,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/runner"
 	"github.com/buttersink/buttersink/internal/store/ssh"
 )
 
@@ -283,5 +285,27 @@ destinations = [{ store = "each", encrypt = ["gpg:me"] }]
 	}
 	if _, err := with(o, "/mnt/usb"); err == nil || judge(err).code != exitUsage {
 		t.Errorf("rules for a store that is none: %v", err)
+	}
+}
+
+// TestRunEndpoints: the destinations of a job that are called alike, at two endpoints,
+// are served both.
+func TestRunEndpoints(t *testing.T) {
+	env := configured(t, `
+[jobs.home]
+sources = ["/home"]
+destinations = [{ url = "s3://bucket/a", s3-endpoint = "http://127.0.0.1:1" }, { url = "s3://bucket/a", s3-endpoint = "http://127.0.0.1:2" }]
+`)
+	f, err := env.loadConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &worker{env: env, command: "buttersink run", o: &runOptions{}, engine: &job.Engine{}}
+	run, err := w.places(t.Context(), &f.Jobs[0], runner.Source{Arg: "/home", Name: "home"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, b := run.targets[0], run.targets[1]; a.id == b.id || a.unusable != nil || b.unusable != nil {
+		t.Errorf("%s and %s: %v, %v", a.id, b.id, a.unusable, b.unusable)
 	}
 }
