@@ -13,7 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/buttersink/buttersink/internal/btrfstest"
+	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/runner"
 )
 
@@ -261,5 +264,26 @@ func TestMixedEnds(t *testing.T) {
 		if got := judge(explainRun(ends)).code; got != c.want {
 			t.Errorf("%+v: exit code %d, want %d", c.jobs, got, c.want)
 		}
+	}
+}
+
+// TestPlacesSayWhy: what is written down of a place, and told, has the cause in it.
+func TestPlacesSayWhy(t *testing.T) {
+	full := &job.IncompleteError{Wanted: 2, Failures: []error{errors.New("a: writing: no space left on device"), errors.New("b: nothing is sent")}}
+	stuck := &job.RemovalError{Failures: []error{errors.New("c: it is in use")}}
+	r := &job.BackupReport{Destinations: []job.DestinationReport{{Name: "there", Err: full}, {Name: "fine"}}}
+	at := func(place string, err error) error { return fmt.Errorf("%s: %w", place, err) }
+	all := placesOf([]string{"there", "fine"}, r, &job.BackupError{Failures: []error{at("source", stuck), at("there", full)}})
+	var got []string
+	for _, p := range all {
+		got = append(got, p.Message)
+	}
+	want := []string{
+		"source: not everything that was to go has been removed: source: c: it is in use",
+		"2 of 2 snapshots are not at the destination: a: writing: no space left on device; and more",
+		"",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Error(diff)
 	}
 }

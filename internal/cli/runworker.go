@@ -307,6 +307,23 @@ func resultOf(err error) ledger.Result {
 	return ledger.Failed
 }
 
+// reasonText is why a place is not complete: what is to be said of it in one line, and
+// the first cause, since without one nobody knows what to do.
+func reasonText(err error) string {
+	if err == nil {
+		return ""
+	}
+	lines := expanded(err)
+	text := errorText(lines[0])
+	if len(lines) > 1 {
+		text += ": " + errorText(lines[1])
+	}
+	if len(lines) > 2 {
+		text += "; and more"
+	}
+	return text
+}
+
 // placesOf is what became of each place of a backup.
 func placesOf(names []string, r *job.BackupReport, err error) []ledger.PlaceRun {
 	if r == nil {
@@ -320,7 +337,7 @@ func placesOf(names []string, r *job.BackupReport, err error) []ledger.PlaceRun 
 	atDestinations := 0
 	for _, d := range r.Destinations {
 		p := ledger.PlaceRun{
-			Destination: d.Name, Result: resultOf(d.Err), Message: errorText(d.Err),
+			Destination: d.Name, Result: resultOf(d.Err), Message: reasonText(d.Err),
 			Snapshot: d.Standing.Newest, Outstanding: d.Standing.Outstanding, Chain: d.Standing.Chain,
 		}
 		if d.Err != nil {
@@ -337,8 +354,11 @@ func placesOf(names []string, r *job.BackupReport, err error) []ledger.PlaceRun 
 	if failed, ok := errors.AsType[*job.BackupError](err); ok {
 		// Those of the source come first.
 		if here := failed.Failures[:len(failed.Failures)-min(atDestinations, len(failed.Failures))]; len(here) > 0 {
-			why := errors.Join(here...)
-			source.Result, source.Message = resultOf(why), errorText(why)
+			var why []string
+			for _, err := range here {
+				why = append(why, reasonText(err))
+			}
+			source.Result, source.Message = resultOf(errors.Join(here...)), strings.Join(why, "; ")
 		}
 	} else if err != nil {
 		source.Result, source.Message = resultOf(err), errorText(err)
