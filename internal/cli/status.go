@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -90,14 +91,16 @@ func runStatus(_ context.Context, env *Env, command string, o *statusOptions, na
 	if err != nil {
 		return err
 	}
-	asked := &config.File{Path: f.Path}
-	for _, j := range jobs {
-		asked.Jobs = append(asked.Jobs, *j)
-	}
 	locks := env.jobLocks()
-	s, err := runner.Look(asked, l, env.Now(), o.maxAge.age, func(name string) bool { return runner.Running(locks, name) })
+	all, err := runner.Look(f, l, env.Now(), o.maxAge.age, func(name string) bool { return runner.Running(locks, name) })
 	if err != nil {
 		return err
+	}
+	s := &runner.Status{At: all.At}
+	for _, j := range all.Jobs {
+		if slices.ContainsFunc(jobs, func(asked *config.Job) bool { return asked.Name == j.Job }) {
+			s.Jobs = append(s.Jobs, j)
+		}
 	}
 	end := explainStatus(s)
 	if o.json {
@@ -106,7 +109,7 @@ func runStatus(_ context.Context, env *Env, command string, o *statusOptions, na
 		err = printStatus(env.Stdout, s)
 	}
 	if o.textfile != "" {
-		err = errors.Join(err, metrics.Write(o.textfile, s))
+		err = errors.Join(err, metrics.Write(o.textfile, all)) // or the others would be gone from it
 	}
 	return errors.Join(err, end)
 }
