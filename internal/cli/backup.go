@@ -42,7 +42,7 @@ var backupGroups = []flagGroup{
 	{"What is done", []string{"no-snapshot", "no-transfer", "no-incremental", "snapshot-folder", "snapshot-prefix", "utc", "locked-dests", "remove-locks", "wait", "dry-run"}},
 	{"What is kept", []string{"num-snapshots", "num-backups", "source-keep", "dest-keep", "stale-after", "force", "sync", "convert-rw"}},
 	{"What is said", []string{"verbosity", "quiet", "btrfs-debug", "no-progress", "json", "logfile", "config", "help", "version"}},
-	{"How it is sent", []string{"checkpoint", "decompress", "estimate", "kernel-send", "max-full", "parallel"}},
+	{"How it is sent", []string{"checkpoint", "decompress", "estimate", "kernel-send", "max-full", "mount", "parallel"}},
 	sshGroup,
 	{"To archives (dir://, s3://)", []string{"compress", "encrypt", "require-encryption", "max-chain", "max-restore", "part-size"}},
 	{"S3", []string{"s3-endpoint", "s3-path-style", "storage-class", "sse", "kms-key", "prices"}},

@@ -29,6 +29,9 @@ func (r *backupRun) openNow(ctx context.Context, t *target) (store.Store, error)
 	if t.unusable != nil {
 		return nil, t.unusable
 	}
+	if err := t.mounted(t.o.mount); err != nil { // also where nothing would be written
+		return nil, err
+	}
 	if r.o.dryRun && t.here() {
 		if _, err := os.Lstat(t.dir); errors.Is(err, fs.ErrNotExist) {
 			return absent{t.dir}, nil
@@ -37,7 +40,7 @@ func (r *backupRun) openNow(ctx context.Context, t *target) (store.Store, error)
 	with := r.opening(t.place, t.o)
 	with.limit = t.limit
 	with.local.Checkpoints, with.local.Make = t.o.checkpoints().Checkpoints, !r.o.dryRun
-	with.needsProgram, with.again = t.o.ofDestination(), t.o.again
+	with.needsProgram, with.again, with.mount = t.o.ofDestination(), t.o.again, t.o.mount
 	switch {
 	case r.o.dryRun:
 		with.mode = ssh.Read

@@ -269,6 +269,7 @@ func (r *backupRun) fits() error {
 		{"--s3-endpoint", o.s3.endpoint != "", s3, s3Place},
 		{"--s3-path-style", o.s3.pathStyle, s3, s3Place},
 		{"--checkpoint", o.checkpoint.given != "", any(place.ours), "a destination is a btrfs directory on a machine with buttersink"},
+		{"--mount", o.mount != "", any(func(p place) bool { return p.here() || p.scheme == "dir" }), "a destination is a directory of this machine"},
 		{"--kernel-send", o.kernelSend, r.source.ours(), own},
 		{"--decompress", o.decompress, r.source.ours(), own},
 		{"--again", o.again, any(scheme("shell")), "a destination is a command (shell://)"},

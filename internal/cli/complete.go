@@ -173,7 +173,7 @@ func (env *Env) flagsFollowing() map[string]follow {
 	for _, name := range []string{"config", "database", "identity", "log", "logfile", "prices", "program", "ssh-command", "ssh-program", "textfile"} {
 		all[name] = files
 	}
-	for _, name := range []string{"homes", "root", "snapshot-folder", "snapshots"} {
+	for _, name := range []string{"homes", "mount", "root", "snapshot-folder", "snapshots"} {
 		all[name] = folders
 	}
 	return all

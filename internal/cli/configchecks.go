@@ -155,7 +155,7 @@ func fullPaths(key string, values []string) error {
 			}
 			name = who
 		}
-		if (key == "encrypt" || key == "identity") && !filepath.IsAbs(name) {
+		if (key == "encrypt" || key == "identity" || key == "mount") && !filepath.IsAbs(name) {
 			return fmt.Errorf("%q is no full path, and the program may be started anywhere; write where it is, beginning with a slash", name)
 		}
 	}
@@ -178,6 +178,7 @@ func useless(p place, key string, values []string) error {
 		{[]string{"ssh-command", "ssh-opt", "ssh-sudo"}, p.overSSH(), "ssh:// and ssh+btrfs://"},
 		{[]string{"ssh-program", "wire-compression"}, scheme("ssh"), "ssh://"},
 		{[]string{"limit"}, p.overSSH() || p.bucket != "", "ssh://, ssh+btrfs://, s3:// and glacier://"},
+		{[]string{"mount"}, p.here() || p.scheme == "dir", "directories of this machine"},
 		{[]string{"checkpoint"}, p.ours(), "btrfs directories on machines with buttersink"},
 		{[]string{"again"}, scheme("shell"), "a command (shell://)"},
 	} {

@@ -174,6 +174,7 @@ func (o opening) ofStore(p place) opening {
 	o.keep.class = cmp.Or(o.keep.class, s.keep.class)
 	o.keep.sse = cmp.Or(o.keep.sse, s.keep.sse)
 	o.keep.kmsKey = cmp.Or(o.keep.kmsKey, s.keep.kmsKey)
+	o.mount = cmp.Or(o.mount, s.mount)
 	o.plainWire = o.plainWire || s.wire.compression.never
 	if o.limit == nil {
 		o.limit = pace.New(s.wire.limit.bytes)
@@ -202,7 +203,7 @@ var aboutReaching = []string{
 
 // aboutWriting are the settings of a store that decide what is put there, and how.
 var aboutWriting = []string{
-	"again", "checkpoint", "compress", "encrypt", "kms-key", "max-chain", "max-full", "max-restore",
+	"again", "checkpoint", "compress", "encrypt", "kms-key", "max-chain", "max-full", "max-restore", "mount",
 	"parallel", "part-size", "require-encryption", "sse", "storage-class",
 }
 

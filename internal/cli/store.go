@@ -47,6 +47,9 @@ type opening struct {
 	bareIsUsual bool
 	// limit holds for all stores of the command together; nil is none.
 	limit *pace.Limiter
+	// mount is where a file system has to be mounted, if it is one of this machine; ""
+	// asks for none.
+	mount string
 	// again gives a command also what it has been given before.
 	again bool
 	// makeVault makes a vault of Glacier if it is missing.
@@ -80,6 +83,9 @@ func placeOf(command, arg string, destination bool) (place, error) {
 // open opens the store of a place: the composition root.
 func (env *Env) open(ctx context.Context, command string, p place, o opening) (*opened, error) {
 	o = o.ofStore(p)
+	if err := p.mounted(o.mount); err != nil {
+		return nil, err
+	}
 	var bucket archive.Bucket
 	switch p.scheme {
 	case "s3":

@@ -24,6 +24,7 @@ type syncOptions struct {
 	maxFull            sizeFlag
 	maxRestore         sizeFlag
 	checkpoint         sizeFlag
+	mount              string
 	maxChain, parallel int
 
 	compress          string
@@ -40,7 +41,7 @@ type syncOptions struct {
 
 // syncGroups order the flags in the help of sync and of the program.
 var syncGroups = []flagGroup{
-	{"Flags", []string{"config", "delete", "dry-run", "estimate", "exclude", "help", "json", "logfile", "max-full", "parallel", "quiet", "version"}},
+	{"Flags", []string{"config", "delete", "dry-run", "estimate", "exclude", "help", "json", "logfile", "max-full", "mount", "parallel", "quiet", "version"}},
 	{"Between btrfs directories", []string{"checkpoint", "decompress", "kernel-send"}},
 	sshGroup,
 	{"To an archive (dir://, s3://)", []string{"compress", "encrypt", "require-encryption", "max-chain", "max-restore", "part-size"}},
@@ -284,6 +285,7 @@ func (o *syncOptions) fits(command string, from, to place) error {
 		{"--s3-path-style", o.s3.pathStyle, from.scheme == "s3" || to.scheme == "s3", "one of both sides is s3://"},
 		{"--identity", len(o.identity) > 0, from.archive(), "the source is an archive (dir:// or s3://)"},
 		{"--checkpoint", o.checkpoint.given != "", to.ours(), "the destination is a btrfs directory on a machine with buttersink"},
+		{"--mount", o.mount != "", to.here() || to.scheme == "dir", "the destination is a directory of this machine"},
 		{"--kernel-send", o.kernelSend, from.ours(), "the source is a btrfs directory on a machine with buttersink"},
 		{"--decompress", o.decompress, from.ours(), "the source is a btrfs directory on a machine with buttersink"},
 		{"--delete", o.delete, to.scheme != "shell", "the destination is no command (shell://): what becomes of the streams is its own affair"},

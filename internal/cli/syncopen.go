@@ -19,7 +19,7 @@ func (o *syncOptions) open(ctx context.Context, env *Env, command string, from, 
 	in, out := both, both
 	in.mode, in.local, in.needsProgram = ssh.Read, local.Options{KernelSend: o.kernelSend, Plain: o.decompress}, o.ofSource()
 	out.mode, out.local, out.needsProgram = o.mode(), o.checkpoints(), o.ofDestination()
-	out.keep, out.again = o.keep, o.again
+	out.keep, out.again, out.mount = o.keep, o.again, o.mount
 	if from.archive() {
 		in.archive.PartSize = int64(o.partSize) << 20 // it bounds what is read ahead, too
 		if in.archive.Keys, err = env.keys(from.identities(o.identity)); err != nil {

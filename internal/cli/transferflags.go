@@ -11,6 +11,7 @@ func transferFlagsOf(cmd *cobra.Command, o *syncOptions) {
 	f.Var(&o.maxRestore, "max-restore", "let no snapshot depend on streams of more than `SIZE` altogether (500GiB)")
 	f.IntVar(&o.parallel, "parallel", 0, "send up to `N` short streams at a time; 0 leaves it to the program, which gives a shell:// command one")
 	f.Var(&o.checkpoint, "checkpoint", "after every `SIZE` of a stream, make a place to carry on from (default 1GiB; 0: none)")
+	f.StringVar(&o.mount, "mount", "", "send nothing unless a file system is mounted at `DIR`, which the destination lies in")
 	f.BoolVar(&o.kernelSend, "kernel-send", false, "have full streams made by the kernel too; slower, for comparison")
 	f.BoolVar(&o.decompress, "decompress", false, "send plain data, also where the source stores them compressed")
 	f.StringVar(&o.compress, "compress", "", "compress streams with `zstd`, or zstd:LEVEL, from 1 to 19")

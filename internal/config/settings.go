@@ -40,6 +40,7 @@ var settings = []setting{
 	{"part-size", aNumber, false, true, "100"},
 	{"parallel", aNumber, false, true, "4"},
 	{"checkpoint", aText, false, true, `"1GiB"`},
+	{"mount", aText, false, true, `"/mnt/usb"`},
 	{"storage-class", aText, false, true, `"STANDARD_IA"`},
 	{"sse", aText, false, true, `"aws:kms"`},
 	{"kms-key", aText, false, true, `"KEY"`},
