@@ -288,7 +288,6 @@ func (c *calendarRun) openShelf(ctx context.Context) (*shelf, error) {
 		return nil, usagef(c.command, "%s: want ?database=FILE in its URL, where it is written down what is in the vault", c.to.name)
 	}
 	with := c.run.opening(t.place, t.o)
-	with.mount = t.o.mount
 	with.limit = t.limit
 	with.archive.Seal, with.archive.RequireEncryption = t.seal, t.o.requireEncryption
 	with.archive.PartSize = int64(t.o.partSize) << 20
