@@ -176,6 +176,17 @@ type event struct {
 	Event, Path, Error, Reason string
 	Bytes                      int64
 	Skipped                    int64
+	From                       string
+}
+
+// starts returns, for each snapshot that a run has begun to send, what it was sent
+// from the last time.
+func (r *run) starts() map[string]string {
+	from := map[string]string{}
+	for _, e := range r.events("step-begun") {
+		from[e.Path] = e.From
+	}
+	return from
 }
 
 // carriesOn fails the test unless a run that has ended well has carried on from
