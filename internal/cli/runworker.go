@@ -276,7 +276,7 @@ func (w *worker) backup(ctx context.Context, j *config.Job, s runner.Source, run
 // status tells the service manager how far the transfers are.
 func (w *worker) status(j *config.Job, destination string, e transfer.Event) {
 	now := w.env.Now()
-	w.manager.Status(now, j.Name+": "+w.underway.take(destination, e, now))
+	w.underway.take(destination, e, now, func(text string) { w.manager.Status(now, j.Name+": "+text) })
 }
 
 // destinationNames are what the destinations of a job are called for a source.

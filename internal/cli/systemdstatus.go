@@ -22,8 +22,9 @@ type way struct {
 	meter       meter
 }
 
-// take notes an event, and says how far everything is.
-func (u *underway) take(destination string, e transfer.Event, now time.Time) string {
+// take notes an event, and tells how far everything is: under its lock, or what
+// one destination has made out of date would be told after what another knows.
+func (u *underway) take(destination string, e transfer.Event, now time.Time, tell func(text string)) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	i := slices.IndexFunc(u.ways, func(w *way) bool { return w.destination == destination })
@@ -46,7 +47,7 @@ func (u *underway) take(destination string, e transfer.Event, now time.Time) str
 		}
 	}
 	if len(all) == 0 {
-		return "nothing is being sent"
+		all = append(all, "nothing is being sent")
 	}
-	return strings.Join(all, "; ")
+	tell(strings.Join(all, "; "))
 }

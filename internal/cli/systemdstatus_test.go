@@ -27,8 +27,10 @@ func TestUnderway(t *testing.T) {
 		{3 * time.Second, "never seen", transfer.Event{Kind: transfer.Done}, "nothing is being sent"},
 		{4 * time.Second, "/bk", transfer.Event{Kind: transfer.StepBegun, Step: 1, Steps: 2, Path: "c"}, "/bk: 0 of 2 done, 0 bytes"},
 	} {
-		if got := u.take(c.destination, c.event, at.Add(c.after)); got != c.want {
-			t.Errorf("%d: %q, want %q", i, got, c.want)
-		}
+		u.take(c.destination, c.event, at.Add(c.after), func(got string) {
+			if got != c.want {
+				t.Errorf("%d: %q, want %q", i, got, c.want)
+			}
+		})
 	}
 }

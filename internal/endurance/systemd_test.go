@@ -2,6 +2,8 @@ package endurance
 
 import (
 	"encoding/json"
+	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -9,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/buttersink/buttersink/internal/btrfstest"
+	"github.com/buttersink/buttersink/internal/snapshot"
 )
 
 // nightConfig is a job whose second destination takes a stream only once
@@ -57,14 +60,14 @@ func TestSystemd(t *testing.T) {
 	const service, timer = "buttersink@home.service", "buttersink@home.timer"
 	arrived := func() []string {
 		t.Helper()
-		all, err := filepath.Glob(b.Path("home") + "/2*")
-		if err != nil {
+		all, err := os.ReadDir(b.Path("home"))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			t.Fatal(err)
 		}
 		var whole []string
-		for _, path := range all {
-			if !strings.HasSuffix(path, ".part") {
-				whole = append(whole, path)
+		for _, e := range all { // the notes of sizes beside them are files
+			if e.IsDir() && !strings.HasSuffix(e.Name(), snapshot.PartSuffix) {
+				whole = append(whole, filepath.Join(b.Path("home"), e.Name()))
 			}
 		}
 		return whole
@@ -166,8 +169,8 @@ func TestSystemd(t *testing.T) {
 	m.must("touch", "/run/go")
 	m.must("systemctl", "start", "--wait", service)
 	ends("success", "0")
-	if n := len(arrived()); n != 3 {
-		t.Errorf("%d snapshots have arrived", n)
+	if all := arrived(); len(all) != 3 {
+		t.Errorf("arrived are %q%s", all, m.journal())
 	}
 	m.must("buttersink", "status", "home")
 
