@@ -210,6 +210,8 @@ func (o *btrsendOptions) run(ctx context.Context, env *Env, command string, diar
 	release := func() {}
 	defer func() { release() }()
 	in := &metered{in: env.Stdin, diary: diary, now: env.Now}
+	show := env.newProgress(false)
+	defer show.close()
 	report, err := engine.Calendar(ctx, shelf.Store, job.CalendarOptions{
 		Rule: o.calendar(), Today: date, Complete: o.complete, In: in, From: "standard input", Who: who,
 		Removed: func(b job.DatedBackup, err error) {
@@ -234,6 +236,9 @@ func (o *btrsendOptions) run(ctx context.Context, env *Env, command string, diar
 			return err
 		},
 		Event: func(e transfer.Event) {
+			if show.bars != nil && e.Kind != transfer.Warning { // where nobody looks on, the log is all there is
+				show.event(e)
+			}
 			switch e.Kind {
 			case transfer.Stalled:
 				diary.warn(fmt.Sprintf("nothing has moved for %s: %s", e.Wait.Round(time.Second), e.Error))

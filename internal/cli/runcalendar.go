@@ -152,13 +152,15 @@ func (c *calendarRun) bring(ctx context.Context, src *opened) (err error) {
 			release = c.env.KeepAwake(ctx, "Sending a snapshot", c.env.Log)
 		}
 	}
+	show := c.progress()
+	defer show.close()
 	o.Event = func(e transfer.Event) {
 		c.status(c.job, c.to.name, e)
-		switch e.Kind {
-		case transfer.Stalled:
-			c.env.Log.Warn(fmt.Sprintf("%s: nothing has moved for %s", c.to.name, e.Wait.Round(time.Second)), "error", e.Error)
-		case transfer.Warning:
-			c.env.Log.Warn(c.to.name + ": " + e.Error)
+		if e.Kind != transfer.Progress || !c.o.noProgress || c.o.json {
+			show.event(e)
+		}
+		if e.Kind == transfer.Done {
+			show.close()
 		}
 	}
 	// What goes to the calendar has its receipt there, and not a second one here.
@@ -190,6 +192,18 @@ func (c *calendarRun) bring(ctx context.Context, src *opened) (err error) {
 	return explainBtrsend(err, kept)
 }
 
+// progress is what shows how the stream of the day gets on.
+func (c *calendarRun) progress() *progress {
+	p := &progress{
+		env: c.env, json: c.o.json, out: c.out, quiet: c.env.quiet > 0,
+		destination: validText(redact(c.to.name)), prefix: c.to.name + ": ",
+	}
+	if !c.o.json && !c.o.noProgress && !p.quiet && c.env.canDraw() {
+		p.bars = newBars(c.env, p.rows)
+	}
+	return p
+}
+
 // another fails where nothing is wanted of the day's snapshot since there is a backup of
 // the day, and that is one of something else: this one would never be kept there.
 func (c *calendarRun) another(r *job.DatedReport, kept *job.CalendarReport) error {
@@ -219,6 +233,11 @@ func (c *calendarRun) open(ctx context.Context, src *opened) (job.Offered, error
 	o, err := c.options()
 	if err != nil {
 		return nil, err
+	}
+	o.Event = func(e transfer.Event) { // at the other end of the stream, whose progress is told at this one
+		if e.Kind == transfer.Warning {
+			c.env.Log.Warn(c.to.name + ": " + e.Error)
+		}
 	}
 	o.Removed = func(b job.DatedBackup, err error) {
 		if err == nil {

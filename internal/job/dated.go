@@ -51,7 +51,8 @@ type DatedOptions struct {
 	// Wanted is told what the program wants: wanted and parent are those of
 	// Offered.Wish.
 	Wanted func(wanted bool, parent string)
-	// Event is told what happens to the stream that it gets.
+	// Event is told what happens to the stream that it gets, the length of which is
+	// estimated for that.
 	Event func(transfer.Event)
 	// Judged and Removed are those of PruneOptions.
 	Judged  func([]Verdict)
@@ -183,6 +184,9 @@ func (e *Engine) offer(ctx context.Context, st store.Store, o *DatedOptions, rep
 		}
 		step.Edge.From = step.Parent.ID
 		step.Reason = "the program wants the increment from " + parent
+	}
+	if o.Event != nil {
+		step.Size = e.about(ctx, st, step.Edge)
 	}
 	t := transfer.Options{Source: st, Destination: program, Events: o.Event}
 	if e.Ledger != nil {

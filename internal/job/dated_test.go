@@ -14,6 +14,7 @@ import (
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/store/storetest"
+	"github.com/buttersink/buttersink/internal/transfer"
 )
 
 // taker is a program that is offered snapshots, and what it has taken.
@@ -402,5 +403,24 @@ func TestDatedOvertaken(t *testing.T) {
 	}
 	if got := held(t, src.Memory); got[0] != dateOf(1) {
 		t.Errorf("it has taken %s last, and the oldest that is there is %s", dateOf(1), got[0])
+	}
+}
+
+// TestDatedForeseen: who looks on is told how long the stream is going to be.
+func TestDatedForeseen(t *testing.T) {
+	src := newNightly(t)
+	var begun []transfer.Event
+	r, err := src.day(t, 0, linear(1), func(o *DatedOptions) {
+		o.Event = func(e transfer.Event) {
+			if e.Kind == transfer.StepBegun {
+				begun = append(begun, e)
+			}
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(begun) != 1 || begun[0].Expected <= 0 {
+		t.Errorf("it is told %+v, and %d bytes are given", begun, r.Given.Bytes)
 	}
 }

@@ -260,6 +260,16 @@ func (z *sizes) settle(ctx context.Context, p *plan.Plan, measuring bool) (surpr
 	return measuring && found > about+about/5, nil
 }
 
+// about is how long the stream of an edge will be, as far as a search tells it soon.
+func (e *Engine) about(ctx context.Context, src store.Store, edge snapshot.Edge) snapshot.Size {
+	z := &sizes{engine: e, begun: time.Now(), edges: map[snapshot.Edge]snapshot.Size{}, tried: map[snapshot.Edge]bool{}}
+	z.measurer, _ = src.(store.Measurer)
+	if err := z.look(ctx, []snapshot.Edge{edge}, searching); err != nil {
+		return snapshot.Size{} // the run is over, as whoever goes on with it finds
+	}
+	return z.of(edge)
+}
+
 // step finds the size of one step, which is unknown if it cannot be had.
 func (z *sizes) step(ctx context.Context, step plan.Step, measuring bool) snapshot.Size {
 	r := request(step)
