@@ -64,6 +64,9 @@ var rooms = map[string]string{
 	"metrics": "runner",
 	"systemd": "",
 
+	// What an argument of the command line names.
+	"place": "",
+
 	// How fast bytes go, wherever they go over a network.
 	"pace": "",
 

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/schedule"
 )
 
@@ -295,7 +296,7 @@ func runBackup(ctx context.Context, env *Env, command string, o *backupOptions, 
 		NoSnapshot: o.noSnapshot, NoTransfer: o.noTransfer, Full: o.full,
 		Rules: o.sourceRules(), Destinations: run.destinations(), LockedDestination: run.locked(),
 		RemoveLocks: o.removeLocks, StaleAfter: o.staleAfter.age, Force: o.force, Reclaim: o.reclaim, Wait: o.wait,
-		Estimate: o.estimate, DryRun: o.dryRun, Who: "buttersink backup " + redact(source),
+		Estimate: o.estimate, DryRun: o.dryRun, Who: "buttersink backup " + place.Redact(source),
 		Unlocked: show.unlocked, Taken: show.taken, Measuring: show.measuring, Planned: show.planned, Event: show.event,
 		Ended: show.ended, Judged: show.judged, Removed: show.removed,
 	})

@@ -32,12 +32,12 @@ func (r *backupRun) openNow(ctx context.Context, t *target) (store.Store, error)
 	if err := t.mounted(t.o.mount); err != nil { // also where nothing would be written
 		return nil, err
 	}
-	if r.o.dryRun && t.here() {
-		if _, err := os.Lstat(t.dir); errors.Is(err, fs.ErrNotExist) {
-			return absent{t.dir}, nil
+	if r.o.dryRun && t.Here() {
+		if _, err := os.Lstat(t.Dir); errors.Is(err, fs.ErrNotExist) {
+			return absent{t.Dir}, nil
 		}
 	}
-	with := r.opening(t.place, t.o)
+	with := r.opening(t.site, t.o)
 	with.limit = t.limit
 	with.local.Checkpoints, with.local.Make = t.o.checkpoints().Checkpoints, !r.o.dryRun
 	with.needsProgram, with.again, with.mount = t.o.ofDestination(), t.o.again, t.o.mount
@@ -49,11 +49,11 @@ func (r *backupRun) openNow(ctx context.Context, t *target) (store.Store, error)
 	default:
 		with.mode = ssh.Write
 	}
-	if t.archive() {
+	if t.Archive() {
 		with.archive.Seal, with.archive.RequireEncryption = t.seal, t.o.requireEncryption
 		with.archive.PartSize = int64(t.o.partSize) << 20
 	}
-	st, err := r.env.open(ctx, r.command, t.place, with)
+	st, err := r.env.open(ctx, r.command, t.site, with)
 	if err == nil && r.o.dryRun {
 		// Of what needs no program over there only a listing tells.
 		if b, ok := st.Store.(*bare.Store); ok {
@@ -63,7 +63,7 @@ func (r *backupRun) openNow(ctx context.Context, t *target) (store.Store, error)
 		}
 	}
 	if r.o.dryRun && (errors.Is(err, ssh.ErrNoDirectory) || errors.Is(err, bare.ErrNotDirectory)) {
-		return absent{t.dir}, nil
+		return absent{t.Dir}, nil
 	}
 	if err != nil {
 		return nil, err
@@ -104,7 +104,7 @@ func (r *backupRun) openEarly(ctx context.Context) {
 		return
 	}
 	for _, t := range r.targets {
-		if t.scheme != "ssh" {
+		if t.Scheme != "ssh" {
 			continue
 		}
 		e := &earlyOpen{done: make(chan struct{})}
@@ -126,7 +126,7 @@ const patience = 10 * time.Second
 // plain reports whether the source has to make streams that every btrfs receive
 // carries out.
 func (r *backupRun) plain(ctx context.Context) bool {
-	if r.o.lockedDests || slices.ContainsFunc(r.targets, func(t *target) bool { return t.keepsStreams() || t.scheme == "ssh+btrfs" }) {
+	if r.o.lockedDests || slices.ContainsFunc(r.targets, func(t *target) bool { return t.KeepsStreams() || t.Scheme == "ssh+btrfs" }) {
 		return true
 	}
 	ctx, cancel := context.WithTimeout(ctx, patience)

@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
-	"net/url"
 	"os"
 	"path"
 	"path/filepath"
@@ -18,6 +16,7 @@ import (
 	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/ledger"
 	"github.com/buttersink/buttersink/internal/pace"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/schedule"
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/store/local"
@@ -29,7 +28,7 @@ type backupRun struct {
 	env     *Env
 	command string
 	o       *backupOptions // what is done, and how the source is reached
-	source  place          // the subvolume
+	source  site           // the subvolume
 	targets []*target
 	seal    seal.Options  // of all archives, where the command line says it
 	limit   *pace.Limiter // of the source; on a command line, of all places together
@@ -39,7 +38,7 @@ type backupRun struct {
 
 // target is one destination of a backup.
 type target struct {
-	place
+	site
 	name, id string
 	o        *syncOptions // how it is reached, and what is kept there in which form
 	seal     seal.Options
@@ -66,12 +65,12 @@ func (o *backupOptions) prepare(ctx context.Context, env *Env, command, source s
 		}
 		for _, other := range run.targets {
 			if other.name == t.name && other.id != t.id { // two commands that begin in the same way
-				t.name = redact(arg)
+				t.name = place.Redact(arg)
 			}
 		}
 		if i := slices.IndexFunc(run.targets, func(other *target) bool { return other.id == t.id }); i >= 0 {
 			if other := run.targets[i]; other.store.called() != t.store.called() {
-				return nil, usagef(command, "%q and %q are one place: name it once, since what the configuration says of it holds for one of them only", redact(other.arg), redact(arg))
+				return nil, usagef(command, "%q and %q are one place: name it once, since what the configuration says of it holds for one of them only", place.Redact(other.Arg), place.Redact(arg))
 			}
 			// In the command line, say, and in a file of which it is made: no mistake.
 			env.Log.Info(t.name + " is given more than once: it is served once")
@@ -110,44 +109,42 @@ func (r *backupRun) from(source string) (err error) {
 		return err
 	}
 	switch {
-	case r.source.scheme == "shell":
+	case r.source.Scheme == "shell":
 		return usagef(r.command, "a command (shell://) takes streams and gives none back: it can only be a destination")
-	case r.source.archive():
-		return usagef(r.command, "%q is an archive: want a subvolume, of which a snapshot can be made", redact(source))
+	case r.source.Archive():
+		return usagef(r.command, "%q is an archive: want a subvolume, of which a snapshot can be made", place.Redact(source))
 	}
 	if err := madeHere(source, r.source); err != nil {
 		return err
 	}
-	r.source, err = rooted(r.source)
+	r.source.Place, err = rooted(r.source.Place)
 	return err
 }
 
 // rooted makes the path of a directory of this machine a full one.
-func rooted(p place) (place, error) {
-	if !p.here() && p.scheme != "dir" {
+func rooted(p place.Place) (place.Place, error) {
+	if !p.Here() && p.Scheme != "dir" {
 		return p, nil
 	}
-	dir, err := filepath.Abs(p.dir)
+	dir, err := filepath.Abs(p.Dir)
 	if err != nil {
-		return place{}, fmt.Errorf("finding the current directory: %w", err)
+		return place.Place{}, fmt.Errorf("finding the current directory: %w", err)
 	}
-	p.dir = dir
+	p.Dir = dir
 	return p, nil
 }
 
-// here reports whether the place is a btrfs directory of this machine.
-func (p place) here() bool { return p.scheme == "btrfs" || p.scheme == "file" }
-
 // madeHere fails for a directory that would be made here, and has the form in which
 // rsync names one on another machine.
-func madeHere(arg string, p place) error {
-	if !p.here() || !looksRemote(arg) {
+func madeHere(arg string, p site) error {
+	url, remote := place.FromRsync(arg)
+	if !p.Here() || !remote {
 		return nil
 	}
 	if _, err := os.Lstat(arg); err == nil {
 		return nil
 	}
-	return &exitError{code: exitUsage, err: fmt.Errorf("%q is no directory here", arg), hint: remoteHint(arg)}
+	return &exitError{code: exitUsage, err: fmt.Errorf("%q is no directory here", arg), hint: remoteHint(url)}
 }
 
 // target reads an argument that names a destination.
@@ -163,12 +160,12 @@ func (r *backupRun) target(arg string) (*target, error) {
 }
 
 // targetAt is a place as a destination.
-func (r *backupRun) targetAt(p place) (*target, error) {
-	p, err := rooted(p)
-	if err != nil {
+func (r *backupRun) targetAt(p site) (*target, error) {
+	var err error
+	if p.Place, err = rooted(p.Place); err != nil {
 		return nil, err
 	}
-	t := &target{place: p, name: targetName(p), o: &r.o.syncOptions, seal: r.seal, limit: r.limit}
+	t := &target{site: p, name: targetName(p), o: &r.o.syncOptions, seal: r.seal, limit: r.limit}
 	if p.store != nil {
 		if t.o, err = p.settled(r.o.typed, t.o); err != nil {
 			return nil, err
@@ -177,9 +174,9 @@ func (r *backupRun) targetAt(p place) (*target, error) {
 			t.limit = pace.New(t.o.wire.limit.bytes)
 		}
 	}
-	t.place = p.at(t.o.s3.endpoint)
-	t.id = lockID(t.place)
-	if _, err := r.opening(p, t.o).forS3(p); err != nil {
+	t.Place = p.At(t.o.s3.endpoint)
+	t.id = t.ID()
+	if _, err := r.opening(p, t.o).forS3(p.Place); err != nil {
 		return nil, &usageError{command: r.command, err: err}
 	}
 	t.rules = r.rules(t)
@@ -188,71 +185,31 @@ func (r *backupRun) targetAt(p place) (*target, error) {
 
 // targetName is how people know a destination, at the beginning of each line about
 // it.
-func targetName(p place) string {
+func targetName(p site) string {
 	switch {
-	case p.here():
-		return p.dir
-	case p.scheme == "shell":
-		return cut(redact(p.arg), commandColumns)
+	case p.Here():
+		return p.Dir
+	case p.Scheme == "shell":
+		return cut(place.Redact(p.Arg), commandColumns)
 	}
-	return redact(strings.TrimRight(p.bare(), "/"))
+	return place.Redact(strings.TrimRight(p.Bare(), "/"))
 }
 
 // commandColumns is how much of a command people are shown again and again.
 const commandColumns = 48
-
-// at is the place where an endpoint stands for S3, unless its URL says which: buckets
-// of one name, at two of them, are two places.
-func (p place) at(endpoint string) place {
-	if p.scheme != "s3" || endpoint == "" || p.options["endpoint"] != "" {
-		return p
-	}
-	options := maps.Clone(p.options)
-	if options == nil {
-		options = map[string]string{}
-	}
-	options["endpoint"] = endpoint
-	p.options = options
-	return p
-}
-
-// lockID is what a destination is called in the notes beside the snapshots. Those
-// of directories, machines and commands are btrfs-backup's, and all of them name
-// the destination again when they are typed.
-func lockID(p place) string {
-	switch p.scheme {
-	case "ssh", "ssh+btrfs": // by which program over there is no part of the place
-		m := p.machine
-		m.host = strings.ToLower(m.host)
-		return "ssh://" + m.String() + p.dir
-	case "shell":
-		return "shell://" + p.command
-	case "dir":
-		return "dir://" + p.dir
-	case "s3":
-		id := "s3://" + p.bucket + "/" + p.dir
-		if endpoint := p.options["endpoint"]; endpoint != "" {
-			id += "?endpoint=" + url.QueryEscape(endpoint)
-		}
-		return id
-	case "glacier":
-		return "glacier://" + p.bucket + "/" + p.dir + p.query
-	}
-	return p.dir
-}
 
 // fits says which flags have been given that no place has a use for: who asks for
 // encryption and gets none has to know it. Flags of btrfs-backup may be given for
 // nothing: they stand in files that are shared.
 func (r *backupRun) fits() error {
 	o := r.o
-	any := func(is func(place) bool) bool {
-		return o.lockedDests || slices.ContainsFunc(r.targets, func(t *target) bool { return is(t.place) })
+	any := func(is func(site) bool) bool {
+		return o.lockedDests || slices.ContainsFunc(r.targets, func(t *target) bool { return is(t.site) })
 	}
-	scheme := func(name string) func(place) bool { return func(p place) bool { return p.scheme == name } }
-	archives, s3 := any(place.archive), any(scheme("s3"))
+	scheme := func(name string) func(site) bool { return func(p site) bool { return p.Scheme == name } }
+	archives, s3 := any(site.Archive), any(scheme("s3"))
 	const archive, s3Place, own = "a destination is an archive (dir:// or s3://)", "a destination is s3://", "the source is a btrfs directory on a machine with buttersink"
-	network := s3 || any(place.overSSH) || r.source.overSSH()
+	network := s3 || any(site.OverSSH) || r.source.OverSSH()
 	for _, f := range []struct {
 		flag  string
 		given bool
@@ -262,20 +219,20 @@ func (r *backupRun) fits() error {
 		{"--compress", o.compress != "", archives, archive},
 		{"--encrypt", len(o.encrypt) > 0, archives, archive},
 		{"--require-encryption", o.requireEncryption, archives, archive},
-		{"--max-restore", o.maxRestore.given != "", any(place.keepsStreams), "a destination is an archive (dir:// or s3://) or a command (shell://)"},
+		{"--max-restore", o.maxRestore.given != "", any(site.KeepsStreams), "a destination is an archive (dir:// or s3://) or a command (shell://)"},
 		{"--storage-class", o.keep.class != "", s3, s3Place},
 		{"--sse", o.keep.sse != "", s3, s3Place},
 		{"--kms-key", o.keep.kmsKey != "", s3, s3Place},
 		{"--s3-endpoint", o.s3.endpoint != "", s3, s3Place},
 		{"--s3-path-style", o.s3.pathStyle, s3, s3Place},
-		{"--checkpoint", o.checkpoint.given != "", any(place.ours), "a destination is a btrfs directory on a machine with buttersink"},
-		{"--mount", o.mount != "", any(func(p place) bool { return p.here() || p.scheme == "dir" }), "a destination is a directory of this machine"},
-		{"--kernel-send", o.kernelSend, r.source.ours(), own},
-		{"--decompress", o.decompress, r.source.ours(), own},
+		{"--checkpoint", o.checkpoint.given != "", any(site.Ours), "a destination is a btrfs directory on a machine with buttersink"},
+		{"--mount", o.mount != "", any(func(p site) bool { return p.Here() || p.Scheme == "dir" }), "a destination is a directory of this machine"},
+		{"--kernel-send", o.kernelSend, r.source.Ours(), own},
+		{"--decompress", o.decompress, r.source.Ours(), own},
 		{"--again", o.again, any(scheme("shell")), "a destination is a command (shell://)"},
 		{"--limit", o.wire.limit.given != "", network, "one of the places is ssh://, ssh+btrfs:// or s3://"},
-		{"--wire-compression", o.wire.compression.never, any(scheme("ssh")) || r.source.scheme == "ssh", "one of the places is ssh://"},
-		{"--ssh-program", o.ssh.program != "", any(scheme("ssh")) || r.source.scheme == "ssh", "one of the places is ssh://"},
+		{"--wire-compression", o.wire.compression.never, any(scheme("ssh")) || r.source.Scheme == "ssh", "one of the places is ssh://"},
+		{"--ssh-program", o.ssh.program != "", any(scheme("ssh")) || r.source.Scheme == "ssh", "one of the places is ssh://"},
 	} {
 		if f.given && !f.use {
 			return usagef(r.command, "%s is only for when %s", f.flag, f.where)
@@ -284,7 +241,7 @@ func (r *backupRun) fits() error {
 	if o.requireEncryption && len(o.encrypt) == 0 {
 		return usagef(r.command, "--require-encryption goes with --encrypt, which says for whom")
 	}
-	if err := (&sshFlags{options: o.ssh.options}).fit(r.command, place{machine: machine{host: "any"}, scheme: "ssh"}); err != nil {
+	if err := (&sshFlags{options: o.ssh.options}).fit(r.command, site{Place: place.Place{Machine: place.Machine{Host: "any"}, Scheme: "ssh"}}); err != nil {
 		return err
 	}
 	for _, named := range o.destinationKeep.order {
@@ -298,7 +255,7 @@ func (r *backupRun) fits() error {
 			continue
 		}
 		if !slices.ContainsFunc(r.targets, func(t *target) bool { return r.isNamed(t, named) }) {
-			return usagef(r.command, "--dest-keep is about %q, which is no destination here", redact(named))
+			return usagef(r.command, "--dest-keep is about %q, which is no destination here", place.Redact(named))
 		}
 	}
 	return nil
@@ -306,15 +263,15 @@ func (r *backupRun) fits() error {
 
 // isNamed reports whether a text names a destination.
 func (r *backupRun) isNamed(t *target, text string) bool {
-	if text == t.arg {
+	if text == t.Arg {
 		return true
 	}
 	p, err := r.env.placeOf(r.command, text, true)
 	if err != nil {
 		return false
 	}
-	p, err = rooted(p)
-	return err == nil && lockID(p.at((opening{}).ofStore(p).s3.endpoint).at(t.o.s3.endpoint)) == t.id
+	p.Place, err = rooted(p.Place)
+	return err == nil && p.At((opening{}).ofStore(p).s3.endpoint).At(t.o.s3.endpoint).ID() == t.id
 }
 
 // rules are those of a destination, as the flags say.
@@ -334,22 +291,22 @@ func (r *backupRun) rules(t *target) schedule.Rules {
 
 // warnCommands says what is lost where nothing can be remembered.
 func (r *backupRun) warnCommands() {
-	if r.ledger == nil && slices.ContainsFunc(r.targets, func(t *target) bool { return t.scheme == "shell" }) {
+	if r.ledger == nil && slices.ContainsFunc(r.targets, func(t *target) bool { return t.Scheme == "shell" }) {
 		r.env.Log.Warn("What the command is given cannot be remembered: the next run gives it everything again; BUTTERSINK_STATE names a directory for that")
 	}
 }
 
 // folder is the place of the snapshots.
-func (r *backupRun) folder() place {
+func (r *backupRun) folder() site {
 	p := r.source
-	p.dir = r.o.folder
-	if !path.IsAbs(p.dir) {
-		p.dir = path.Join(r.source.dir, p.dir)
+	p.Dir = r.o.folder
+	if !path.IsAbs(p.Dir) {
+		p.Dir = path.Join(r.source.Dir, p.Dir)
 	}
-	p.dir = path.Clean(p.dir)
-	p.arg = strings.TrimSuffix(p.dir, "/") + "/"
-	if p.overSSH() {
-		p.arg = p.scheme + "://" + p.machine.String() + p.arg
+	p.Dir = path.Clean(p.Dir)
+	p.Arg = strings.TrimSuffix(p.Dir, "/") + "/"
+	if p.OverSSH() {
+		p.Arg = p.Scheme + "://" + p.Machine.String() + p.Arg
 	}
 	return p
 }
@@ -360,12 +317,12 @@ type firstRunError struct{ dir string }
 func (e *firstRunError) Error() string { return e.dir + " is not there yet" }
 
 // firstRun is what a dry run says where there are no snapshots yet.
-func (r *backupRun) firstRun(folder place) error {
-	origin, err := local.Open(r.source.dir, local.Options{Origin: r.source.dir, Rootless: true})
+func (r *backupRun) firstRun(folder site) error {
+	origin, err := local.Open(r.source.Dir, local.Options{Origin: r.source.Dir, Rootless: true})
 	if err != nil {
 		return sourceHint(folder.explain(err))
 	}
-	return errors.Join(&firstRunError{folder.dir}, origin.Close())
+	return errors.Join(&firstRunError{folder.Dir}, origin.Close())
 }
 
 // sourceHint says what has to be where for a backup.
@@ -379,9 +336,9 @@ func sourceHint(err error) error {
 // openSource opens the directory of the snapshots.
 func (r *backupRun) openSource(ctx context.Context) (*opened, error) {
 	p := r.folder()
-	if p.here() && r.o.dryRun {
-		if _, err := os.Lstat(p.dir); errors.Is(err, fs.ErrNotExist) {
-			if info, err := os.Stat(r.source.dir); err == nil && info.IsDir() {
+	if p.Here() && r.o.dryRun {
+		if _, err := os.Lstat(p.Dir); errors.Is(err, fs.ErrNotExist) {
+			if info, err := os.Stat(r.source.Dir); err == nil && info.IsDir() {
 				return nil, r.firstRun(p)
 			}
 		}
@@ -390,7 +347,7 @@ func (r *backupRun) openSource(ctx context.Context) (*opened, error) {
 	with := r.opening(p, &r.o.syncOptions)
 	with.limit = r.limit
 	with.local.KernelSend, with.local.Plain, with.needsProgram = r.o.kernelSend, r.o.decompress, r.o.ofSource()
-	with.local.Origin, with.local.Make = r.source.dir, !r.o.dryRun
+	with.local.Origin, with.local.Make = r.source.Dir, !r.o.dryRun
 	with.local.Rootless = true // making and removing snapshots may not take root; sending says that it does
 	with.mode = ssh.Write
 	if r.o.dryRun {
@@ -404,7 +361,7 @@ func (r *backupRun) openSource(ctx context.Context) (*opened, error) {
 }
 
 // opening is what the source and the destinations have in common.
-func (r *backupRun) opening(p place, o *syncOptions) opening {
+func (r *backupRun) opening(p site, o *syncOptions) opening {
 	with := opening{s3: o.s3, ssh: o.ssh, plainWire: o.wire.compression.never, ledger: r.ledger, keep: o.keep}
 	with.bareIsUsual = true // btrfs-backup asked for nothing else
 	with.local.MakeWritable = r.o.makeWritable
@@ -426,10 +383,10 @@ func (r *backupRun) destinations() []job.Destination {
 func (r *backupRun) destination(t *target) job.Destination {
 	d := job.Destination{
 		Name: t.name, ID: t.id, Rules: t.rules,
-		MaxFull: t.o.fullLimit(r.env), Parallel: t.o.together(t.place),
+		MaxFull: t.o.fullLimit(r.env), Parallel: t.o.together(t.site),
 		Open: func(ctx context.Context) (store.Store, error) { return r.open(ctx, t) },
 	}
-	if t.keepsStreams() {
+	if t.KeepsStreams() {
 		d.MaxChain, d.MaxRestore = t.o.maxChain, t.o.maxRestore.bytes
 	}
 	return d
@@ -451,7 +408,7 @@ func (r *backupRun) locked() func(id string) (job.Destination, error) {
 		if err != nil {
 			return job.Destination{}, err
 		}
-		if t.scheme == "shell" {
+		if t.Scheme == "shell" {
 			return job.Destination{}, &exitError{
 				code: exitFailed, err: errors.New("a command is not run because a note says so"),
 				hint: "Name it as a destination, and it is given what it was to get; with --remove-locks that is forgotten.",

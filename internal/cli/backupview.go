@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/transfer"
@@ -24,7 +25,7 @@ type backupView struct {
 	release func()          // lets the machine sleep again
 
 	unattended bool // a part of a job, which has made the snapshot before
-	source     place
+	source     site
 	folder     string            // of its snapshots, as the engine calls it
 	archives   map[string]bool   // names of destinations
 	whole      map[string]string // what was typed, by names of destinations
@@ -61,9 +62,9 @@ func (v *backupView) draw() {
 func (v *backupView) places(r *backupRun) {
 	v.source = r.source
 	for _, t := range r.targets {
-		v.archives[t.name] = t.hasTrash()
-		if t.scheme == "shell" {
-			v.whole[t.name] = validText(redact(t.arg))
+		v.archives[t.name] = t.HasTrash()
+		if t.Scheme == "shell" {
+			v.whole[t.name] = validText(place.Redact(t.Arg))
 		}
 	}
 }
@@ -76,7 +77,7 @@ func (v *backupView) named(name string) string {
 	if whole, ok := v.whole[name]; ok {
 		return whole
 	}
-	return validText(redact(name)) // it may come from a note
+	return validText(place.Redact(name)) // it may come from a note
 }
 
 // where is how people know a place of which the engine speaks.
@@ -169,13 +170,13 @@ func (v *backupView) firstRun(e *firstRunError) {
 	if v.o.json {
 		return // the result says that nothing is wrong
 	}
-	v.say("Nothing has been backed up from %s yet: the first run makes %s, and sends its first snapshot in full", v.source.dir, e.dir)
+	v.say("Nothing has been backed up from %s yet: the first run makes %s, and sends its first snapshot in full", v.source.Dir, e.dir)
 }
 
 // foretells says what a dry run does not reckon with: what is not there yet.
 func (v *backupView) foretells() {
 	if v.o.dryRun && !v.o.noSnapshot && !v.o.json {
-		v.say("WOULD: %s -> %sYYYYMMDD-HHMMSS; what follows is about the snapshots that are there already", v.source.dir, v.o.prefix)
+		v.say("WOULD: %s -> %sYYYYMMDD-HHMMSS; what follows is about the snapshots that are there already", v.source.Dir, v.o.prefix)
 	}
 }
 
@@ -245,10 +246,10 @@ type (
 
 func (v *backupView) unlocked(name, destination string, parent bool) {
 	if v.o.json {
-		v.out.put(unlockedRecord{Event: "unlocked", Destination: validText(redact(destination)), Name: validText(name), Parent: parent})
+		v.out.put(unlockedRecord{Event: "unlocked", Destination: validText(place.Redact(destination)), Name: validText(name), Parent: parent})
 		return
 	}
-	v.say("%sForgets the unfinished transfer of %s to %s%s", v.would(), name, redact(destination), map[bool]string{true: " (as its parent)"}[parent])
+	v.say("%sForgets the unfinished transfer of %s to %s%s", v.would(), name, place.Redact(destination), map[bool]string{true: " (as its parent)"}[parent])
 }
 
 func (v *backupView) taken(s snapshot.Snapshot) {
@@ -256,7 +257,7 @@ func (v *backupView) taken(s snapshot.Snapshot) {
 		v.out.put(takenRecord{Event: "taken", ID: s.ID, Path: validText(s.Path)})
 		return
 	}
-	v.say("%s -> %s", v.source.dir, s.Path)
+	v.say("%s -> %s", v.source.Dir, s.Path)
 }
 
 func (v *backupView) measuring(destination string, s plan.Step) {
@@ -472,7 +473,7 @@ func (v *backupView) result(r *job.BackupReport, err error) {
 	}
 	parts = append(parts, fmt.Sprintf("%d removed", removed))
 	if v.unattended {
-		v.say("%s: %s", redact(v.source.arg), strings.Join(parts, ", "))
+		v.say("%s: %s", place.Redact(v.source.Arg), strings.Join(parts, ", "))
 		return
 	}
 	v.say("Done: %s", strings.Join(parts, ", "))

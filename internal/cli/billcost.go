@@ -92,7 +92,7 @@ func runCost(ctx context.Context, env *Env, command string, o *costOptions, arg 
 		return err
 	}
 	notes := env.notesFor(p)
-	if p.scheme == "glacier" { // whose catalogue it has
+	if p.Scheme == "glacier" { // whose catalogue it has
 		notes = env.openLedger()
 	}
 	st, err := env.openArchive(ctx, command, p, "nobody sends a bill for it", opening{s3: o.s3, ledger: notes})
@@ -101,7 +101,7 @@ func runCost(ctx context.Context, env *Env, command string, o *costOptions, arg 
 	}
 	defer st.Close()
 	engine := &job.Engine{Log: env.Log, Now: env.Now, Prices: prices}
-	report, err := engine.Cost(ctx, st.Store, job.CostOptions{Name: st.name, Days: o.days})
+	report, err := engine.Cost(ctx, st.Store, job.CostOptions{Name: st.Name, Days: o.days})
 	if e, ok := errors.AsType[*job.NoSnapshotsError](err); ok {
 		return &exitError{code: exitFailed, err: err, hint: st.noSnapshots(e.There)}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/schedule"
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/transfer"
@@ -158,7 +159,7 @@ func (o *btrsendOptions) check(cmd *cobra.Command) error {
 	case o.database == "":
 		return usagef(command, "--database is empty: want a file")
 	}
-	if err := checkVault(o.vault); err != nil {
+	if err := place.CheckVault(o.vault); err != nil {
 		return usagef(command, "--vault %q: %w", o.vault, err)
 	}
 	return nil
@@ -264,7 +265,7 @@ func protocolLine(d schedule.Decision) string {
 // service is where backups are, as the log has always called it.
 func (o *btrsendOptions) service() string {
 	if o.archive != "" {
-		return redact(o.archive)
+		return place.Redact(o.archive)
 	}
 	return "Glacier"
 }

@@ -14,6 +14,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/buttersink/buttersink/internal/place"
 )
 
 // The files of btrsend, all in the working directory.
@@ -63,7 +65,7 @@ func (d *diary) Write(p []byte) (int, error) {
 
 // say writes a line.
 func (d *diary) say(format string, args ...any) {
-	fmt.Fprintln(d, printable(redact(fmt.Sprintf(format, args...))))
+	fmt.Fprintln(d, printable(place.Redact(fmt.Sprintf(format, args...))))
 }
 
 // warn writes a line that something is not as it should be.

@@ -17,6 +17,7 @@ import (
 	"github.com/buttersink/buttersink/internal/archive/seal"
 	"github.com/buttersink/buttersink/internal/ledger"
 	"github.com/buttersink/buttersink/internal/ledger/btrsenddb"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/schedule"
 	"github.com/buttersink/buttersink/internal/store"
 )
@@ -47,7 +48,7 @@ func (s *shelf) open(ctx context.Context, env *Env, command string, o *btrsendOp
 	if err != nil {
 		return err
 	}
-	if p.ofBtrsend() {
+	if p.OfBtrsend() {
 		if s.db, err = openRows(env, o.database, who == ""); err != nil {
 			return err
 		}
@@ -94,7 +95,7 @@ func openRows(env *Env, path string, look bool) (*btrsenddb.DB, error) {
 }
 
 // place is what the flags mean.
-func (o *btrsendOptions) place(env *Env, command string) (place, opening, error) {
+func (o *btrsendOptions) place(env *Env, command string) (site, opening, error) {
 	var with opening
 	var err error
 	with.archive.PartSize = int64(o.partSize) << 20
@@ -109,23 +110,23 @@ func (o *btrsendOptions) place(env *Env, command string) (place, opening, error)
 		arg := "glacier://" + o.vault + "/?" + strings.ReplaceAll(query.Encode(), "+", "%20")
 		p, err := placeOf(command, arg, true)
 		if err != nil {
-			return place{}, opening{}, err
+			return site{}, opening{}, err
 		}
 		with.archive.Seal, err = o.seal(command)
 		return p, with, err
 	}
 	p, err := env.placeOf(command, o.archive, true)
 	if err != nil {
-		return place{}, opening{}, err
+		return site{}, opening{}, err
 	}
 	switch {
-	case !p.archive():
-		return place{}, opening{}, usagef(command, "--archive %s is none: want dir://, s3:// or glacier://", redact(o.archive))
-	case p.ofBtrsend():
-		return place{}, opening{}, usagef(command, "--archive %s: for what btrsend has in a vault, give --vault and --database", redact(o.archive))
+	case !p.Archive():
+		return site{}, opening{}, usagef(command, "--archive %s is none: want dir://, s3:// or glacier://", place.Redact(o.archive))
+	case p.OfBtrsend():
+		return site{}, opening{}, usagef(command, "--archive %s: for what btrsend has in a vault, give --vault and --database", place.Redact(o.archive))
 	}
 	if err := o.s3.fit(command, p); err != nil {
-		return place{}, opening{}, err
+		return site{}, opening{}, err
 	}
 	with.s3, with.archive.RequireEncryption = o.s3, o.requireEncryption
 	compress, encrypt := o.compress, o.encrypt

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/store/local"
@@ -376,7 +377,7 @@ func (r *btrsnapRun) result(names []string, done []bool, errs []error) error {
 		}
 		err := fmt.Errorf("%s: %w", name, errs[i])
 		failed = append(failed, err)
-		r.note("%s", redact(err.Error()))
+		r.note("%s", place.Redact(err.Error()))
 	}
 	var err error
 	switch {

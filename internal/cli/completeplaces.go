@@ -12,6 +12,7 @@ import (
 
 	"github.com/buttersink/buttersink/internal/btrfs"
 	"github.com/buttersink/buttersink/internal/config"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/store/ssh"
 )
 
@@ -61,7 +62,7 @@ func (env *Env) placesFollow(wish placeWish) follow {
 }
 
 func (env *Env) placesFrom(ctx context.Context, cmd *cobra.Command, wish placeWish, typed string) []cobra.Completion {
-	scheme, rest := splitURL(typed)
+	scheme, rest := place.Split(typed)
 	if !strings.Contains(typed, "://") {
 		var words []string
 		for _, s := range wish.schemes {
@@ -76,11 +77,11 @@ func (env *Env) placesFrom(ctx context.Context, cmd *cobra.Command, wish placeWi
 	}
 	base := typed[:strings.LastIndexByte(typed, '/')+1]
 	switch {
-	case scheme == storeScheme && !strings.Contains(rest, "/"):
+	case scheme == place.StoreScheme && !strings.Contains(rest, "/"):
 		return beginning(typed, env.storesFor(wish))
-	case scheme == storeScheme:
+	case scheme == place.StoreScheme:
 		p, err := env.placeOf("", base, true)
-		if err != nil || !wish.takes(p.scheme) {
+		if err != nil || !wish.takes(p.Scheme) {
 			return nil
 		}
 		return beginning(typed, slices.Concat(env.pathsOfJobs(p), env.below(ctx, cmd, wish, p, base, typed)))
@@ -91,11 +92,11 @@ func (env *Env) placesFrom(ctx context.Context, cmd *cobra.Command, wish placeWi
 	if base == scheme+"://" { // what follows is relative to the current directory
 		where += "./"
 	}
-	p, err := parsePlace(where, true)
+	p, err := place.Parse(where, true)
 	if err != nil {
 		return nil
 	}
-	return beginning(typed, env.below(ctx, cmd, wish, p, base, typed))
+	return beginning(typed, env.below(ctx, cmd, wish, site{Place: p}, base, typed))
 }
 
 // storesFor are the stores of the configuration that can stand somewhere.
@@ -106,8 +107,8 @@ func (env *Env) storesFor(wish placeWish) []string {
 	}
 	var words []string
 	for _, s := range f.Stores {
-		if scheme, _ := splitURL(s.URL); wish.takes(scheme) {
-			words = append(words, cobra.CompletionWithDesc(storeScheme+"://"+s.Name+"/", redact(s.URL)))
+		if scheme, _ := place.Split(s.URL); wish.takes(scheme) {
+			words = append(words, cobra.CompletionWithDesc(place.StoreScheme+"://"+s.Name+"/", place.Redact(s.URL)))
 		}
 	}
 	return words
@@ -115,7 +116,7 @@ func (env *Env) storesFor(wish placeWish) []string {
 
 // pathsOfJobs are where jobs bring something below a store, as far as it is known
 // without asking for their sources.
-func (env *Env) pathsOfJobs(p place) []string {
+func (env *Env) pathsOfJobs(p site) []string {
 	f, err := env.loadConfig()
 	if err != nil {
 		return nil
@@ -139,7 +140,7 @@ func (env *Env) pathsOfJobs(p place) []string {
 				path = path[:strings.LastIndexByte(path, '/')+1]
 			}
 			if path = strings.Trim(path, "/"); path != "" {
-				words = append(words, storeScheme+"://"+p.store.name+"/"+path+"/")
+				words = append(words, place.StoreScheme+"://"+p.store.name+"/"+path+"/")
 			}
 		}
 	}
@@ -148,17 +149,17 @@ func (env *Env) pathsOfJobs(p place) []string {
 }
 
 // below are the places in a directory of a store, of which base is the argument.
-func (env *Env) below(ctx context.Context, cmd *cobra.Command, wish placeWish, p place, base, typed string) []string {
+func (env *Env) below(ctx context.Context, cmd *cobra.Command, wish placeWish, p site, base, typed string) []string {
 	prefix := strings.TrimPrefix(typed, base)
 	var words []string
 	switch {
-	case p.here(), p.scheme == "dir" && !(wish.snapshots && isArchive(p.dir)):
-		for _, o := range offersOf(entriesAt(ctx, strings.TrimRight(p.dir, "/")+"/"+prefix), wish) {
+	case p.Here(), p.Scheme == "dir" && !(wish.snapshots && isArchive(p.Dir)):
+		for _, o := range offersOf(entriesAt(ctx, strings.TrimRight(p.Dir, "/")+"/"+prefix), wish) {
 			words = append(words, base+o)
 		}
 		return words
-	case p.scheme == "dir":
-	case p.scheme == "shell" || !wish.snapshots || env.Getenv(remoteVariable) != "1":
+	case p.Scheme == "dir":
+	case p.Scheme == "shell" || !wish.snapshots || env.Getenv(remoteVariable) != "1":
 		return nil
 	}
 	return env.snapshotsAt(ctx, cmd, p, base)
@@ -171,13 +172,13 @@ func isArchive(dir string) bool {
 }
 
 // snapshotsAt are the snapshots of a store.
-func (env *Env) snapshotsAt(ctx context.Context, cmd *cobra.Command, p place, base string) []string {
+func (env *Env) snapshotsAt(ctx context.Context, cmd *cobra.Command, p site, base string) []string {
 	var typed syncOptions
 	if err := takeOver(cmd, settingFlags(&typed)); err != nil {
 		return nil
 	}
 	o := opening{mode: ssh.Read, ssh: typed.ssh, s3: typed.s3}.ofStore(p)
-	if p.overSSH() { // a question at the prompt would be in the way
+	if p.OverSSH() { // a question at the prompt would be in the way
 		o.ssh.options = append([]string{"BatchMode=yes", "ConnectTimeout=2"}, o.ssh.options...)
 	}
 	st, err := env.open(ctx, "", p, o)

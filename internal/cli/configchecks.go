@@ -12,6 +12,7 @@ import (
 	"github.com/buttersink/buttersink/internal/archive/seal"
 	"github.com/buttersink/buttersink/internal/config"
 	"github.com/buttersink/buttersink/internal/hook"
+	"github.com/buttersink/buttersink/internal/place"
 )
 
 // configChecks are what this room knows about values of a configuration: they are
@@ -30,43 +31,43 @@ func checkPlace(kind config.Kind, url string) error {
 		name, path, _ := strings.Cut(rest, "/")
 		return fmt.Errorf("%q is for command lines; write store = %q, path = %q", url, name, path)
 	}
-	p, err := parsePlace(url, true)
+	p, err := place.Parse(url, true)
 	switch {
 	case err != nil:
 		return err
-	case kind == config.Calendar && !p.archive():
-		return fmt.Errorf("%q is no archive, and a calendar keeps chains in one: want dir://, s3:// or glacier://", redact(url))
-	case kind == config.Backup && p.ofBtrsend():
-		return fmt.Errorf("%q is what btrsend has left in a vault, which a calendar carries on; write kind = %q", redact(url), config.Calendar)
+	case kind == config.Calendar && !p.Archive():
+		return fmt.Errorf("%q is no archive, and a calendar keeps chains in one: want dir://, s3:// or glacier://", place.Redact(url))
+	case kind == config.Backup && p.OfBtrsend():
+		return fmt.Errorf("%q is what btrsend has left in a vault, which a calendar carries on; write kind = %q", place.Redact(url), config.Calendar)
 	}
 	return nil
 }
 
 // checkSource says what is wrong with a subvolume of which snapshots are made.
 func checkSource(source string) error {
-	p, err := parsePlace(source, true)
+	p, err := place.Parse(source, true)
 	switch {
 	case err != nil:
 		return err
-	case !p.here() && !p.overSSH():
-		return fmt.Errorf("%q holds no subvolume: want a path, or ssh://host/path", redact(source))
+	case !p.Here() && !p.OverSSH():
+		return fmt.Errorf("%q holds no subvolume: want a path, or ssh://host/path", place.Redact(source))
 	}
 	return nil
 }
 
 // samePlace is the same text for URLs that name the same place.
 func samePlace(url string) string {
-	p, err := parsePlace(url, true)
+	p, err := place.Parse(url, true)
 	if err == nil {
 		p, err = rooted(p)
 	}
 	if err != nil {
 		return url
 	}
-	if p.scheme == "glacier" {
-		return "glacier://" + p.bucket + "/" + p.dir + p.query
+	if p.Scheme == "glacier" {
+		return "glacier://" + p.Bucket + "/" + p.Dir + p.Query
 	}
-	return lockID(p)
+	return p.ID()
 }
 
 // flagNames are flags in a message about a command line.
@@ -97,7 +98,7 @@ func checkSetting(url, key string, values []string) error {
 		_, err = seal.LoadKeys(o.identity)
 	case "ssh-opt":
 		for _, option := range values {
-			if (&sshFlags{options: []string{option}}).fit("", place{machine: machine{host: "any"}, scheme: "ssh"}) != nil {
+			if (&sshFlags{options: []string{option}}).fit("", site{Place: place.Place{Machine: place.Machine{Host: "any"}, Scheme: "ssh"}}) != nil {
 				err = fmt.Errorf("%q is no option of ssh: want KEY=VALUE, as in IdentityFile=/root/.ssh/backup", option)
 			}
 		}
@@ -110,10 +111,10 @@ func checkSetting(url, key string, values []string) error {
 			err = errors.New("no stream is that short")
 		}
 	case "sse":
-		_, err = (opening{keep: o.keep}).forS3(place{scheme: "s3"})
+		_, err = (opening{keep: o.keep}).forS3(place.Place{Scheme: "s3"})
 	}
 	said := fullPaths(key, values)
-	if p, wrong := parsePlace(url, true); wrong == nil && url != "" && said == nil {
+	if p, wrong := place.Parse(url, true); wrong == nil && url != "" && said == nil {
 		said = useless(p, key, values)
 	}
 	switch {
@@ -164,26 +165,26 @@ func fullPaths(key string, values []string) error {
 
 // useless fails for a setting that a place has no use for: who asks for encryption
 // and gets none has to know it.
-func useless(p place, key string, values []string) error {
-	scheme := func(some ...string) bool { return slices.Contains(some, p.scheme) }
+func useless(p place.Place, key string, values []string) error {
+	scheme := func(some ...string) bool { return slices.Contains(some, p.Scheme) }
 	const archives, s3 = "an archive (dir://, s3:// or glacier://)", "s3://"
 	for _, f := range []struct {
 		keys  []string
 		use   bool
 		where string
 	}{
-		{[]string{"compress", "encrypt", "require-encryption", "identity", "part-size"}, p.archive(), archives},
-		{[]string{"max-chain", "max-restore"}, p.keepsStreams(), archives + " or a command (shell://)"},
+		{[]string{"compress", "encrypt", "require-encryption", "identity", "part-size"}, p.Archive(), archives},
+		{[]string{"max-chain", "max-restore"}, p.KeepsStreams(), archives + " or a command (shell://)"},
 		{[]string{"storage-class", "sse", "kms-key", "s3-endpoint", "s3-path-style"}, scheme("s3"), s3},
-		{[]string{"ssh-command", "ssh-opt", "ssh-sudo"}, p.overSSH(), "ssh:// and ssh+btrfs://"},
+		{[]string{"ssh-command", "ssh-opt", "ssh-sudo"}, p.OverSSH(), "ssh:// and ssh+btrfs://"},
 		{[]string{"ssh-program", "wire-compression"}, scheme("ssh"), "ssh://"},
-		{[]string{"limit"}, p.overSSH() || p.bucket != "", "ssh://, ssh+btrfs://, s3:// and glacier://"},
-		{[]string{"mount"}, p.here() || p.scheme == "dir", "directories of this machine"},
-		{[]string{"checkpoint"}, p.ours(), "btrfs directories on machines with buttersink"},
+		{[]string{"limit"}, p.OverSSH() || p.Bucket != "", "ssh://, ssh+btrfs://, s3:// and glacier://"},
+		{[]string{"mount"}, p.Here() || p.Scheme == "dir", "directories of this machine"},
+		{[]string{"checkpoint"}, p.Ours(), "btrfs directories on machines with buttersink"},
 		{[]string{"again"}, scheme("shell"), "a command (shell://)"},
 	} {
 		if slices.Contains(f.keys, key) && !f.use {
-			return fmt.Errorf("%s is only for %s, and %q is none; leave it out", key, f.where, redact(p.bare()))
+			return fmt.Errorf("%s is only for %s, and %q is none; leave it out", key, f.where, place.Redact(p.Bare()))
 		}
 	}
 	return nil
@@ -192,7 +193,7 @@ func useless(p place, key string, values []string) error {
 // checkSettings says what is wrong with the settings of a place together, and
 // which key is to blame.
 func checkSettings(url string, all []config.Setting) (string, error) {
-	p, err := parsePlace(url, true)
+	p, err := place.Parse(url, true)
 	if err != nil {
 		return "", err
 	}
@@ -200,7 +201,7 @@ func checkSettings(url string, all []config.Setting) (string, error) {
 	if err != nil {
 		return "", asKeys(err)
 	}
-	if _, err := (opening{s3: o.s3, keep: o.keep}).forS3(p); p.scheme == "s3" && err != nil {
+	if _, err := (opening{s3: o.s3, keep: o.keep}).forS3(p); p.Scheme == "s3" && err != nil {
 		return "kms-key", fmt.Errorf("%w; write sse = \"aws:kms\"", err)
 	}
 	if o.requireEncryption && len(o.encrypt) == 0 {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/buttersink/buttersink/internal/config"
+	"github.com/buttersink/buttersink/internal/place"
 )
 
 // newConfig returns the commands about the configuration.
@@ -86,7 +87,7 @@ func runConfigCheck(env *Env, path string, asJSON bool) error {
 		out := newRecords(env.Stdout)
 		if wrong, ok := errors.AsType[*config.Error](err); ok {
 			for _, p := range wrong.Problems {
-				out.put(configProblem{p.File, p.At.Line, p.At.Column, redact(p.Message), redact(p.Fix)})
+				out.put(configProblem{p.File, p.At.Line, p.At.Column, place.Redact(p.Message), place.Redact(p.Fix)})
 			}
 			return errors.Join(&exitError{code: exitConfig, err: err, told: true}, out.err)
 		}

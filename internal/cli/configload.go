@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/buttersink/buttersink/internal/config"
+	"github.com/buttersink/buttersink/internal/place"
 )
 
 // configVariable names the configuration where --config does not.
@@ -47,18 +48,18 @@ func (env *Env) loadConfigFile(path string) (*config.File, error) {
 // of which the configuration has covered what is secret. If it has been told
 // already, only the log file gets it.
 func (env *Env) reportProblem(p *config.Problem, told bool) {
-	lines := []string{paint(env, slog.LevelError, "ERROR:") + " " + printable(redact(p.Place()+": "+sentence(p.Message)))}
+	lines := []string{paint(env, slog.LevelError, "ERROR:") + " " + printable(place.Redact(p.Place()+": "+sentence(p.Message)))}
 	for line := range strings.Lines(p.Excerpt) {
 		lines = append(lines, printable(strings.TrimRight(line, "\n")))
 	}
 	if p.Fix != "" {
-		lines = append(lines, printable(redact(p.Fix)))
+		lines = append(lines, printable(place.Redact(p.Fix)))
 	}
 	if !told {
 		io.WriteString(env.console, strings.Join(lines, "\n")+"\n")
 	}
 	if env.file != nil {
-		slog.New(env.file).Error(printable(redact(p.Place() + ": " + p.Message)))
+		slog.New(env.file).Error(printable(place.Redact(p.Place() + ": " + p.Message)))
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/buttersink/buttersink/internal/config"
+	"github.com/buttersink/buttersink/internal/place"
 )
 
 // shown is a key with its value: text, true or false, a number, a list of one of
@@ -36,7 +37,7 @@ func showConfig(f *config.File) string {
 	for _, j := range f.Jobs {
 		put("[jobs."+tomlKey(j.Name)+"]", shownJob(&j))
 		for _, d := range j.Destinations {
-			put("[[jobs."+tomlKey(j.Name)+".destinations]] # "+printable(redact(d.Name)), shownDestination(&j, &d))
+			put("[[jobs."+tomlKey(j.Name)+".destinations]] # "+printable(place.Redact(d.Name)), shownDestination(&j, &d))
 		}
 	}
 	for _, n := range f.Notices {
@@ -66,7 +67,7 @@ func showConfigRecords(w io.Writer, f *config.File) error {
 		places := []map[string]any{}
 		for _, d := range j.Destinations {
 			one := object(shownDestination(&j, &d))
-			one["name"] = redact(d.Name)
+			one["name"] = place.Redact(d.Name)
 			places = append(places, one)
 		}
 		m["destinations"] = places
@@ -82,7 +83,7 @@ func showConfigRecords(w io.Writer, f *config.File) error {
 }
 
 func shownStore(s *config.Store) []shown {
-	return append([]shown{{"url", redact(s.URL)}}, shownSettings(s.Settings)...)
+	return append([]shown{{"url", place.Redact(s.URL)}}, shownSettings(s.Settings)...)
 }
 
 func shownJob(j *config.Job) []shown {
@@ -127,7 +128,7 @@ func shownJob(j *config.Job) []shown {
 }
 
 func shownDestination(j *config.Job, d *config.Destination) []shown {
-	all := []shown{{"url", redact(d.URL)}}
+	all := []shown{{"url", place.Redact(d.URL)}}
 	if j.Kind == config.Backup && !strings.HasPrefix(d.URL, "shell://") {
 		all = append(all, shown{"keep", d.Keep.String()})
 	}
@@ -138,7 +139,7 @@ func shownDestination(j *config.Job, d *config.Destination) []shown {
 // usualSettings adds to the settings of a destination those that hold where
 // nothing is said, as far as they change what is stored there, and how.
 func usualSettings(j *config.Job, url string, all []config.Setting) []config.Setting {
-	p, err := parsePlace(url, true)
+	p, err := place.Parse(url, true)
 	if err != nil {
 		return all
 	}
@@ -146,8 +147,8 @@ func usualSettings(j *config.Job, url string, all []config.Setting) []config.Set
 		key   string
 		holds bool
 	}{
-		{"max-chain", p.keepsStreams() && j.Kind == config.Backup},
-		{"part-size", p.archive()},
+		{"max-chain", p.KeepsStreams() && j.Kind == config.Backup},
+		{"part-size", p.Archive()},
 	} {
 		f := settingFlags(&syncOptions{}).Flags().Lookup(usual.key)
 		given := slices.ContainsFunc(all, func(s config.Setting) bool { return s.Key == usual.key })
@@ -201,7 +202,7 @@ func shownSettings(settings []config.Setting) []shown {
 				value = n
 			}
 		default:
-			value = redact(s.Values[0])
+			value = place.Redact(s.Values[0])
 		}
 		all = append(all, shown{s.Key, value})
 	}
@@ -212,7 +213,7 @@ func shownSettings(settings []config.Setting) []shown {
 func redacted(texts []string) []string {
 	all := []string{}
 	for _, t := range texts {
-		all = append(all, redact(t))
+		all = append(all, place.Redact(t))
 	}
 	return all
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/buttersink/buttersink/internal/archive"
 	"github.com/buttersink/buttersink/internal/btrfs"
 	"github.com/buttersink/buttersink/internal/config"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/store/ssh"
 	"github.com/buttersink/buttersink/internal/store/ssh/dial"
@@ -177,7 +178,7 @@ func (env *Env) report(err error) int {
 			env.reportProblem(p, told)
 			continue
 		}
-		text := printable(redact(strings.TrimSpace(e.Error())))
+		text := printable(place.Redact(strings.TrimSpace(e.Error())))
 		if !told {
 			fmt.Fprintf(env.console, "%s\n", paint(env, slog.LevelError, "ERROR:")+" "+sentence(text))
 		}

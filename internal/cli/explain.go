@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/snapshot"
 )
@@ -104,10 +105,8 @@ func splitSnapshot(arg string) (dir, name string, err error) {
 	if !hasScheme {
 		scheme, rest = "", arg
 	} else {
-		if form, ok := queryOf(scheme); ok {
-			if rest, query, _, err = splitQuery(rest, form); err != nil {
-				return "", "", err
-			}
+		if rest, query, err = place.SplitQuery(scheme, rest); err != nil {
+			return "", "", err
 		}
 		scheme += "://"
 	}
@@ -118,10 +117,10 @@ func splitSnapshot(arg string) (dir, name string, err error) {
 		dir, name = rest[:i+1], rest[i+1:]
 	}
 	if !strings.Contains(rest, "/") && scheme != "" && scheme != "btrfs://" && scheme != "file://" && scheme != "dir://" {
-		return "", "", fmt.Errorf("%q names no snapshot: want its path, without a slash at the end", redact(arg))
+		return "", "", fmt.Errorf("%q names no snapshot: want its path, without a slash at the end", place.Redact(arg))
 	}
 	if name == "" || name == "." || name == ".." || strings.HasSuffix(name, "/") || strings.Contains("/"+name+"/", "/../") {
-		return "", "", fmt.Errorf("%q names no snapshot: want its path, without a slash at the end", redact(arg))
+		return "", "", fmt.Errorf("%q names no snapshot: want its path, without a slash at the end", place.Redact(arg))
 	}
 	if dir == "" {
 		dir = "./"
@@ -184,7 +183,7 @@ func runExplain(cmd *cobra.Command, env *Env, o *explainOptions, source, destina
 		return noSuchSnapshot(src, name, e.There)
 	}
 	if err != nil {
-		return explainSync(err, command, src, to.withSlash(), "")
+		return explainSync(err, command, src, to.WithSlash(), "")
 	}
 	if x.Decision == plan.NotWanted && leftOut(exclude, x.Path) {
 		x.Reason = "it is left out by --exclude"
@@ -203,7 +202,7 @@ func noSuchSnapshot(src *opened, name, there string) error {
 	x := &exitError{
 		code: exitFailed,
 		err:  fmt.Errorf("%s has no snapshot %s", src.Store, name),
-		hint: fmt.Sprintf("'buttersink %s' lists those that it has.", shellWord(src.arg)),
+		hint: fmt.Sprintf("'buttersink %s' lists those that it has.", shellWord(src.Arg)),
 	}
 	if there != "" {
 		x.err = fmt.Errorf("%w: what is there is %s", x.err, there)

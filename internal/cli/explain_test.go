@@ -8,6 +8,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/snapshot"
 )
@@ -53,7 +54,7 @@ func FuzzSplitSnapshot(f *testing.F) {
 		if !strings.HasSuffix(dir, "/") || name == "" || strings.HasPrefix(name, "/") || strings.HasSuffix(name, "/") || strings.Contains("/"+name+"/", "/../") {
 			t.Errorf("%q became %q and %q", arg, dir, name)
 		}
-		if p, err := parsePlace(dir, false); err == nil && p.name != "" {
+		if p, err := place.Parse(dir, false); err == nil && p.Name != "" {
 			t.Errorf("%q: the directory %q names a snapshot", arg, dir)
 		}
 	})

@@ -6,6 +6,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/spf13/cobra"
 )
 
@@ -75,15 +76,15 @@ func TestFits(t *testing.T) {
 		{syncOptions{decompress: true}, s3, btrfs, "--decompress"},
 		{syncOptions{kernelSend: true, decompress: true}, btrfs, s3, ""},
 	} {
-		from, err := parsePlace(tt.from, false)
+		from, err := place.Parse(tt.from, false)
 		if err != nil {
 			t.Fatal(err)
 		}
-		to, err := parsePlace(tt.to, true)
+		to, err := place.Parse(tt.to, true)
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = tt.o.fits("buttersink sync", from, to)
+		err = tt.o.fits("buttersink sync", site{Place: from}, site{Place: to})
 		if tt.wrong == "" && err != nil || tt.wrong != "" && (err == nil || !strings.HasPrefix(err.Error(), tt.wrong)) {
 			t.Errorf("%+v, %s to %s: %v, want %q", tt.o, tt.from, tt.to, err, tt.wrong)
 		}

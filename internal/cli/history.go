@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/buttersink/buttersink/internal/ledger"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/runner"
 	"github.com/buttersink/buttersink/internal/snapshot"
 )
@@ -159,10 +160,10 @@ func troublesText(r ledger.JobRun) (text string) {
 			line += ": " + p.Message
 			said = said || strings.Contains(r.Message, p.Message)
 		}
-		text += "    " + printable(redact(line)) + "\n"
+		text += "    " + printable(place.Redact(line)) + "\n"
 	}
 	if !said {
-		text = "    " + printable(redact(r.Message)) + "\n" + text
+		text = "    " + printable(place.Redact(r.Message)) + "\n" + text
 	}
 	return text
 }
@@ -197,12 +198,12 @@ type (
 func recordOfRun(r ledger.JobRun, word string) runRecord {
 	record := runRecord{
 		Event: "run", ID: r.ID, Job: validText(r.Job), Begun: r.Begun, Ended: timeOrNull(r.Ended), Result: word,
-		Message: validText(redact(r.Message)), Places: []placeRunRecord{},
+		Message: validText(place.Redact(r.Message)), Places: []placeRunRecord{},
 	}
 	for _, p := range r.Places {
 		one := placeRunRecord{
-			Source: validText(redact(p.Source)), Destination: validText(redact(p.Destination)), Ended: timeOrNull(p.Ended), Result: string(p.Result),
-			Message: validText(redact(p.Message)), Snapshot: validText(p.Snapshot), Transferred: p.Transferred, Removed: p.Removed, Bytes: p.Bytes, Chain: p.Chain,
+			Source: validText(place.Redact(p.Source)), Destination: validText(place.Redact(p.Destination)), Ended: timeOrNull(p.Ended), Result: string(p.Result),
+			Message: validText(place.Redact(p.Message)), Snapshot: validText(p.Snapshot), Transferred: p.Transferred, Removed: p.Removed, Bytes: p.Bytes, Chain: p.Chain,
 		}
 		if p.Outstanding >= 0 {
 			one.Outstanding = &p.Outstanding

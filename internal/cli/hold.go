@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/store/ssh"
@@ -114,11 +115,8 @@ func (o *holdOptions) flagsOf(cmd *cobra.Command) {
 
 // listed reports whether an argument names a whole place.
 func listed(arg string) bool {
-	before := arg
-	scheme, _ := splitURL(arg)
-	if form, ok := queryOf(scheme); ok {
-		before, _, _, _ = splitQuery(arg, form)
-	}
+	scheme, _ := place.Split(arg)
+	before, _, _ := place.SplitQuery(scheme, arg)
 	return strings.HasSuffix(before, "/")
 }
 
@@ -128,7 +126,7 @@ func (o *holdOptions) open(ctx context.Context, env *Env, command, dir string, m
 	if err != nil {
 		return nil, err
 	}
-	if p.scheme == "shell" {
+	if p.Scheme == "shell" {
 		return nil, usagef(command, "what becomes of the streams that a command is given is its own affair: want a btrfs directory or an archive")
 	}
 	if err := o.s3.fit(command, p); err != nil {
@@ -175,7 +173,7 @@ func (o *holdOptions) run(ctx context.Context, env *Env, command, arg string, ho
 		h, err = engine.Release(ctx, st.Store, name)
 	}
 	if errors.Is(err, store.ErrNotFound) {
-		if info, err2 := os.Stat(arg); err2 == nil && info.IsDir() && hold && st.here() {
+		if info, err2 := os.Stat(arg); err2 == nil && info.IsDir() && hold && st.Here() {
 			return &exitError{code: exitFailed, err: err, hint: fmt.Sprintf("Did you mean to type %s, which lists what is held there?", shellWord(arg+"/"))}
 		}
 		what := map[bool]string{true: "buttersink list", false: "buttersink hold"}[hold]

@@ -10,6 +10,7 @@ import (
 	"github.com/buttersink/buttersink/internal/archive"
 	"github.com/buttersink/buttersink/internal/archive/seal"
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/stream"
 )
@@ -51,8 +52,8 @@ func explainIncomplete(e *job.IncompleteError, src *opened, destination string) 
 	if full := func(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) }; !interrupted && slices.ContainsFunc(e.Failures, full) {
 		x.hint = fmt.Sprintf("The destination is full: make room there, and the next run carries on.  'buttersink list -d %s' gives back what interrupted transfers hold, which begin again then.", shellWord(destination))
 	}
-	if !interrupted && src.archive() && slices.ContainsFunc(e.Failures, damaged) {
-		x.hint = fmt.Sprintf("Trying again does not mend what is damaged: 'buttersink verify --data %s' says what it is, and what can be done.", shellWord(src.arg))
+	if !interrupted && src.Archive() && slices.ContainsFunc(e.Failures, damaged) {
+		x.hint = fmt.Sprintf("Trying again does not mend what is damaged: 'buttersink verify --data %s' says what it is, and what can be done.", shellWord(src.Arg))
 	}
 	all := append([]error{head}, gathered(e.Failures)...)
 	due := e.Waiting
@@ -61,7 +62,7 @@ func explainIncomplete(e *job.IncompleteError, src *opened, destination string) 
 		due = slices.DeleteFunc(slices.Clone(due), func(w job.Waiting) bool { return w.State == store.Cold })
 	}
 	if len(due) > 0 && !interrupted {
-		all = append(all, &job.PendingError{Source: redact(src.arg), Waiting: due})
+		all = append(all, &job.PendingError{Source: place.Redact(src.Arg), Waiting: due})
 	}
 	x.err = errors.Join(all...)
 	return x

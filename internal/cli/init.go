@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/buttersink/buttersink/internal/archive"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/store"
 )
 
@@ -68,11 +69,11 @@ func runInit(cmd *cobra.Command, env *Env, o *initOptions, url string) error {
 	if err := o.s3.fit(command, p); err != nil {
 		return err
 	}
-	if p.scheme == "shell" {
+	if p.Scheme == "shell" {
 		return usagef(command, "a command needs nothing: an archive is dir:///PATH/, s3://BUCKET/PREFIX/ or glacier://VAULT/PREFIX/")
 	}
-	if !p.archive() {
-		return usagef(command, "%q is a btrfs directory, which needs nothing: an archive is dir:///PATH/, s3://BUCKET/PREFIX/ or glacier://VAULT/PREFIX/", redact(url))
+	if !p.Archive() {
+		return usagef(command, "%q is a btrfs directory, which needs nothing: an archive is dir:///PATH/, s3://BUCKET/PREFIX/ or glacier://VAULT/PREFIX/", place.Redact(url))
 	}
 	if err := p.settle(cmd); err != nil {
 		return err
@@ -84,7 +85,7 @@ func runInit(cmd *cobra.Command, env *Env, o *initOptions, url string) error {
 	defer st.Close()
 	a, ok := st.Store.(*archive.Store)
 	if !ok {
-		return usagef(command, "%q is what btrsend has left in a vault, which needs nothing; without its options it is an archive of ours", redact(url))
+		return usagef(command, "%q is what btrsend has left in a vault, which needs nothing; without its options it is an archive of ours", place.Redact(url))
 	}
 	err = a.Init(ctx, archive.InitOptions{RequireEncryption: o.requireEncryption})
 	if _, ok := errors.AsType[*store.ExistsError](err); ok {

@@ -33,9 +33,9 @@ func (env *Env) stateDir() string {
 
 // notesFor opens the ledger for a run that writes nothing, if the place needs what
 // is in it: nil if there is none yet.
-func (env *Env) notesFor(p place) *ledger.Ledger {
+func (env *Env) notesFor(p site) *ledger.Ledger {
 	dir := env.stateDir()
-	if p.scheme != "shell" || dir == "" {
+	if p.Scheme != "shell" || dir == "" {
 		return nil
 	}
 	if _, err := os.Stat(filepath.Join(dir, ledgerFile)); err != nil {

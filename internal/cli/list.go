@@ -113,7 +113,7 @@ func runList(ctx context.Context, env *Env, command string, o *listOptions, dire
 	if err := o.ssh.fit(command, p); err != nil {
 		return err
 	}
-	if !p.archive() {
+	if !p.Archive() {
 		// Such a listing is over before collecting its garbage would pay; one that is
 		// not stays within bounds. An archive may have a million streams.
 		defer debug.SetGCPercent(debug.SetGCPercent(400))
@@ -135,14 +135,14 @@ func runList(ctx context.Context, env *Env, command string, o *listOptions, dire
 
 	out := newRecords(env.Stdout)
 	listing, err := engine.List(ctx, st.Store, job.ListOptions{
-		Selection: job.Selection{Name: st.name, Exclude: exclude},
+		Selection: job.Selection{Name: st.Name, Exclude: exclude},
 		Clean:     o.delete, DryRun: o.dryRun, Estimate: o.estimate,
-		Who: strings.Join([]string{"buttersink list", st.arg}, " "),
+		Who: strings.Join([]string{"buttersink list", st.Arg}, " "),
 		Cleaned: func(p snapshot.Partial, err error) {
 			if o.json {
 				out.put(partialRecord{Event: cleanedWord(o.dryRun, err), Path: validText(p.Path), Why: p.Why, Error: errorText(err)})
 			} else if err == nil {
-				what := map[bool]string{true: "Delete unfinished upload ", false: "Delete subvolume "}[st.archive()]
+				what := map[bool]string{true: "Delete unfinished upload ", false: "Delete subvolume "}[st.Archive()]
 				env.Log.Info(map[bool]string{true: "WOULD: ", false: ""}[o.dryRun] + what + p.Path)
 			}
 		},

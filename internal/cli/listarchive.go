@@ -41,9 +41,9 @@ type streamRecord struct {
 func streamsOf(ctx context.Context, st *opened, exclude []*regexp.Regexp) (iter.Seq[archive.Kept], error) {
 	switch s := st.Store.(type) {
 	case *archive.Store:
-		return keptOf(s, st.name, exclude), nil
+		return keptOf(s, st.Name, exclude), nil
 	case *btrsend.Store:
-		return backupsOf(ctx, s, st.name, exclude)
+		return backupsOf(ctx, s, st.Name, exclude)
 	}
 	return nil, nil
 }

@@ -13,6 +13,8 @@ import (
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/buttersink/buttersink/internal/place"
 )
 
 // console is standard error. Lines and drawn progress share it: while bars are
@@ -143,7 +145,7 @@ func (l *lines) Handle(_ context.Context, r slog.Record) error {
 	if !strings.HasPrefix(message, l.about) {
 		message = l.about + message
 	}
-	text := printable(redact(message)) + l.attrs
+	text := printable(place.Redact(message)) + l.attrs
 	r.Attrs(func(a slog.Attr) bool {
 		text += attrText(l.prefix, a)
 		return true
@@ -173,7 +175,7 @@ func attrText(prefix string, a slog.Attr) string {
 	if a.Key == "" {
 		return ""
 	}
-	value := redact(v.String())
+	value := place.Redact(v.String())
 	if value == "" || strings.ContainsAny(value, " =\"\\") || printable(value) != value {
 		value = strconv.Quote(value)
 	}

@@ -12,10 +12,8 @@ import (
 
 	"github.com/buttersink/buttersink/internal/config"
 	"github.com/buttersink/buttersink/internal/pace"
+	"github.com/buttersink/buttersink/internal/place"
 )
-
-// storeScheme begins the URLs of stores that the configuration has names for.
-const storeScheme = "store"
 
 // namedStore is a store of the configuration that an argument names.
 type namedStore struct {
@@ -27,61 +25,58 @@ type namedStore struct {
 
 // placeOf reads an argument, which is the command's fault if it is wrong. That of
 // store:// is looked up in the configuration.
-func (env *Env) placeOf(command, arg string, destination bool) (place, error) {
-	scheme, rest := splitURL(arg)
-	if scheme != storeScheme {
+func (env *Env) placeOf(command, arg string, destination bool) (site, error) {
+	scheme, rest := place.Split(arg)
+	if scheme != place.StoreScheme {
 		return placeOf(command, arg, destination)
 	}
 	f, err := env.loadConfig()
 	if err != nil {
-		return place{}, err
+		return site{}, err
 	}
 	name, path, _ := strings.Cut(rest, "/")
 	path = strings.TrimLeft(path, "/")
 	i := slices.IndexFunc(f.Stores, func(s config.Store) bool { return s.Name == name })
 	if i < 0 {
-		return place{}, usagef(command, "%q: %s", arg, noSuchStore(f, name))
+		return site{}, usagef(command, "%q: %s", arg, noSuchStore(f, name))
 	}
 	if url := f.Stores[i].URL; strings.Contains(url, "{source}") && !strings.HasPrefix(url, "shell://") {
-		return place{}, usagef(command, "%q: {source} in the URL of the store %s stands for something in jobs only: write the URL itself, with the name of a source in its place", arg, name)
+		return site{}, usagef(command, "%q: {source} in the URL of the store %s stands for something in jobs only: write the URL itself, with the name of a source in its place", arg, name)
 	}
 	p, err := placeIn(f.Stores[i], path, destination)
 	if err != nil {
-		return place{}, &usageError{command: command, err: fmt.Errorf("%q: %w", arg, err)}
+		return site{}, &usageError{command: command, err: fmt.Errorf("%q: %w", arg, err)}
 	}
-	p.arg, p.query = arg, "" // typed again, it means the same
+	p.Arg, p.Query = arg, "" // typed again, it means the same
 	return p, nil
 }
 
 // placeIn is the place at a path below a store.
-func placeIn(s config.Store, path string, destination bool) (place, error) {
-	scheme, _ := splitURL(s.URL)
-	if form, ok := queryOf(scheme); ok {
-		if _, query, _, err := splitQuery(path, form); err != nil || query != "" {
-			return place{}, fmt.Errorf("options of a URL stand in the configuration, at the store %s, and not behind its name", s.Name)
-		}
+func placeIn(s config.Store, path string, destination bool) (site, error) {
+	scheme, _ := place.Split(s.URL)
+	if _, query, err := place.SplitQuery(scheme, path); err != nil || query != "" {
+		return site{}, fmt.Errorf("options of a URL stand in the configuration, at the store %s, and not behind its name", s.Name)
 	}
 	url := s.URL
 	switch {
 	case path == "":
 		destination = true // the whole store, whether or not its URL has a slash
 	case scheme == "shell":
-		return place{}, fmt.Errorf("the store %s is a command, which has no paths in it", s.Name)
+		return site{}, fmt.Errorf("the store %s is a command, which has no paths in it", s.Name)
 	case slices.Contains(strings.Split(path, "/"), ".."):
-		return place{}, fmt.Errorf("'..' leads out of the store %s", s.Name)
+		return site{}, fmt.Errorf("'..' leads out of the store %s", s.Name)
 	default:
 		url = config.Join(s.URL, path)
 	}
-	p, err := parsePlace(url, destination)
+	p, err := place.Parse(url, destination)
 	if err != nil {
-		return place{}, err
+		return site{}, err
 	}
 	o, err := settingsOf(s.Settings)
 	if err != nil {
-		return place{}, fmt.Errorf("the store %s: %w", s.Name, err)
+		return site{}, fmt.Errorf("the store %s: %w", s.Name, err)
 	}
-	p.store = &namedStore{name: s.Name, settings: s.Settings, options: o, troubles: s.Troubles}
-	return p, nil
+	return site{Place: p, store: &namedStore{name: s.Name, settings: s.Settings, options: o, troubles: s.Troubles}}, nil
 }
 
 // called is its name; empty if there is none.
@@ -95,20 +90,20 @@ func (s *namedStore) called() string {
 // knownAs is the place that a note beside the snapshots names. What lies in a store of
 // the configuration, or is a destination of a job, is used as that says: who has sent
 // to it by that name has typed nowhere for whom to encrypt.
-func (env *Env) knownAs(command, id string) (place, error) {
+func (env *Env) knownAs(command, id string) (site, error) {
 	p, err := placeOf(command, id, true)
-	if err != nil || p.scheme == "shell" {
+	if err != nil || p.Scheme == "shell" {
 		return p, err
 	}
 	if err := madeHere(id, p); err != nil {
-		return place{}, err
+		return site{}, err
 	}
 	f, err := env.loadConfig()
 	switch {
 	case errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission): // it is not about who runs this
 		return p, nil
 	case err != nil:
-		return place{}, err
+		return site{}, err
 	}
 	all := slices.Clone(f.Stores)
 	for _, j := range f.Jobs {
@@ -120,19 +115,19 @@ func (env *Env) knownAs(command, id string) (place, error) {
 	for _, s := range all {
 		top, err := placeIn(s, "", true)
 		if err != nil {
-			return place{}, err
+			return site{}, err
 		}
-		top = top.at(top.store.options.s3.endpoint)
-		dir, _, anything := strings.Cut(top.dir, "{source}")
+		top.Place = top.At(top.store.options.s3.endpoint)
+		dir, _, anything := strings.Cut(top.Dir, "{source}")
 		if anything {
 			dir = dir[:strings.LastIndexByte(dir, '/')+1]
 		}
 		dir = strings.Trim(dir, "/") + "/"
-		top.dir = p.dir
-		if lockID(top) != lockID(p) || len(dir) < deepest || dir != "/" && !strings.HasPrefix(strings.Trim(p.dir, "/")+"/", dir) {
+		top.Dir = p.Dir
+		if top.ID() != p.ID() || len(dir) < deepest || dir != "/" && !strings.HasPrefix(strings.Trim(p.Dir, "/")+"/", dir) {
 			continue
 		}
-		deepest, p.store, p.options = len(dir), top.store, top.options
+		deepest, p.store, p.Options = len(dir), top.store, top.Options
 	}
 	return p, nil
 }
@@ -154,7 +149,7 @@ func noSuchStore(f *config.File, name string) string {
 
 // ofStore is the opening with what the place's store has settings for, as far as
 // they are about how it is reached and the command line says nothing.
-func (o opening) ofStore(p place) opening {
+func (o opening) ofStore(p site) opening {
 	if p.store == nil {
 		return o
 	}
@@ -188,7 +183,7 @@ func (o opening) ofStore(p place) opening {
 
 // identities are the files with keys for a place, of which some may have been
 // given.
-func (p place) identities(given []string) []string {
+func (p site) identities(given []string) []string {
 	if len(given) == 0 && p.store != nil {
 		return p.store.options.identity
 	}
@@ -209,7 +204,7 @@ var aboutWriting = []string{
 
 // settle gives a command that writes to the place the flags that its store has
 // settings for, but for those that were given, and those that it does not have.
-func (p place) settle(cmd *cobra.Command) error {
+func (p site) settle(cmd *cobra.Command) error {
 	if p.store == nil {
 		return nil
 	}
@@ -227,7 +222,7 @@ func (p place) settle(cmd *cobra.Command) error {
 
 // settled are the flags of a command for one of several places: those of its
 // store, where they were not given.
-func (p place) settled(cmd *cobra.Command, o *syncOptions) (*syncOptions, error) {
+func (p site) settled(cmd *cobra.Command, o *syncOptions) (*syncOptions, error) {
 	if p.store == nil {
 		return o, nil
 	}

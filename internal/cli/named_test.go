@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/runner"
 	"github.com/buttersink/buttersink/internal/store/ssh"
 )
@@ -68,11 +69,11 @@ func TestPlaceOfStore(t *testing.T) {
 		{"store://whole", "s3://bucket/", false},
 		{"store://disk/a b/c'd", "/mnt/usb/a b/c'd", false},
 	} {
-		want, err := parsePlace(tt.url, tt.destination)
+		want, err := place.Parse(tt.url, tt.destination)
 		if err != nil {
 			t.Fatal(err)
 		}
-		want.arg, want.query = tt.arg, ""
+		want.Arg, want.Query = tt.arg, ""
 		got, err := env.placeOf("buttersink", tt.arg, tt.destination)
 		if err != nil {
 			t.Errorf("%s: %v", tt.arg, err)
@@ -81,8 +82,7 @@ func TestPlaceOfStore(t *testing.T) {
 		if got.store == nil || !strings.HasPrefix(tt.arg, "store://"+got.store.name) {
 			t.Errorf("%s: of the store %v", tt.arg, got.store)
 		}
-		got.store = nil
-		if diff := cmp.Diff(want, got, cmp.AllowUnexported(place{}, machine{})); diff != "" {
+		if diff := cmp.Diff(want, got.Place); diff != "" {
 			t.Errorf("%s (-%s +got):\n%s", tt.arg, tt.url, diff)
 		}
 	}
@@ -100,7 +100,7 @@ func TestPlaceOfStore(t *testing.T) {
 			t.Errorf("%s: %v, want %q", arg, err, want)
 		}
 	}
-	if _, err := parsePlace("store://nas/", true); err == nil {
+	if _, err := place.Parse("store://nas/", true); err == nil {
 		t.Error("a store is a place where there is no configuration")
 	}
 }
@@ -109,7 +109,7 @@ func TestPlaceOfStore(t *testing.T) {
 // of a transfer from its own, unless it was typed.
 func TestSettingsReach(t *testing.T) {
 	env := configured(t, namedStores)
-	at := func(arg string) place {
+	at := func(arg string) site {
 		t.Helper()
 		p, err := env.placeOf("buttersink", arg, true)
 		if err != nil {
@@ -129,11 +129,11 @@ func TestSettingsReach(t *testing.T) {
 	if o.s3.endpoint != "http://127.0.0.1:1/" || !o.s3.pathStyle || !o.archive.RequireEncryption || len(o.ssh.options) > 0 || o.limit != nil {
 		t.Errorf("%+v", o)
 	}
-	bucket, err := o.forS3(at("store://cloud/"))
+	bucket, err := o.forS3(at("store://cloud/").Place)
 	if err != nil || bucket.Class != "GLACIER" || bucket.Region != "eu-west-1" {
 		t.Errorf("%+v, %v", bucket, err)
 	}
-	if o := (opening{}).ofStore(place{scheme: "ssh"}); o.ssh.sudo.text != "" || o.limit != nil {
+	if o := (opening{}).ofStore(site{Place: place.Place{Scheme: "ssh"}}); o.ssh.sudo.text != "" || o.limit != nil {
 		t.Errorf("a place without a name: %+v", o)
 	}
 }
@@ -180,7 +180,7 @@ func TestSettle(t *testing.T) {
 	if shared.compress != "" {
 		t.Errorf("what all share has changed: %+v", shared)
 	}
-	if o, err := (place{}).settled(sync, shared); o != shared || err != nil {
+	if o, err := (site{}).settled(sync, shared); o != shared || err != nil {
 		t.Errorf("a place without a name: %v, %v", o, err)
 	}
 }

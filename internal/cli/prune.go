@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store/ssh"
 )
@@ -124,10 +125,10 @@ func runPrune(ctx context.Context, env *Env, command string, o *pruneOptions, ar
 	if err != nil {
 		return err
 	}
-	if p.scheme == "shell" {
+	if p.Scheme == "shell" {
 		return usagef(command, "what becomes of the streams that a command is given is its own affair: want a btrfs directory or an archive")
 	}
-	all := []place{p}
+	all := []site{p}
 	for _, other := range o.others {
 		q, err := env.placeOf(command, other, true)
 		if err != nil {
@@ -155,10 +156,10 @@ func runPrune(ctx context.Context, env *Env, command string, o *pruneOptions, ar
 		return err
 	}
 	defer st.Close()
-	view.archive = p.hasTrash()
+	view.archive = p.HasTrash()
 	options := job.PruneOptions{
 		Rules: in(rules, zoneOf(o.utc)), StaleAfter: o.staleAfter.age, Force: o.force, DryRun: o.dryRun,
-		Reclaim: o.reclaim, Wait: o.wait, Who: strings.Join([]string{"buttersink prune", redact(p.arg)}, " "),
+		Reclaim: o.reclaim, Wait: o.wait, Who: strings.Join([]string{"buttersink prune", place.Redact(p.Arg)}, " "),
 		Judged: view.judged, Forecast: view.forecast, Removed: view.removed,
 	}
 	if named {
@@ -168,31 +169,31 @@ func runPrune(ctx context.Context, env *Env, command string, o *pruneOptions, ar
 		options.Zone = time.UTC
 	}
 	for _, q := range all[1:] {
-		if q, err = rooted(q); err != nil {
+		if q.Place, err = rooted(q.Place); err != nil {
 			return err
 		}
 		other, err := env.open(ctx, command, q, opening{s3: o.s3, ssh: o.ssh, mode: ssh.Read})
 		if err != nil {
-			return fmt.Errorf("looking at what %s has: %w", redact(q.arg), err)
+			return fmt.Errorf("looking at what %s has: %w", place.Redact(q.Arg), err)
 		}
 		inv, err := other.List(ctx)
 		if err = errors.Join(err, other.Close()); err != nil {
-			return fmt.Errorf("looking at what %s has: %w", redact(q.arg), err)
+			return fmt.Errorf("looking at what %s has: %w", place.Redact(q.Arg), err)
 		}
-		q = q.at(opening{s3: o.s3}.ofStore(q).s3.endpoint)
-		options.For = append(options.For, job.Counterpart{ID: lockID(q), Has: inv})
+		q.Place = q.At(opening{s3: o.s3}.ofStore(q).s3.endpoint)
+		options.For = append(options.For, job.Counterpart{ID: q.ID(), Has: inv})
 	}
 	report, err = engine.Prune(ctx, st.Store, options)
 	return explainPrune(err)
 }
 
 // fit says whether the flags about other machines and S3 have anything to say.
-func (o *pruneOptions) fit(command string, all []place) error {
+func (o *pruneOptions) fit(command string, all []site) error {
 	if err := o.ssh.fit(command, all...); err != nil {
 		return err
 	}
 	for _, p := range all {
-		if p.scheme == "s3" {
+		if p.Scheme == "s3" {
 			return nil
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/transfer"
@@ -61,7 +62,7 @@ func (r *records) about(fields ...string) *records {
 
 // valid is an event that JSON can hold.
 func valid(e transfer.Event) transfer.Event {
-	e.Path, e.File, e.Error, e.Reason = validText(e.Path), validText(e.File), redact(validText(e.Error)), validText(e.Reason)
+	e.Path, e.File, e.Error, e.Reason = validText(e.Path), validText(e.File), place.Redact(validText(e.Error)), validText(e.Reason)
 	return e
 }
 

@@ -17,6 +17,7 @@ import (
 	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/ledger"
 	"github.com/buttersink/buttersink/internal/metrics"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/runner"
 	"github.com/buttersink/buttersink/internal/systemd"
 )
@@ -140,7 +141,7 @@ func runJobs(ctx context.Context, env *Env, command string, o *runOptions, names
 	env.warnOf(besides(f, jobs))
 	w := &worker{env: env, command: command, o: o, engine: &job.Engine{Log: env.Log, Now: env.Now}}
 	r := &runner.Runner{
-		Worker: w, Notices: f.Notices, Redact: redact, Hide: secretsOf(f),
+		Worker: w, Notices: f.Notices, Redact: place.Redact, Hide: secretsOf(f),
 		DryRun: o.dryRun, Log: env.Log, Now: env.Now,
 	}
 	if !o.dryRun {
@@ -276,7 +277,7 @@ func explainJob(name string, err error) error {
 		before := name + ": "
 		cause := f
 		if s, ok := errors.AsType[*runner.SourceError](f); ok {
-			before, cause = before+redact(s.Source)+": ", s.Err
+			before, cause = before+place.Redact(s.Source)+": ", s.Err
 		}
 		for _, e := range flatten(cause) {
 			lines = append(lines, fmt.Errorf("%s%w", before, e))

@@ -17,6 +17,7 @@ import (
 
 	"github.com/buttersink/buttersink/internal/btrfstest"
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/runner"
 )
 
@@ -182,7 +183,7 @@ func TestEarlyGivenUp(t *testing.T) {
 	}
 	env, _, _ := testEnv(t, "buttersink")
 	env.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
-	p, err := parsePlace("ssh://root@host/backup/", true)
+	p, err := place.Parse("ssh://root@host/backup/", true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +191,7 @@ func TestEarlyGivenUp(t *testing.T) {
 	if err := o.ssh.command.Set(slow); err != nil {
 		t.Fatal(err)
 	}
-	r := &backupRun{env: env, command: "run", o: &backupOptions{}, targets: []*target{{place: p, o: o}}}
+	r := &backupRun{env: env, command: "run", o: &backupOptions{}, targets: []*target{{site: site{Place: p}, o: o}}}
 	r.openEarly(context.WithoutCancel(t.Context()))
 	for {
 		if _, err := os.Stat(filepath.Join(dir, "called")); err == nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/buttersink/buttersink/internal/config"
 	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/ledger"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/runner"
 	"github.com/buttersink/buttersink/internal/schedule"
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -116,18 +117,18 @@ func (c *calendarRun) tell(rec calendarRecord, format string, args ...any) {
 // unless it could not be made.
 func (c *calendarRun) dated() job.DatedOptions {
 	return job.DatedOptions{
-		Name: c.day, Zone: zoneOf(c.job.UTC), Taker: takerOf(c.to.place), StaleAfter: c.job.StaleAfter,
+		Name: c.day, Zone: zoneOf(c.job.UTC), Taker: takerOf(c.to.site), StaleAfter: c.job.StaleAfter,
 		Wait: true, DryRun: c.o.dryRun, Who: c.who(c.job),
 	}
 }
 
 // takerOf is what the destination of a calendar is called in the notes beside the
 // snapshots.
-func takerOf(p place) string {
-	if p.scheme == "glacier" {
-		return "calendar:" + redact(p.arg)
+func takerOf(p site) string {
+	if p.Scheme == "glacier" {
+		return "calendar:" + place.Redact(p.Arg)
 	}
-	return "calendar:" + lockID(p)
+	return "calendar:" + p.ID()
 }
 
 // bring gives the snapshot of the day to the calendar, if that wants it.
@@ -196,7 +197,7 @@ func (c *calendarRun) bring(ctx context.Context, src *opened) (err error) {
 func (c *calendarRun) progress() *progress {
 	p := &progress{
 		env: c.env, json: c.o.json, out: c.out, quiet: c.env.quiet > 0,
-		destination: validText(redact(c.to.name)), prefix: c.to.name + ": ",
+		destination: validText(place.Redact(c.to.name)), prefix: c.to.name + ": ",
 	}
 	if !c.o.json && !c.o.noProgress && !p.quiet && c.env.canDraw() {
 		p.bars = newBars(c.env, p.rows)
@@ -292,21 +293,21 @@ const usualGzip = 4
 // openShelf opens where the backups are kept.
 func (c *calendarRun) openShelf(ctx context.Context) (*shelf, error) {
 	t := c.to
-	if !t.ofBtrsend() {
+	if !t.OfBtrsend() {
 		st, err := c.run.open(ctx, t)
 		if err != nil {
 			return nil, err
 		}
-		return &shelf{opened: &opened{place: t.place, Store: st}}, nil
+		return &shelf{opened: &opened{site: t.site, Store: st}}, nil
 	}
 	if t.unusable != nil {
 		return nil, t.unusable
 	}
-	database := strings.ReplaceAll(t.options["database"], "{source}", c.from.Name)
+	database := strings.ReplaceAll(t.Options["database"], "{source}", c.from.Name)
 	if database == "" {
 		return nil, usagef(c.command, "%s: want ?database=FILE in its URL, where it is written down what is in the vault", c.to.name)
 	}
-	with := c.run.opening(t.place, t.o)
+	with := c.run.opening(t.site, t.o)
 	with.limit = t.limit
 	with.archive.Seal, with.archive.RequireEncryption = t.seal, t.o.requireEncryption
 	with.archive.PartSize = int64(t.o.partSize) << 20
@@ -338,7 +339,7 @@ func (s *shelf) openVault(ctx context.Context, c *calendarRun, database string, 
 			return err
 		}
 	}
-	s.opened, err = c.env.open(ctx, c.command, c.to.place, with)
+	s.opened, err = c.env.open(ctx, c.command, c.to.site, with)
 	return err
 }
 

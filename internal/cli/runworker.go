@@ -13,6 +13,7 @@ import (
 	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/ledger"
 	"github.com/buttersink/buttersink/internal/pace"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/runner"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/systemd"
@@ -78,25 +79,25 @@ func (w *worker) places(ctx context.Context, j *config.Job, s runner.Source) (*b
 
 // aim finds out where a destination of a run is, and what is kept there in which form.
 func (w *worker) aim(ctx context.Context, run *backupRun, t *target, d *config.Destination, s runner.Source) error {
-	p, err := parsePlace(d.URL, true)
+	p, err := place.Parse(d.URL, true)
 	if err != nil {
 		return err
 	}
 	if p, err = rooted(p); err != nil {
 		return err
 	}
-	t.place = p.forSource(s.Name)
-	t.id = lockID(t.place)
+	t.Place = forSource(p, s.Name)
+	t.id = t.ID()
 	o, err := settingsOf(d.Settings)
 	if err != nil {
 		return err
 	}
 	o.dryRun, o.json = w.o.dryRun, w.o.json
 	t.o, t.limit = o, pace.New(o.wire.limit.bytes)
-	t.place = t.place.at(o.s3.endpoint)
-	t.id = lockID(t.place)
+	t.Place = t.At(o.s3.endpoint)
+	t.id = t.ID()
 	if err = o.check(w.command); err == nil {
-		_, err = run.opening(t.place, o).forS3(t.place)
+		_, err = run.opening(t.site, o).forS3(t.Place)
 	}
 	if err == nil {
 		t.seal, err = sealing(w.command, o.compress, o.encrypt)
@@ -131,9 +132,9 @@ func usable(ctx context.Context, s seal.Options, patience time.Duration) error {
 // forSource is the place with the name of a source where "{source}" stands. The
 // name goes into the path alone: who can make a subvolume can give it any name, and
 // is not to reach what else a URL says.
-func (p place) forSource(name string) place {
-	p.dir = strings.ReplaceAll(p.dir, "{source}", name)
-	p.arg = strings.ReplaceAll(p.arg, "{source}", name)
+func forSource(p place.Place, name string) place.Place {
+	p.Dir = strings.ReplaceAll(p.Dir, "{source}", name)
+	p.Arg = strings.ReplaceAll(p.Arg, "{source}", name)
 	return p
 }
 
@@ -202,7 +203,7 @@ type untakenRecord struct {
 
 // records are those about a source of a job.
 func (w *worker) records(j *config.Job, s runner.Source) *records {
-	return newRecords(w.env.Stdout).about("job", j.Name, "source", validText(redact(s.Arg)))
+	return newRecords(w.env.Stdout).about("job", j.Name, "source", validText(place.Redact(s.Arg)))
 }
 
 // Transfer brings what is due to the destinations of a job, and prunes.
@@ -221,7 +222,7 @@ func (w *worker) Transfer(ctx context.Context, j *config.Job, s runner.Source) (
 	report, failure := w.backup(ctx, j, s, run, show)
 	if failure == nil && !w.o.dryRun && !j.Snapshot && idle(report) {
 		failure = &exitError{
-			code: exitFailed, err: fmt.Errorf("%s: there is no snapshot %s%s to bring anywhere", run.folder().dir, j.Prefix, j.Format),
+			code: exitFailed, err: fmt.Errorf("%s: there is no snapshot %s%s to bring anywhere", run.folder().Dir, j.Prefix, j.Format),
 			hint: "The job makes none (snapshot = false): do the others that are to make them work, and is this where they put them?",
 		}
 		for i := range report.Destinations {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/buttersink/buttersink/internal/btrfs"
 	"github.com/buttersink/buttersink/internal/config"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/runner"
 	"github.com/buttersink/buttersink/internal/snapshot"
 )
@@ -70,14 +71,14 @@ type sourceFinder struct {
 
 // add adds what one entry of the configuration means.
 func (f *sourceFinder) add(arg string) error {
-	p, err := parsePlace(arg, true)
+	p, err := place.Parse(arg, true)
 	if err != nil {
 		return err
 	}
-	if !p.here() {
+	if !p.Here() {
 		if f.job.Nested {
 			return &exitError{
-				code: exitConfig, err: fmt.Errorf("job %s: %s: nested subvolumes can only be found on this machine", f.job.Name, redact(arg)),
+				code: exitConfig, err: fmt.Errorf("job %s: %s: nested subvolumes can only be found on this machine", f.job.Name, place.Redact(arg)),
 				hint: "Name each of them, or leave nested out.",
 			}
 		}
@@ -87,17 +88,17 @@ func (f *sourceFinder) add(arg string) error {
 	if p, err = rooted(p); err != nil {
 		return err
 	}
-	if !strings.ContainsAny(p.dir, "*?[") {
-		f.take(p.dir)
-		return f.nested(p.dir)
+	if !strings.ContainsAny(p.Dir, "*?[") {
+		f.take(p.Dir)
+		return f.nested(p.Dir)
 	}
-	matches, err := matching(p.dir)
+	matches, err := matching(p.Dir)
 	if err != nil {
 		return err
 	}
 	// Somebody may have called one like the pattern, which is no less one for that.
-	if !slices.Contains(matches, p.dir) {
-		matches = append(matches, p.dir)
+	if !slices.Contains(matches, p.Dir) {
+		matches = append(matches, p.Dir)
 		slices.Sort(matches)
 	}
 	found := false
@@ -116,7 +117,7 @@ func (f *sourceFinder) add(arg string) error {
 		}
 	}
 	if !found {
-		f.missed = append(f.missed, p.dir)
+		f.missed = append(f.missed, p.Dir)
 	}
 	return nil
 }

@@ -56,14 +56,14 @@ func (o *sshFlags) spaced(command string, args ...string) error {
 
 // fit says whether the flags have anything to say about the places of a command,
 // and what is wrong with their values.
-func (o *sshFlags) fit(command string, places ...place) error {
+func (o *sshFlags) fit(command string, places ...site) error {
 	remote, ours := false, false
 	for _, p := range places {
-		if err := o.spaced(command, p.arg); err != nil {
+		if err := o.spaced(command, p.Arg); err != nil {
 			return err
 		}
-		remote = remote || p.overSSH()
-		ours = ours || p.scheme == "ssh"
+		remote = remote || p.OverSSH()
+		ours = ours || p.Scheme == "ssh"
 	}
 	switch flag := o.given(); {
 	case flag != "" && !remote:
@@ -186,11 +186,11 @@ func limitFlag(cmd *cobra.Command, o *rateFlag) {
 }
 
 // fit says whether the flags have anything to say about the places of a command.
-func (o *wireFlags) fit(command string, places ...place) error {
+func (o *wireFlags) fit(command string, places ...site) error {
 	ssh, network := false, false
 	for _, p := range places {
-		ssh = ssh || p.scheme == "ssh"
-		network = network || p.overSSH() || p.bucket != ""
+		ssh = ssh || p.Scheme == "ssh"
+		network = network || p.OverSSH() || p.Bucket != ""
 	}
 	switch {
 	case o.compression.never && !ssh:

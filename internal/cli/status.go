@@ -18,6 +18,7 @@ import (
 	"github.com/buttersink/buttersink/internal/config"
 	"github.com/buttersink/buttersink/internal/ledger"
 	"github.com/buttersink/buttersink/internal/metrics"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/runner"
 )
 
@@ -166,7 +167,7 @@ func printStatus(w io.Writer, s *runner.Status) error {
 		j := &s.Jobs[i]
 		for k := range j.Places {
 			p := &j.Places[k]
-			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", j.Job, printable(redact(placeText(p.Source, p.Destination))),
+			fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\t%s\t%s\n", j.Job, printable(place.Redact(placeText(p.Source, p.Destination))),
 				successText(p), ageText(p), missingText(p), chainText(p), whenText(j.NextDue), stateText(p))
 			notes = append(notes, nil)
 			if p.Why != "" {
@@ -186,7 +187,7 @@ func printStatus(w io.Writer, s *runner.Status) error {
 	for line := range strings.Lines(b.String()) {
 		text := strings.TrimRight(line, " \n") + "\n"
 		for _, n := range notes[i] {
-			text += "    " + printable(redact(n)) + "\n"
+			text += "    " + printable(place.Redact(n)) + "\n"
 		}
 		if _, err := io.WriteString(w, text); err != nil {
 			return err
@@ -315,7 +316,7 @@ type (
 func recordStatus(out *records, s *runner.Status, exit int) error {
 	for i := range s.Jobs {
 		j := &s.Jobs[i]
-		r := jobStatusRecord{Event: "job", Job: j.Job, Running: j.Running, NextDue: timeOrNull(j.NextDue), Trouble: validText(redact(j.Trouble))}
+		r := jobStatusRecord{Event: "job", Job: j.Job, Running: j.Running, NextDue: timeOrNull(j.NextDue), Trouble: validText(place.Redact(j.Trouble))}
 		if j.Last != nil {
 			r.Begun, r.Ended, r.Result = timeOrNull(j.Last.Begun), timeOrNull(j.Last.Ended), string(j.Last.Result)
 		}
@@ -331,8 +332,8 @@ func recordStatus(out *records, s *runner.Status, exit int) error {
 
 func recordOfPlaceStatus(job string, p *runner.PlaceStatus) placeStatusRecord {
 	r := placeStatusRecord{
-		Event: "place", Job: job, Source: validText(redact(p.Source)), Destination: validText(redact(p.Destination)),
-		Failed: p.Failed, Late: p.Late, Why: validText(redact(p.Why)),
+		Event: "place", Job: job, Source: validText(place.Redact(p.Source)), Destination: validText(place.Redact(p.Destination)),
+		Failed: p.Failed, Late: p.Late, Why: validText(place.Redact(p.Why)),
 	}
 	if p.Success != nil {
 		age := int64(p.Age / time.Second)

@@ -16,6 +16,7 @@ import (
 	"github.com/buttersink/buttersink/internal/archive/seal"
 	"github.com/buttersink/buttersink/internal/ledger"
 	"github.com/buttersink/buttersink/internal/pace"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/store/local"
 	"github.com/buttersink/buttersink/internal/store/ssh"
@@ -23,7 +24,7 @@ import (
 
 // opened is a store with the argument that named it.
 type opened struct {
-	place
+	site
 	store.Store
 }
 
@@ -72,24 +73,24 @@ type s3Flags struct {
 type keepFlags struct{ class, sse, kmsKey string }
 
 // placeOf reads an argument, which is the command's fault if it is wrong.
-func placeOf(command, arg string, destination bool) (place, error) {
-	p, err := parsePlace(arg, destination)
+func placeOf(command, arg string, destination bool) (site, error) {
+	p, err := place.Parse(arg, destination)
 	if err != nil {
-		return place{}, &usageError{command: command, err: err}
+		return site{}, &usageError{command: command, err: err}
 	}
-	return p, nil
+	return site{Place: p}, nil
 }
 
 // open opens the store of a place: the composition root.
-func (env *Env) open(ctx context.Context, command string, p place, o opening) (*opened, error) {
+func (env *Env) open(ctx context.Context, command string, p site, o opening) (*opened, error) {
 	o = o.ofStore(p)
 	if err := p.mounted(o.mount); err != nil {
 		return nil, err
 	}
 	var bucket archive.Bucket
-	switch p.scheme {
+	switch p.Scheme {
 	case "s3":
-		s3o, err := o.forS3(p)
+		s3o, err := o.forS3(p.Place)
 		if err != nil {
 			return nil, &usageError{command: command, err: err}
 		}
@@ -97,21 +98,21 @@ func (env *Env) open(ctx context.Context, command string, p place, o opening) (*
 		if bucket, err = s3.Open(ctx, s3o); err != nil {
 			return nil, err
 		}
-		o.archive.Prefix = p.dir
+		o.archive.Prefix = p.Dir
 	case "dir":
 		var err error
-		if bucket, err = dir.Open(p.dir, dir.Options{Log: env.Log}); err != nil {
+		if bucket, err = dir.Open(p.Dir, dir.Options{Log: env.Log}); err != nil {
 			return nil, p.explainDir(err)
 		}
 	case "glacier":
-		if p.ofBtrsend() {
+		if p.OfBtrsend() {
 			return env.openBtrsend(ctx, p, o)
 		}
 		var err error
 		if bucket, err = env.glacierBucket(ctx, p, &o); err != nil {
 			return nil, err
 		}
-		o.archive.Prefix = p.dir
+		o.archive.Prefix = p.Dir
 	case "ssh":
 		return env.openSSH(ctx, p, o)
 	case "ssh+btrfs":
@@ -120,11 +121,11 @@ func (env *Env) open(ctx context.Context, command string, p place, o opening) (*
 		return env.openShell(ctx, p, o)
 	default:
 		o.local.Log = env.Log
-		st, err := local.Open(p.dir, o.local)
+		st, err := local.Open(p.Dir, o.local)
 		if err != nil {
 			return nil, p.explain(err)
 		}
-		return &opened{place: p, Store: st}, nil
+		return &opened{site: p, Store: st}, nil
 	}
 	o.archive.Version, o.archive.Log, o.archive.Now = versionText(), env.Log, env.Now
 	if o.ledger != nil { // a nil *Ledger in an interface is something
@@ -134,21 +135,21 @@ func (env *Env) open(ctx context.Context, command string, p place, o opening) (*
 	if err != nil {
 		return nil, errors.Join(err, bucket.Close())
 	}
-	return &opened{place: p, Store: st}, nil
+	return &opened{site: p, Store: st}, nil
 }
 
 // forS3 are the options of a bucket.
-func (o opening) forS3(p place) (s3.Options, error) {
+func (o opening) forS3(p place.Place) (s3.Options, error) {
 	all := s3.Options{
-		Bucket:   p.bucket,
-		Endpoint: cmp.Or(p.options["endpoint"], o.s3.endpoint), PathStyle: o.s3.pathStyle, Region: p.options["region"],
-		Class: cmp.Or(p.options["storage-class"], o.keep.class),
-		SSE:   cmp.Or(p.options["sse"], o.keep.sse), KMSKey: cmp.Or(p.options["kms-key"], o.keep.kmsKey),
+		Bucket:   p.Bucket,
+		Endpoint: cmp.Or(p.Options["endpoint"], o.s3.endpoint), PathStyle: o.s3.pathStyle, Region: p.Options["region"],
+		Class: cmp.Or(p.Options["storage-class"], o.keep.class),
+		SSE:   cmp.Or(p.Options["sse"], o.keep.sse), KMSKey: cmp.Or(p.Options["kms-key"], o.keep.kmsKey),
 	}
-	if class, ok := p.options["storage-class"]; ok && class == "" {
+	if class, ok := p.Options["storage-class"]; ok && class == "" {
 		return s3.Options{}, errors.New("storage-class= in the URL is empty: want the name of a class, or nothing of it")
 	}
-	if text, ok := p.options["path-style"]; ok {
+	if text, ok := p.Options["path-style"]; ok {
 		style, err := strconv.ParseBool(text)
 		if err != nil {
 			return s3.Options{}, fmt.Errorf("path-style=%s in the URL: want true or false", text)
@@ -165,14 +166,6 @@ func (o opening) forS3(p place) (s3.Options, error) {
 		return s3.Options{}, fmt.Errorf("a KMS key goes with the encryption aws:kms, not with %s", all.SSE)
 	}
 	return all, nil
-}
-
-// explainDir adds what to do about an archive's directory that cannot be opened.
-func (p place) explainDir(err error) error {
-	return &exitError{
-		code: exitFailed, err: err,
-		hint: fmt.Sprintf("An archive's directory has to be there.  After 'mkdir', 'buttersink init %s' makes it an archive.", shellWord(p.arg)),
-	}
 }
 
 // sealing reads the flags --compress and --encrypt.
@@ -208,9 +201,9 @@ func (env *Env) keys(files []string) (seal.Keys, error) {
 }
 
 // fit says whether the flags about S3 have anything to say about a place.
-func (o s3Flags) fit(command string, p place) error {
+func (o s3Flags) fit(command string, p site) error {
 	switch {
-	case p.scheme == "s3":
+	case p.Scheme == "s3":
 	case o.endpoint != "":
 		return usagef(command, "--s3-endpoint is only for s3://")
 	case o.pathStyle:
@@ -221,15 +214,15 @@ func (o s3Flags) fit(command string, p place) error {
 
 // openArchive opens the archive at a place; why says what btrfs has in place of
 // the command.
-func (env *Env) openArchive(ctx context.Context, command string, p place, why string, o opening) (*opened, error) {
+func (env *Env) openArchive(ctx context.Context, command string, p site, why string, o opening) (*opened, error) {
 	if err := o.s3.fit(command, p); err != nil {
 		return nil, err
 	}
-	if p.scheme == "shell" {
+	if p.Scheme == "shell" {
 		return nil, usagef(command, "what becomes of the streams that a command is given is its own affair: want an archive, dir://, s3:// or glacier://")
 	}
-	if !p.archive() {
-		return nil, usagef(command, "%q is a btrfs directory and not an archive (dir://, s3:// or glacier://): %s", redact(p.arg), why)
+	if !p.Archive() {
+		return nil, usagef(command, "%q is a btrfs directory and not an archive (dir://, s3:// or glacier://): %s", place.Redact(p.Arg), why)
 	}
 	return env.open(ctx, command, p, o)
 }

@@ -197,7 +197,7 @@ func runSync(cmd *cobra.Command, env *Env, o *syncOptions, source, destination s
 	if err := o.check(command); err != nil {
 		return err
 	}
-	show.goesForGood = to.ofBtrsend()
+	show.goesForGood = to.OfBtrsend()
 	if err := o.fits(command, from, to); err != nil {
 		return err
 	}
@@ -208,14 +208,14 @@ func runSync(cmd *cobra.Command, env *Env, o *syncOptions, source, destination s
 	engine := &job.Engine{Log: env.Log, Prices: prices}
 	var notes *ledger.Ledger
 	switch {
-	case o.dryRun && from.scheme != "glacier" && to.scheme != "glacier": // which have a catalogue
+	case o.dryRun && from.Scheme != "glacier" && to.Scheme != "glacier": // which have a catalogue
 		notes = env.notesFor(to)
 	case o.dryRun:
 		notes = env.openLedger()
 	default:
 		engine.Ledger = env.openLedger()
 		notes = engine.Ledger
-		if notes == nil && to.scheme == "shell" {
+		if notes == nil && to.Scheme == "shell" {
 			env.Log.Warn("What the command is given cannot be remembered: the next run gives it everything again; BUTTERSINK_STATE names a directory for that")
 		}
 	}
@@ -235,14 +235,14 @@ func runSync(cmd *cobra.Command, env *Env, o *syncOptions, source, destination s
 		show.planned(p)
 	}
 	report, err = engine.Sync(ctx, src.Store, dst.Store, job.SyncOptions{
-		Selection: job.Selection{Name: src.name, Exclude: exclude},
+		Selection: job.Selection{Name: src.Name, Exclude: exclude},
 		Delete:    o.delete, DryRun: o.dryRun, Estimate: o.estimate,
 		MaxChain: o.maxChain, MaxRestore: o.maxRestore.bytes, MaxFull: o.fullLimit(env), Parallel: o.together(to),
 		Thaw: o.thaw.options(), Wait: o.thaw.wait, MaxCost: o.thaw.maxCost,
-		Who:       strings.Join([]string{"buttersink sync", src.arg, dst.arg}, " "),
+		Who:       strings.Join([]string{"buttersink sync", src.Arg, dst.Arg}, " "),
 		Measuring: show.measuring, Planned: planned, Event: show.event, Waiting: show.waiting, Removed: show.removed,
 	})
-	return explainSync(err, command, src, to.withSlash(), o.maxFull.given)
+	return explainSync(err, command, src, to.WithSlash(), o.maxFull.given)
 }
 
 // mostPart is how long a part of an upload may be, in MiB: what S3 takes.
@@ -267,36 +267,36 @@ func (o *syncOptions) check(command string) error {
 
 // fits says which flags have been given that the places have no use for: who
 // asks for encryption and gets none has to know it.
-func (o *syncOptions) fits(command string, from, to place) error {
+func (o *syncOptions) fits(command string, from, to site) error {
 	for _, f := range []struct {
 		flag  string
 		given bool
 		use   bool
 		where string
 	}{
-		{"--compress", o.compress != "", to.archive(), "the destination is an archive (dir:// or s3://)"},
-		{"--encrypt", len(o.encrypt) > 0, to.archive(), "the destination is an archive (dir:// or s3://)"},
-		{"--require-encryption", o.requireEncryption, to.archive(), "the destination is an archive (dir:// or s3://)"},
-		{"--max-restore", o.maxRestore.given != "", to.keepsStreams(), "the destination is an archive (dir:// or s3://) or a command (shell://)"},
-		{"--storage-class", o.keep.class != "", to.scheme == "s3", "the destination is s3://"},
-		{"--sse", o.keep.sse != "", to.scheme == "s3", "the destination is s3://"},
-		{"--kms-key", o.keep.kmsKey != "", to.scheme == "s3", "the destination is s3://"},
-		{"--s3-endpoint", o.s3.endpoint != "", from.scheme == "s3" || to.scheme == "s3", "one of both sides is s3://"},
-		{"--s3-path-style", o.s3.pathStyle, from.scheme == "s3" || to.scheme == "s3", "one of both sides is s3://"},
-		{"--identity", len(o.identity) > 0, from.archive(), "the source is an archive (dir:// or s3://)"},
-		{"--checkpoint", o.checkpoint.given != "", to.ours(), "the destination is a btrfs directory on a machine with buttersink"},
-		{"--mount", o.mount != "", to.here() || to.scheme == "dir", "the destination is a directory of this machine"},
-		{"--kernel-send", o.kernelSend, from.ours(), "the source is a btrfs directory on a machine with buttersink"},
-		{"--decompress", o.decompress, from.ours(), "the source is a btrfs directory on a machine with buttersink"},
-		{"--delete", o.delete, to.scheme != "shell", "the destination is no command (shell://): what becomes of the streams is its own affair"},
-		{o.thaw.given(), o.thaw.given() != "", from.archive(), "the source is an archive (dir://, s3:// or glacier://)"},
-		{"--again", o.again, to.scheme == "shell", "the destination is a command (shell://)"},
+		{"--compress", o.compress != "", to.Archive(), "the destination is an archive (dir:// or s3://)"},
+		{"--encrypt", len(o.encrypt) > 0, to.Archive(), "the destination is an archive (dir:// or s3://)"},
+		{"--require-encryption", o.requireEncryption, to.Archive(), "the destination is an archive (dir:// or s3://)"},
+		{"--max-restore", o.maxRestore.given != "", to.KeepsStreams(), "the destination is an archive (dir:// or s3://) or a command (shell://)"},
+		{"--storage-class", o.keep.class != "", to.Scheme == "s3", "the destination is s3://"},
+		{"--sse", o.keep.sse != "", to.Scheme == "s3", "the destination is s3://"},
+		{"--kms-key", o.keep.kmsKey != "", to.Scheme == "s3", "the destination is s3://"},
+		{"--s3-endpoint", o.s3.endpoint != "", from.Scheme == "s3" || to.Scheme == "s3", "one of both sides is s3://"},
+		{"--s3-path-style", o.s3.pathStyle, from.Scheme == "s3" || to.Scheme == "s3", "one of both sides is s3://"},
+		{"--identity", len(o.identity) > 0, from.Archive(), "the source is an archive (dir:// or s3://)"},
+		{"--checkpoint", o.checkpoint.given != "", to.Ours(), "the destination is a btrfs directory on a machine with buttersink"},
+		{"--mount", o.mount != "", to.Here() || to.Scheme == "dir", "the destination is a directory of this machine"},
+		{"--kernel-send", o.kernelSend, from.Ours(), "the source is a btrfs directory on a machine with buttersink"},
+		{"--decompress", o.decompress, from.Ours(), "the source is a btrfs directory on a machine with buttersink"},
+		{"--delete", o.delete, to.Scheme != "shell", "the destination is no command (shell://): what becomes of the streams is its own affair"},
+		{o.thaw.given(), o.thaw.given() != "", from.Archive(), "the source is an archive (dir://, s3:// or glacier://)"},
+		{"--again", o.again, to.Scheme == "shell", "the destination is a command (shell://)"},
 	} {
 		if f.given && !f.use {
 			return usagef(command, "%s is only for when %s", f.flag, f.where)
 		}
 	}
-	if from.scheme == "shell" {
+	if from.Scheme == "shell" {
 		return usagef(command, "a command (shell://) takes streams and gives none back: it can only be a destination")
 	}
 	if err := o.ssh.fit(command, from, to); err != nil {
@@ -313,8 +313,8 @@ func (o *syncOptions) fits(command string, from, to place) error {
 
 // together is how many streams may be on their way at a time; 0 leaves it to the
 // engine. A command may write to a tape.
-func (o *syncOptions) together(to place) int {
-	if o.parallel == 0 && to.scheme == "shell" {
+func (o *syncOptions) together(to site) int {
+	if o.parallel == 0 && to.Scheme == "shell" {
 		return 1
 	}
 	return o.parallel
@@ -407,6 +407,6 @@ func explainFull(e *job.FullError, src *opened, destination, limit string) error
 		code: exitConflict,
 		err:  errors.Join(append([]error{head}, lines...)...),
 		hint: fmt.Sprintf("If that is right, run it from a terminal, or raise --max-full. If not, make a parent available: 'buttersink explain %s %s' says what speaks against each.",
-			shellWord(src.within(first)), shellWord(destination)),
+			shellWord(src.Within(first)), shellWord(destination)),
 	}
 }

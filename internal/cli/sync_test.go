@@ -16,6 +16,7 @@ import (
 	"github.com/buttersink/buttersink/internal/archive"
 	"github.com/buttersink/buttersink/internal/archive/seal"
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
@@ -52,7 +53,7 @@ func TestExplainSync(t *testing.T) {
 		{"the same place", &job.SamePlaceError{Place: "x"}, exitUsage, ""},
 		{"planning anew found nothing", &job.IncompleteError{Wanted: 2, Done: 1, Failures: []error{&job.NoSnapshotsError{}}}, exitPartly, "carries on with the rest"},
 	} {
-		err := explainSync(tt.err, "buttersink sync", &opened{place: place{arg: "/a/"}}, "/b/", "")
+		err := explainSync(tt.err, "buttersink sync", &opened{site: site{Place: place.Place{Arg: "/a/"}}}, "/b/", "")
 		if got := judge(err).code; got != tt.code {
 			t.Errorf("%s: exit code %d, want %d", tt.name, got, tt.code)
 		}
@@ -83,7 +84,7 @@ func TestExplainFull(t *testing.T) {
 		return plan.Step{Action: plan.Send, Path: path, Size: size, Reason: "full: the destination has nothing of its family"}
 	}
 	err := explainSync(&job.FullError{Limit: 1, Steps: []plan.Step{step("it's one", snapshot.AboutSize(3<<30)), step("two", snapshot.Size{})}},
-		"buttersink sync", &opened{place: place{arg: "/a/"}}, "/b/", "2GiB")
+		"buttersink sync", &opened{site: site{Place: place.Place{Arg: "/a/"}}}, "/b/", "2GiB")
 	env, _, stderr := testEnv(t, "buttersink")
 	env.console = &console{w: stderr}
 	if code := env.report(err); code != exitConflict {
@@ -199,7 +200,7 @@ func TestGathered(t *testing.T) {
 func TestExplainDamage(t *testing.T) {
 	bad := &job.IncompleteError{Wanted: 2, Done: 1, Failures: []error{fmt.Errorf("a: %w", &stream.Error{Number: 3, Err: stream.ErrMalformed})}}
 	for scheme, hint := range map[string]string{"s3": "buttersink verify --data s3://b/p/", "": "carries on with the rest"} {
-		err := explainSync(bad, "buttersink sync", &opened{place: place{arg: "s3://b/p/", scheme: scheme}}, "/b/", "")
+		err := explainSync(bad, "buttersink sync", &opened{site: site{Place: place.Place{Arg: "s3://b/p/", Scheme: scheme}}}, "/b/", "")
 		if v := judge(err); v.code != exitPartly || !strings.Contains(v.hint, hint) {
 			t.Errorf("from %q: %d, %q", scheme, v.code, v.hint)
 		}

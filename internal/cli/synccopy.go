@@ -12,10 +12,10 @@ import (
 // warnOpened says that streams which are encrypted where they are would be stored
 // as they are opened on their way.
 func (o *syncOptions) warnOpened(env *Env, src, dst *opened, p *job.Outlook) {
-	if len(o.encrypt) > 0 || !dst.archive() || !src.archive() || len(p.Steps) == 0 {
+	if len(o.encrypt) > 0 || !dst.Archive() || !src.Archive() || len(p.Steps) == 0 {
 		return
 	}
-	sealed := src.ofBtrsend()
+	sealed := src.OfBtrsend()
 	if from, ok := src.Store.(*archive.Store); ok {
 		carried := map[snapshot.Edge]bool{}
 		for _, s := range p.Steps {

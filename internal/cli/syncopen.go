@@ -14,23 +14,23 @@ import (
 )
 
 // open opens both stores.
-func (o *syncOptions) open(ctx context.Context, env *Env, command string, from, to place, led *ledger.Ledger) (src, dst *opened, err error) {
+func (o *syncOptions) open(ctx context.Context, env *Env, command string, from, to site, led *ledger.Ledger) (src, dst *opened, err error) {
 	both := opening{s3: o.s3, ssh: o.ssh, plainWire: o.wire.compression.never, limit: pace.New(o.wire.limit.bytes), ledger: led}
 	in, out := both, both
 	in.mode, in.local, in.needsProgram = ssh.Read, local.Options{KernelSend: o.kernelSend, Plain: o.decompress}, o.ofSource()
 	out.mode, out.local, out.needsProgram = o.mode(), o.checkpoints(), o.ofDestination()
 	out.keep, out.again, out.mount = o.keep, o.again, o.mount
-	if from.archive() {
+	if from.Archive() {
 		in.archive.PartSize = int64(o.partSize) << 20 // it bounds what is read ahead, too
 		if in.archive.Keys, err = env.keys(from.identities(o.identity)); err != nil {
 			return nil, nil, from.inTrouble("identity", from.identities(o.identity), err)
 		}
 	}
-	if to.keepsStreams() {
+	if to.KeepsStreams() {
 		// Any btrfs receive can carry out what any machine may have to restore.
 		in.local.Protocol = 1
 	}
-	if to.archive() {
+	if to.Archive() {
 		out.archive.RequireEncryption, out.archive.PartSize = o.requireEncryption, int64(o.partSize)<<20
 		if out.archive.Seal, err = sealing(command, o.compress, o.encrypt); err != nil {
 			return nil, nil, to.inTrouble("encrypt", o.encrypt, err)
@@ -39,7 +39,7 @@ func (o *syncOptions) open(ctx context.Context, env *Env, command string, from, 
 			return nil, nil, &exitError{code: exitConfig, err: err}
 		}
 	}
-	if to.overSSH() {
+	if to.OverSSH() {
 		// What carries the streams out decides on what they may be made of, and what
 		// that is over there comes out only now.
 		if dst, err = env.open(ctx, command, to, out); err != nil {

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
@@ -279,5 +280,5 @@ func errorText(err error) string {
 	if err == nil {
 		return ""
 	}
-	return validText(redact(err.Error()))
+	return validText(place.Redact(err.Error()))
 }

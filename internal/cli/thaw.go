@@ -98,7 +98,7 @@ func runThaw(ctx context.Context, env *Env, command string, o *thawOptions, arg 
 		return err
 	}
 	with := opening{s3: o.s3}
-	if !o.dryRun || p.scheme == "glacier" { // whose catalogue it has
+	if !o.dryRun || p.Scheme == "glacier" { // whose catalogue it has
 		with.ledger = env.openLedger()
 	}
 	st, err := env.openArchive(ctx, command, p, "nothing is ever cold there", with)
@@ -108,7 +108,7 @@ func runThaw(ctx context.Context, env *Env, command string, o *thawOptions, arg 
 	defer st.Close()
 	engine := &job.Engine{Log: env.Log, Now: env.Now, Prices: prices}
 	report, err = engine.Thaw(ctx, st.Store, job.ThawOptions{
-		Selection: job.Selection{Name: st.name, Exclude: exclude}, DryRun: o.dryRun,
+		Selection: job.Selection{Name: st.Name, Exclude: exclude}, DryRun: o.dryRun,
 		Thaw: o.options(), Wait: o.wait, MaxCost: o.maxCost, Planned: view.planned, Waiting: view.waiting,
 	})
 	return explainSync(err, command, st, "", "")

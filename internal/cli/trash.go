@@ -157,8 +157,8 @@ func (o *trashOptions) run(ctx context.Context, env *Env, command, url string, n
 	if err != nil {
 		return err
 	}
-	if p.name != "" {
-		names = append([]string{p.name}, names...)
+	if p.Name != "" {
+		names = append([]string{p.Name}, names...)
 	}
 	switch {
 	case verb == restoreTrash && o.all && len(names) > 0:
@@ -202,7 +202,7 @@ func (o *trashOptions) run(ctx context.Context, env *Env, command, url string, n
 // explainTrash gives the errors of the engine their exit codes and hints.
 func explainTrash(err error, st *opened) error {
 	if _, ok := errors.AsType[*job.NotInTrashError](err); ok {
-		return &exitError{code: exitFailed, err: err, hint: fmt.Sprintf("'buttersink trash list %s' shows what is there.", shellWord(st.withSlash()))}
+		return &exitError{code: exitFailed, err: err, hint: fmt.Sprintf("'buttersink trash list %s' shows what is there.", shellWord(st.WithSlash()))}
 	}
 	e, ok := errors.AsType[*job.TrashError](err)
 	if !ok {

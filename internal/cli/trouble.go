@@ -56,7 +56,7 @@ func (r *backupRun) unusable() error {
 
 // inTrouble is an error about the values of a flag, or the trouble of the store that
 // they are from: it says where they stand.
-func (p place) inTrouble(key string, values []string, err error) error {
+func (p site) inTrouble(key string, values []string, err error) error {
 	if err == nil || p.store == nil {
 		return err
 	}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/pace"
+	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 )
@@ -91,7 +92,7 @@ func runVerify(ctx context.Context, env *Env, command string, o *verifyOptions, 
 	if err != nil {
 		return err
 	}
-	if o.limit.given != "" && p.scheme != "s3" {
+	if o.limit.given != "" && p.Scheme != "s3" {
 		return usagef(command, "--limit is only for s3://")
 	}
 	in := opening{s3: o.s3, limit: pace.New(o.limit.bytes)}
@@ -113,7 +114,7 @@ func runVerify(ctx context.Context, env *Env, command string, o *verifyOptions, 
 	defer view.close()
 	engine := &job.Engine{Log: env.Log}
 	report, err := engine.Verify(ctx, st.Store, job.VerifyOptions{
-		Selection: job.Selection{Name: st.name, Exclude: exclude},
+		Selection: job.Selection{Name: st.Name, Exclude: exclude},
 		Data:      o.data, DryRun: o.dryRun, Found: view.found, Progress: view.progress,
 	})
 	view.close()
@@ -217,7 +218,7 @@ func (v *verifyView) found(f store.Finding) {
 		}
 		v.out.put(findingRecord{
 			Event: kind, Verdict: f.Verdict, To: f.Edge.To, From: f.Edge.From, Path: validText(f.Path), Key: validText(f.Object),
-			Why: redact(validText(f.Why)), Read: f.Read,
+			Why: place.Redact(validText(f.Why)), Read: f.Read,
 		})
 		return
 	}
@@ -228,7 +229,7 @@ func (v *verifyView) found(f store.Finding) {
 	if f.Object != "" {
 		what = f.Object
 	}
-	line := fmt.Sprintf("%-9s  %s: %s\n", f.Verdict, printable(what), printable(redact(f.Why)))
+	line := fmt.Sprintf("%-9s  %s: %s\n", f.Verdict, printable(what), printable(place.Redact(f.Why)))
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	v.bad++
