@@ -25,6 +25,7 @@ import (
 type homestead struct {
 	fs          *btrfstest.FS
 	dir, config string
+	ahead       time.Duration // of its clock
 }
 
 // newHomestead makes one. In its configuration $FS and $DIR stand for two directories, the
@@ -57,6 +58,7 @@ func (e *homestead) run(t *testing.T, want int, args ...string) string {
 	env.Getenv = func(name string) string {
 		return map[string]string{"BUTTERSINK_STATE": e.dir + "/state", "BUTTERSINK_CONFIG": e.config}[name]
 	}
+	env.Now = func() time.Time { return time.Now().Add(e.ahead) }
 	if code := Main(args, env); code != want {
 		t.Errorf("%q: exit code %d, want %d\n%s%s", args, code, want, stdout, stderr)
 	}
@@ -119,6 +121,55 @@ url = "$FS/backup"
 	says(t, e.run(t, 1, "run"), "there is no snapshot home-YYYYMMDD-HHMMSS to bring anywhere", "snapshot = false")
 	says(t, e.run(t, 1, "status"), "LATE")
 	e.run(t, 0, "-q", "backup", "-p", "home-", e.fs.Path("home"))
+	e.run(t, 0, "run")
+	e.run(t, 0, "status")
+}
+
+// TestRunNothingNew: where others make the snapshots and have stopped, runs succeed for
+// ever, and all that is backed up gets old.
+func TestRunNothingNew(t *testing.T) {
+	e := newHomestead(t, `
+[jobs.home]
+sources = ["$FS/home"]
+snapshot = false
+every = "1d"
+[[jobs.home.destinations]]
+url = "$FS/backup"
+`)
+	e.run(t, 0, "-q", "backup", e.fs.Path("home"))
+	e.run(t, 0, "run")
+	e.run(t, 0, "status")
+	e.ahead = 28 * time.Hour
+	e.run(t, 0, "run")
+	e.run(t, 0, "status")
+	e.ahead = 31 * time.Hour
+	e.run(t, 0, "run")
+	says(t, e.run(t, 1, "status"), "the newest snapshot is 31 hours old, and may be 30 hours: others are to make them", "everything is late (2 of 2)")
+	e.run(t, 0, "-q", "backup", e.fs.Path("home"))
+	says(t, e.run(t, 1, "status"), "the newest snapshot") // nobody has brought it anywhere
+	e.run(t, 0, "run")
+	e.run(t, 0, "status")
+}
+
+// TestRunElsewhere: what has succeeded at one place says nothing of another one.
+func TestRunElsewhere(t *testing.T) {
+	const job = `
+[stores.disk]
+url = "$FS/disk"
+[jobs.home]
+sources = ["$FS/home"]
+[[jobs.home.destinations]]
+store = "disk"
+path = "{source}"
+`
+	e := newHomestead(t, job)
+	e.run(t, 0, "run")
+	e.run(t, 0, "status")
+	e.write(t, "config.toml", strings.Replace(job, "$FS/disk", "$FS/./disk/", 1), 0o600) // the same
+	e.run(t, 0, "status")
+	e.write(t, "config.toml", strings.Replace(job, "$FS/disk", "$FS/other", 1), 0o600)
+	says(t, e.run(t, 4, "status"), "never tried: the configuration had another place for it at the last run", "1 of 2 are late")
+	says(t, e.run(t, 4, "status", "--json"), `"last_success":null`, `"moved":true`)
 	e.run(t, 0, "run")
 	e.run(t, 0, "status")
 }

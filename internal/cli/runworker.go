@@ -330,7 +330,7 @@ func placesOf(names []string, r *job.BackupReport, err error) []ledger.PlaceRun 
 	if r == nil {
 		return failedAt(names, err)
 	}
-	source := ledger.PlaceRun{Result: ledger.Done}
+	source := ledger.PlaceRun{Result: ledger.Done, AsOf: r.Newest}
 	if r.Source != nil {
 		source.Removed = len(r.Source.Removed)
 	}
@@ -339,7 +339,7 @@ func placesOf(names []string, r *job.BackupReport, err error) []ledger.PlaceRun 
 	for _, d := range r.Destinations {
 		p := ledger.PlaceRun{
 			Destination: d.Name, Result: resultOf(d.Err), Message: reasonText(d.Err),
-			Snapshot: d.Standing.Newest, Outstanding: d.Standing.Outstanding, Chain: d.Standing.Chain,
+			AsOf: r.Newest, Snapshot: d.Standing.Newest, Outstanding: d.Standing.Outstanding, Chain: d.Standing.Chain,
 		}
 		if d.Err != nil {
 			atDestinations++

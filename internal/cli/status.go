@@ -45,12 +45,20 @@ the ledger, into which "buttersink run" writes.
 A place is late if its last success is older than --max-age; else than the job's
 "max-age"; else than its "every" and a quarter of it, but at least two hours more.
 Where nothing says how old it may be, it is late if the last run did not succeed
-there. It is late in any case if it never succeeded, also while its first run goes
-on, and if the last success is in the future: then the clock was set back, and
-nobody knows how old it is. A run that failed while the last success is young
-enough is shown, and is not late. Where the last run was cut short, a pattern and an
-outer source have a line of their own: there may be subvolumes that no run has come
-to.
+there, or if the success is more than twice as old as the times between the last
+runs were (26 hours at least, and 8 days if there was one run only): what starts the
+job has stopped. It is late in any case if it never succeeded, also while its first
+run goes on, and if the last success is in the future: then the clock was set back,
+and nobody knows how old it is. A run that failed while the last success is young
+enough is shown, and is not late. What succeeded where the configuration had a
+destination before does not count. Where the last run was cut short, a pattern and
+an outer source have a line of their own: there may be subvolumes that no run has
+come to.
+
+Where others make the snapshots ("snapshot = false"), the newest one may be no older
+than the last success: runs that find nothing new for ever back up nothing. Where
+the job makes them, and makes none as "only-if-changed" says, nothing has changed,
+and the last run counts.
 
 With --textfile, the same is written for Prometheus too, as node_exporter reads it.
 "textfile" in the configuration has "buttersink run" do that after each job.
@@ -291,8 +299,11 @@ type (
 		Source      string     `json:"source"`
 		Destination string     `json:"destination"` // "" for the snapshots at the source
 		Success     *time.Time `json:"last_success"`
-		Age         *int64     `json:"age"`   // of that, in seconds
-		Limit       *int64     `json:"limit"` // of the age, in seconds; null if there is none
+		Age         *int64     `json:"age"`                      // of that, in seconds
+		Limit       *int64     `json:"limit"`                    // of the age, in seconds
+		Usual       bool       `json:"limit_is_usual,omitempty"` // nothing says so but how often the job ran
+		Moved       bool       `json:"moved,omitempty"`          // it was another place at the last run
+		AsOf        *time.Time `json:"newest_snapshot"`          // when it was made; null if that is not known
 		Try         *time.Time `json:"last_try"`
 		TryResult   string     `json:"last_try_result"`
 		Snapshot    string     `json:"snapshot,omitempty"` // the newest one there
@@ -333,11 +344,11 @@ func recordStatus(out *records, s *runner.Status, exit int) error {
 func recordOfPlaceStatus(job string, p *runner.PlaceStatus) placeStatusRecord {
 	r := placeStatusRecord{
 		Event: "place", Job: job, Source: validText(place.Redact(p.Source)), Destination: validText(place.Redact(p.Destination)),
-		Failed: p.Failed, Late: p.Late, Why: validText(place.Redact(p.Why)),
+		Usual: p.Usual, Moved: p.Moved, Failed: p.Failed, Late: p.Late, Why: validText(place.Redact(p.Why)),
 	}
 	if p.Success != nil {
 		age := int64(p.Age / time.Second)
-		r.Success, r.Age = timeOrNull(p.Success.Ended), &age
+		r.Success, r.Age, r.AsOf = timeOrNull(p.Success.Ended), &age, timeOrNull(p.Success.AsOf)
 	}
 	if p.Limit > 0 {
 		limit := int64(p.Limit / time.Second)

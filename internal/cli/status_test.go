@@ -157,8 +157,8 @@ Try 'buttersink status --help'.
 	// What is told in JSON, in the words that people read, too.
 	d.says(t, 0, `
 {"event":"job","job":"srv","running":false,"last_begun":"2026-11-20T11:00:00Z","last_ended":"2026-11-20T11:01:30Z","last_result":"failed","next_due":null,"trouble":"the last run failed: the program of after: exit status 3"}
-{"event":"place","job":"srv","source":"/srv","destination":"","last_success":"2026-11-20T11:01:00Z","age":3540,"limit":null,"last_try":"2026-11-20T11:01:00Z","last_try_result":"done","outstanding":0,"chain":0,"bytes":0,"failed":false,"late":false}
-{"event":"place","job":"srv","source":"/srv","destination":"/mnt/a/srv","last_success":"2026-11-20T11:01:00Z","age":3540,"limit":null,"last_try":"2026-11-20T11:01:00Z","last_try_result":"done","outstanding":0,"chain":0,"bytes":0,"failed":false,"late":false}
+{"event":"place","job":"srv","source":"/srv","destination":"","last_success":"2026-11-20T11:01:00Z","age":3540,"limit":691200,"limit_is_usual":true,"newest_snapshot":null,"last_try":"2026-11-20T11:01:00Z","last_try_result":"done","outstanding":0,"chain":0,"bytes":0,"failed":false,"late":false}
+{"event":"place","job":"srv","source":"/srv","destination":"/mnt/a/srv","last_success":"2026-11-20T11:01:00Z","age":3540,"limit":691200,"limit_is_usual":true,"newest_snapshot":null,"last_try":"2026-11-20T11:01:00Z","last_try_result":"done","outstanding":0,"chain":0,"bytes":0,"failed":false,"late":false}
 {"event":"result","ok":true,"exit":0,"at":"2026-11-20T12:00:00Z","late":0,"all":2}
 `, "", "status", "--json", "srv")
 

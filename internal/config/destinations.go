@@ -38,7 +38,7 @@ func (r *decoder) destinations(j *Job, e *entry, v *value) {
 			r.wrong(at, fmt.Sprintf("this is the same place as the destination in line %d", other.Line), "Remove one of the two.")
 			continue
 		}
-		seen[place] = d.At
+		seen[place], d.Place = d.At, r.spot(d, "{source}")
 		if r.meets(j, d, at) {
 			continue
 		}

@@ -115,6 +115,9 @@ type Destination struct {
 	Name string
 	// URL is how it would be typed, with "{source}" for SourceName.
 	URL string
+	// Place is the same text for destinations that are one place, with "{source}" as
+	// in the URL. Passwords may be in it.
+	Place string
 	// Keep are its rules.
 	Keep schedule.Rules
 	// Settings are those of the store, and what is written here in their place.

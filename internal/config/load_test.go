@@ -64,7 +64,7 @@ command = ["/bin/x"]
 				Name: "mail", Kind: config.Calendar, Sources: []string{"/home/mail"}, Snapshots: "/snaps/{source}",
 				Format: schedule.Compact, Snapshot: true, HookTimeout: 5 * time.Minute, Notify: all,
 				Days: btrsend.Days, Chain: btrsend.Length, Lifetime: btrsend.Lifetime, SnapshotsMaxAge: 60 * 24 * time.Hour,
-				Destinations: []config.Destination{{Name: "dir:///mnt/mail", URL: "dir:///mnt/mail"}},
+				Destinations: []config.Destination{{Name: "dir:///mnt/mail", URL: "dir:///mnt/mail", Place: "dir:///mnt/mail"}},
 			},
 		},
 		Notices: []config.Notice{
@@ -103,7 +103,7 @@ func TestForms(t *testing.T) {
 	}
 	d := first.Jobs[0].Destinations[0]
 	want := config.Destination{
-		Name: "s/x", URL: "ssh://h/d/x",
+		Name: "s/x", URL: "ssh://h/d/x", Place: "ssh://h/d/x",
 		Settings: []config.Setting{{Key: "limit", Values: []string{"1K"}}, {Key: "ssh-opt", Values: []string{"A=b"}}},
 	}
 	if diff := cmp.Diff(want, d, noPositions); diff != "" {

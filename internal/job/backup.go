@@ -89,6 +89,9 @@ type BackupReport struct {
 	Taken *snapshot.Snapshot
 	// Destinations are in the order in which they were given.
 	Destinations []DestinationReport
+	// Newest is when the newest snapshot that the source has in the end was made, as
+	// its name says; zero if it has none, or could not be listed.
+	Newest time.Time
 	// Source is what became of the retention at the source; nil if there was none.
 	Source *PruneReport
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/buttersink/buttersink/internal/outstanding"
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -35,6 +36,7 @@ type backup struct {
 
 	// Of the goroutine that called Backup.
 	taken  *snapshot.Snapshot
+	newest time.Time
 	source *PruneReport
 	failed []error // at the source
 }
@@ -228,7 +230,7 @@ func (b *backup) close() {
 }
 
 func (b *backup) report() *BackupReport {
-	r := &BackupReport{Taken: b.taken, Source: b.source}
+	r := &BackupReport{Taken: b.taken, Source: b.source, Newest: b.newest}
 	for _, d := range b.ends {
 		r.Destinations = append(r.Destinations, d.DestinationReport)
 	}

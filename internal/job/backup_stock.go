@@ -2,8 +2,10 @@ package job
 
 import (
 	"context"
+	"time"
 
 	"github.com/buttersink/buttersink/internal/plan"
+	"github.com/buttersink/buttersink/internal/schedule"
 	"github.com/buttersink/buttersink/internal/snapshot"
 )
 
@@ -26,12 +28,29 @@ func (b *backup) takeStock(ctx context.Context) {
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), noteWithin)
 	defer stop()
 	holds, err := b.src.List(ctx)
+	if err == nil {
+		b.newest = newestOf(b.made(holds), b.engine.now())
+	}
 	for _, d := range b.ends { // one by one: they look into the same listing
 		d.Standing.Outstanding = -1
 		if err == nil && d.has != nil {
 			d.Standing = d.stand(ctx, holds)
 		}
 	}
+}
+
+// newestOf is when the newest of some snapshots was made. What is in the future counts
+// only if all are.
+func newestOf(all []place, now time.Time) (newest time.Time) {
+	ahead := func(t time.Time) bool { return t.After(now.Add(schedule.Slack)) }
+	for _, p := range all {
+		switch {
+		case p.Time.IsZero():
+		case newest.IsZero(), ahead(newest) && p.Time.Before(newest), !ahead(p.Time) && p.Time.After(newest):
+			newest = p.Time
+		}
+	}
+	return newest
 }
 
 // stand is how a destination stands.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -29,11 +30,15 @@ func TestBackupStanding(t *testing.T) {
 	away := func(context.Context) (store.Store, error) { return nil, errors.New("it is away") }
 	o := utc(Destination{Name: "there", ID: "there", Open: open}, Destination{Name: "away", ID: "away", Open: away})
 	o.NoSnapshot, o.DryRun = true, true
+	made := src.now.AddDate(0, 0, -1)
 	stand := func() []Standing {
 		t.Helper()
 		r, err := src.Backup(t.Context(), src.Memory, o)
 		if err == nil {
 			t.Fatal("a destination that is away is no failure")
+		}
+		if !r.Newest.Equal(made) {
+			t.Errorf("the newest snapshot is of %s, not %s", r.Newest, made)
 		}
 		return []Standing{r.Destinations[0].Standing, r.Destinations[1].Standing}
 	}
@@ -43,5 +48,30 @@ func TestBackupStanding(t *testing.T) {
 	o.DryRun = false
 	if diff := cmp.Diff([]Standing{{Newest: newest}, {Outstanding: -1}}, stand()); diff != "" {
 		t.Error("afterwards:", diff)
+	}
+}
+
+// TestNewestOf: what is in the future is the newest only where nothing else is there.
+func TestNewestOf(t *testing.T) {
+	at := func(hours ...int) (all []place) {
+		for _, h := range hours {
+			all = append(all, place{Verdict: Verdict{Time: night.Add(time.Duration(h) * time.Hour)}})
+		}
+		return all
+	}
+	for name, c := range map[string]struct {
+		all  []place
+		want time.Time
+	}{
+		"nothing":             {},
+		"no time":             {all: []place{{}}},
+		"the newest":          {at(-3, -1, -2), night.Add(-time.Hour)},
+		"with one ahead":      {at(-3, 24, -1, -2), night.Add(-time.Hour)},
+		"one ahead, at first": {at(24, -2, -1), night.Add(-time.Hour)},
+		"all ahead":           {at(24, 12, 36), night.Add(12 * time.Hour)},
+	} {
+		if got := newestOf(c.all, night); !got.Equal(c.want) {
+			t.Errorf("%s: %s, not %s", name, got, c.want)
+		}
 	}
 }

@@ -44,11 +44,18 @@ type PlaceRun struct {
 	// Source names the source. Destination is empty for what was done at the source
 	// itself: the snapshot, and its retention.
 	Source, Destination string
-	Ended               time.Time
+	// Place tells places apart that have had the same name: two notes with different
+	// ones are about two places. Empty is not known.
+	Place   string
+	Ended   time.Time
 	Result              Result
 	Message             string
 	// Snapshot is the newest snapshot there, by its path.
 	Snapshot string
+	// AsOf is when the newest snapshot was made that the source had in that run. A
+	// place that is Done has it, or has rules that have no use for it. Zero is not
+	// known.
+	AsOf time.Time
 	// Transferred and Removed count snapshots, Bytes is what was transferred.
 	Transferred, Removed int
 	Bytes                int64
@@ -81,11 +88,12 @@ func (l *Ledger) EndPlace(run int64, p PlaceRun) error {
 	defer tx.Rollback()
 	var id int64
 	err = tx.QueryRow(`
-		INSERT INTO job_places (run, source, destination, ended, result, message, snapshot, transferred, removed, bytes, outstanding, chain)
-		SELECT id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM job_runs WHERE id = ?
+		INSERT INTO job_places (run, source, destination, ended, result, message, snapshot, transferred, removed, bytes, outstanding, chain, as_of, place)
+		SELECT id, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ? FROM job_runs WHERE id = ?
 		RETURNING id`,
 		p.Source, p.Destination, stampOrNone(p.Ended), string(p.Result), shortened(p.Message), []byte(p.Snapshot),
-		p.Transferred, p.Removed, p.Bytes, sql.NullInt64{Int64: int64(p.Outstanding), Valid: p.Outstanding >= 0}, p.Chain, run).Scan(&id)
+		p.Transferred, p.Removed, p.Bytes, sql.NullInt64{Int64: int64(p.Outstanding), Valid: p.Outstanding >= 0}, p.Chain,
+		stampOrNone(p.AsOf), p.Place, run).Scan(&id)
 	if errors.Is(err, sql.ErrNoRows) {
 		return nil
 	}
@@ -181,7 +189,7 @@ func (l *Ledger) LastPlaces(job string) (successes, tries []PlaceRun, err error)
 // placeRuns returns rows of job_places, which are called p.
 func (l *Ledger) placeRuns(from string, args ...any) ([]PlaceRun, error) {
 	rows, err := l.db.Query(`SELECT p.run, p.source, p.destination, p.ended, p.result, p.message, p.snapshot,
-		p.transferred, p.removed, p.bytes, coalesce(p.outstanding, -1), p.chain FROM `+from, args...)
+		p.transferred, p.removed, p.bytes, coalesce(p.outstanding, -1), p.chain, p.as_of, p.place FROM `+from, args...)
 	if err != nil {
 		return nil, err
 	}
@@ -189,13 +197,13 @@ func (l *Ledger) placeRuns(from string, args ...any) ([]PlaceRun, error) {
 	var places []PlaceRun
 	for rows.Next() {
 		var p PlaceRun
-		var ended sql.NullInt64
+		var ended, asOf sql.NullInt64
 		var snapshot []byte
 		if err := rows.Scan(&p.Run, &p.Source, &p.Destination, &ended, &p.Result, &p.Message, &snapshot,
-			&p.Transferred, &p.Removed, &p.Bytes, &p.Outstanding, &p.Chain); err != nil {
+			&p.Transferred, &p.Removed, &p.Bytes, &p.Outstanding, &p.Chain, &asOf, &p.Place); err != nil {
 			return nil, err
 		}
-		p.Ended, p.Snapshot = timeOf(ended), string(snapshot)
+		p.Ended, p.AsOf, p.Snapshot = timeOf(ended), timeOf(asOf), string(snapshot)
 		places = append(places, p)
 	}
 	return places, rows.Err()

@@ -80,7 +80,7 @@ func TestDiary(t *testing.T) {
 	}
 	whole := PlaceRun{
 		Source: "/ho\xffme", Destination: "näs", Ended: noon, Result: Done, Message: "m", Snapshot: "a\x00b/\xff",
-		Transferred: 1, Removed: 2, Bytes: 1 << 40, Outstanding: 3, Chain: 4,
+		Transferred: 1, Removed: 2, Bytes: 1 << 40, Outstanding: 3, Chain: 4, Place: "p", AsOf: noon.Add(-time.Hour),
 	}
 	for _, p := range []PlaceRun{whole, {Run: 99, Source: "/home", Outstanding: -1}} {
 		if err := l.EndPlace(id, p); err != nil {

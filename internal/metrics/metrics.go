@@ -51,6 +51,12 @@ var ofPlaces = []gauge{
 		}
 		return seconds(p.Success.Ended), true
 	}},
+	{"buttersink_job_newest_snapshot_timestamp_seconds", "When the newest snapshot of the source was made that the last success at this place knew of.", func(p *runner.PlaceStatus) (float64, bool) {
+		if p.Success == nil || p.Success.AsOf.IsZero() {
+			return 0, false
+		}
+		return seconds(p.Success.AsOf), true
+	}},
 	{"buttersink_job_last_run_timestamp_seconds", "When the job last tried something at this place.", func(p *runner.PlaceStatus) (float64, bool) {
 		if p.Try == nil {
 			return 0, false
@@ -72,7 +78,7 @@ var ofPlaces = []gauge{
 		}
 		return float64(p.Try.Chain), true
 	}},
-	{"buttersink_job_max_age_seconds", "How old the last success at this place may be; 0 for any age.", func(p *runner.PlaceStatus) (float64, bool) {
+	{"buttersink_job_max_age_seconds", "How old the last success at this place may be.", func(p *runner.PlaceStatus) (float64, bool) {
 		return p.Limit.Seconds(), true
 	}},
 	{"buttersink_job_late", "1 if something was wrong at this place when this was written.", func(p *runner.PlaceStatus) (float64, bool) {

@@ -234,6 +234,7 @@ func (n *run) settle(s Source) {
 		if p.Source != s.Arg {
 			continue
 		}
+		p.Place = placeID(n.job, s.Name, p.Destination)
 		if err := n.Ledger.EndPlace(n.id, p); err != nil {
 			n.log().Warn("What became of a place cannot be written down", "source", p.Source, "destination", p.Destination, "error", err)
 		}

@@ -49,10 +49,15 @@ type PlaceStatus struct {
 	// Success is the last one, and Try the last run that was about it; nil if there
 	// was none.
 	Success, Try *ledger.PlaceRun
+	// Moved is set if what the ledger knows is of another place, which had the same
+	// name when the last run was: that is neither Success nor Try.
+	Moved bool
 	// Failed is set if the last run that was to do something there did not do it.
 	Failed bool
-	// Age is since the last success, and Limit how old it may be, 0 for any age.
+	// Age is since the last success, and Limit how old it may be. Usual is set if only
+	// what usually is says so.
 	Age, Limit time.Duration
+	Usual      bool
 	// Late is set if something is wrong.
 	Late bool
 	// Why says what is wrong, and what went wrong lately even if that is not too bad
@@ -78,15 +83,20 @@ func (s *Status) Late() (late, all int) {
 // a run of a job is going on; nil stands for none.
 //
 // What is judged is what the configuration has now: a destination by another name is
-// another one, and what the ledger knows of removed jobs and destinations does not
-// count. Where sources are patterns, those count that the last whole run was about;
+// another one, so is one by the same name at another place, and what the ledger knows
+// of removed jobs and destinations does not count. Where sources are patterns, those count that the last whole run was about;
 // after one that was cut short, the pattern counts as well.
 //
 // A place is late if its last success is older than allowed: than maxAge, if that is
 // not 0, else than the job's MaxAge, else than Every and a quarter of it, but at least
 // two hours more. Where nothing says how old, it is late if the last run did not
-// succeed there. It is always late if there was no success, or if that is in the
-// future: the clock was set back, and nobody knows how old it is.
+// succeed there, or if it is twice as old as usual (usualAge). It is always late if
+// there was no success, or if that is in the future: the clock was set back, and nobody
+// knows how old it is.
+//
+// Where others make the snapshots, the newest one that the last success knew of may be
+// no older either. A job that makes them itself need not have made one lately: what has
+// not changed is backed up as it is.
 func Look(f *config.File, l *ledger.Ledger, now time.Time, maxAge time.Duration, running func(job string) bool) (*Status, error) {
 	s := &Status{At: now}
 	for i := range f.Jobs {
@@ -132,9 +142,13 @@ func look(j *config.Job, l *ledger.Ledger, now time.Time, maxAge time.Duration, 
 		limit = j.Every + max(j.Every/4, 2*time.Hour)
 	}
 	for _, p := range slices.Concat(expected(j, tries, runs), unseen(j, tries, runs, last)) {
-		p.Limit = limit
+		p.Limit, p.Usual = limit, limit == 0
+		if p.Usual {
+			p.Limit = usualLimit(j, p, runs)
+		}
 		p.Success, p.Try = cmp.Or(p.Success, find(successes, p)), find(tries, p)
-		p.judge(last, running, now)
+		p.stays(j)
+		p.judge(j, last, running, now)
 		s.Places = append(s.Places, p)
 	}
 	return s, nil
@@ -325,11 +339,14 @@ func find(noted []ledger.PlaceRun, p PlaceStatus) *ledger.PlaceRun {
 }
 
 // judge says whether something is wrong at a place. Last is the last run that is over.
-func (p *PlaceStatus) judge(last *ledger.JobRun, running bool, now time.Time) {
+func (p *PlaceStatus) judge(j *config.Job, last *ledger.JobRun, running bool, now time.Time) {
 	trouble := ""
 	switch {
 	case p.Try == nil && last != nil && last.Result == ledger.Done:
 		p.Late, p.Why = true, "never tried: it was not in the configuration at the last run"
+		if p.Moved {
+			p.Why = "never tried: the configuration had another place for it at the last run"
+		}
 		return
 	case p.Try != nil && (last == nil || last.Result == ledger.Done || p.Try.Run >= last.ID):
 		// The last run that was about it has come here; whatever went wrong elsewhere
@@ -352,19 +369,19 @@ func (p *PlaceStatus) judge(last *ledger.JobRun, running bool, now time.Time) {
 	default:
 		p.Why = "never ran"
 	}
-	switch {
-	case p.Success == nil:
-		p.Late = true
+	if p.Success == nil {
+		if p.Late = true; p.Moved {
+			p.Why += "; the last success was where the configuration had it before"
+		}
 		return
-	case p.Age < -slack:
-		p.Late = true
-		p.Why = fmt.Sprintf("the last success is %s in the future: the clock was set back, or was wrong then", span(-p.Age))
-	case p.Limit > 0 && p.Age > p.Limit:
-		p.Late = true
-		p.Why = fmt.Sprintf("the last success is %s old, and may be %s", span(p.Age), span(p.Limit))
-	default:
-		p.Late = p.Limit == 0 && p.Failed
 	}
+	p.Why = p.tooOld("the last success", p.Age)
+	if p.Why == "" && othersSnapshots(j) && !p.Success.AsOf.IsZero() {
+		if p.Why = p.tooOld("the newest snapshot", now.Sub(p.Success.AsOf)); p.Why != "" {
+			p.Why += ": others are to make them"
+		}
+	}
+	p.Late = p.Why != "" || p.Usual && p.Failed
 	if p.Why != "" && trouble != "" {
 		p.Why += "; "
 	}

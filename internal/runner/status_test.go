@@ -21,8 +21,10 @@ var noon = time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
 //	-26h done: /home done, /home>nas failed (the disk is full)
 //	-2h  failed (before: exit status 1)
 //	-1h  killed: /home done
+//	-1h  done: /home>nas done @-3h #there
 //
-// The first word is when it began, as told from noon; it ends a minute later.
+// The first word is when it began, as told from noon; it ends a minute later. Behind @
+// is of when the newest snapshot was, and behind # which place it was.
 func history(t *testing.T, job, lines string) *ledger.Ledger {
 	t.Helper()
 	l, err := ledger.OpenMemory()
@@ -56,8 +58,18 @@ func history(t *testing.T, job, lines string) *ledger.Ledger {
 				continue
 			}
 			source, destination, _ := strings.Cut(where, ">")
-			result, message := ending(how)
-			if err := l.EndPlace(id, ledger.PlaceRun{Source: source, Destination: destination, Ended: begun.Add(time.Minute), Result: result, Message: message}); err != nil {
+			how, place, _ := strings.Cut(how, " #")
+			how, made, known := strings.Cut(how, " @")
+			p := ledger.PlaceRun{Source: source, Destination: destination, Ended: begun.Add(time.Minute), Place: place}
+			if known {
+				ago, err := time.ParseDuration(made)
+				if err != nil {
+					t.Fatal(err)
+				}
+				p.AsOf = noon.Add(ago)
+			}
+			p.Result, p.Message = ending(how)
+			if err := l.EndPlace(id, p); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -105,6 +117,9 @@ func TestLook(t *testing.T) {
 	daily := with(func(j *config.Job) { j.Every = 24 * time.Hour })
 	two := with(func(j *config.Job) { j.Destinations = []config.Destination{{Name: "nas"}, {Name: "usb"}} })
 	pattern := with(func(j *config.Job) { j.Sources = []string{"/srv/*", "/home/"} })
+	others := with(func(j *config.Job) { j.Snapshot, j.Every = false, 24*time.Hour })
+	moved := with(func(j *config.Job) { j.Destinations = []config.Destination{{Name: "nas", Place: "ssh://nas/b"}} })
+	there := placeID(&moved, "home", "nas")
 	const killed = "the last run was killed, or the machine went off"
 	for name, c := range map[string]struct {
 		job     config.Job
@@ -161,6 +176,23 @@ j:
 LATE /home> the last success is 5 days old, and may be 3 days
 LATE /home>nas the last success is 5 days old, and may be 3 days`},
 		"old, and nothing says how old": {job: plain, history: `-9000h done: /home done, /home>nas done`, want: `
+j:
+LATE /home> the last success is 374 days 23 hours old, and may be 8 days as long as neither every nor max-age says more
+LATE /home>nas the last success is 374 days 23 hours old, and may be 8 days as long as neither every nor max-age says more`},
+		"nothing says how old, and what ran every night does not any more": {job: plain, history: `
+			-200h done: /home done, /home>nas done
+			-123h done: /home done, /home>nas done
+			-99h done: /home done, /home>nas done
+			-75h1m done: /home done, /home>nas done
+			-51h2m done: /home done, /home>nas done`, want: `
+j:
+LATE /home> the last success is 51 hours 1 minute old, and may be 50 hours as long as neither every nor max-age says more
+LATE /home>nas the last success is 51 hours 1 minute old, and may be 50 hours as long as neither every nor max-age says more`},
+		"nothing says how old, and a night was left out": {job: plain, history: `
+			-123h done: /home done, /home>nas done
+			-99h done: /home done, /home>nas done
+			-75h done: /home done, /home>nas done
+			-49h done: /home done, /home>nas done`, want: `
 j:
 fine /home>
 fine /home>nas`},
@@ -289,6 +321,74 @@ LATE /home> never ran
 LATE /home>nas never ran`},
 		"others make the snapshots": {job: with(func(j *config.Job) { j.Snapshot = false }), history: `-1h done: /home>nas done`, want: `
 j:
+fine /home>nas`},
+		"others make no snapshots any more": {job: others, history: `
+			-25h done: /home done @-49h, /home>nas done @-49h
+			-1h done: /home done @-49h, /home>nas done @-49h`, want: `
+j: next 11-21 11:00
+LATE /home> the newest snapshot is 49 hours old, and may be 30 hours: others are to make them
+LATE /home>nas the newest snapshot is 49 hours old, and may be 30 hours: others are to make them`},
+		"others make no snapshots any more, older than asked": {job: others, maxAge: 48 * time.Hour, history: `-1h done: /home>nas done @-49h`, want: `
+j: next 11-21 11:00
+LATE /home>nas the newest snapshot is 49 hours old, and may be 48 hours: others are to make them`},
+		"others make no snapshots, and the job does not run either": {job: others, history: `-31h done: /home>nas done @-49h`, want: `
+j: next 11-20 05:00
+LATE /home>nas the last success is 30 hours 59 minutes old, and may be 30 hours`},
+		"others make snapshots, as of which they fail to arrive": {job: others, history: `
+			-25h done: /home>nas done @-26h
+			-1h failed: /home>nas failed (full) @-2h`, want: `
+j: next 11-21 11:00 (the last run failed)
+fine! /home>nas the last try failed: full`},
+		"others make snapshots by a clock that is wrong": {job: others, history: `-1h done: /home>nas done @6m`, want: `
+j: next 11-21 11:00
+LATE /home>nas the newest snapshot is 6 minutes in the future: the clock was set back, or was wrong then: others are to make them`},
+		"others make snapshots now and then, and nothing says how often": {job: with(func(j *config.Job) { j.Snapshot = false }), history: `
+			-73h done: /home>nas done @-200h
+			-49h done: /home>nas done @-200h
+			-25h done: /home>nas done @-100h
+			-1h done: /home>nas done @-100h`, want: `
+j:
+fine /home>nas`},
+		"others make no snapshots any more, and nothing says how often": {job: with(func(j *config.Job) { j.Snapshot = false }), history: `
+			-73h done: /home>nas done @-148h
+			-49h done: /home>nas done @-124h
+			-25h done: /home>nas done @-100h
+			-1h done: /home>nas done @-100h`, want: `
+j:
+LATE /home>nas the newest snapshot is 4 days 4 hours old, and may be 50 hours as long as neither every nor max-age says more: others are to make them`},
+		"nothing has changed for long": {job: with(func(j *config.Job) { j.OnlyIfChanged, j.Every = true, 24*time.Hour }), history: `
+			-1h done: /home done @-900h, /home>nas done @-900h`, want: `
+j: next 11-21 11:00
+fine /home>
+fine /home>nas`},
+		"a destination at another place": {job: moved, history: `
+			-2h done: /home done, /home>nas done #8c7dd922ad47494f
+			-1h done: /home done, /home>nas done #8c7dd922ad47494f`, want: `
+j:
+fine /home>
+LATE /home>nas never tried: the configuration had another place for it at the last run`},
+		"a destination at another place, and the last run has failed": {job: moved, history: `
+			-2h done: /home done, /home>nas done #8c7dd922ad47494f
+			-1h failed: /home done, /home>nas failed (full) #8c7dd922ad47494f`, want: `
+j: (the last run failed)
+fine /home>
+LATE! /home>nas never succeeded: the last run failed; the last success was where the configuration had it before`},
+		"a destination at another place, where it fails": {job: moved, history: `
+			-2h done: /home done, /home>nas done #8c7dd922ad47494f
+			-1h failed: /home done, /home>nas failed (full) #` + there, want: `
+j: (the last run failed)
+fine /home>
+LATE! /home>nas never succeeded: the last try failed: full; the last success was where the configuration had it before`},
+		"a destination at another place, and back again": {job: moved, history: `
+			-3h done: /home done, /home>nas done #` + there + `
+			-2h failed: /home done, /home>nas failed (full) #8c7dd922ad47494f
+			-1h done: /home done, /home>nas done #` + there, want: `
+j:
+fine /home>
+fine /home>nas`},
+		"a destination at a place that was not noted": {job: moved, history: `-1h done: /home done, /home>nas done`, want: `
+j:
+fine /home>
 fine /home>nas`},
 		"others make the snapshots, which are pruned here": {job: with(func(j *config.Job) { j.Snapshot = false }), history: `-1h failed: /home failed (read-only), /home>nas done`, want: `
 j: (the last run failed)
@@ -539,9 +639,9 @@ func TestLookNeverLies(t *testing.T) {
 				rt.Errorf("%s is fine without a success", p.Destination)
 			case p.Success.Ended.After(noon.Add(slack)):
 				rt.Errorf("%s is fine with a success in the future", p.Destination)
-			case p.Limit > 0 && noon.Sub(p.Success.Ended) > p.Limit:
+			case noon.Sub(p.Success.Ended) > p.Limit:
 				rt.Errorf("%s is fine with a success of %s", p.Destination, p.Success.Ended)
-			case p.Limit == 0 && p.Failed:
+			case p.Usual && p.Failed:
 				rt.Errorf("%s is fine though the last run failed", p.Destination)
 			}
 		}
