@@ -48,8 +48,8 @@ type PlaceRun struct {
 	// ones are about two places. Empty is not known.
 	Place   string
 	Ended   time.Time
-	Result              Result
-	Message             string
+	Result  Result
+	Message string
 	// Snapshot is the newest snapshot there, by its path.
 	Snapshot string
 	// AsOf is when the newest snapshot was made that the source had in that run. A
