@@ -40,10 +40,11 @@ test: deps servers test-go
 test-go:
 	BUTTERSINK_TEST_REAL=1 $(GO) test -count=1 -timeout 40m ./...
 
-# The rooms with goroutines, under the race detector.
+# The rooms with goroutines, under the race detector. -short: long simulations and
+# properties are shorter here, they are there in full in `make test`.
 race: servers
 	sh packaging/deps.sh race
-	BUTTERSINK_TEST_REAL=1 $(GO) test -count=1 -race -timeout 20m ./internal/transfer ./internal/store/... ./internal/job ./internal/ledger ./internal/awake ./internal/pace ./internal/compose ./internal/archive/... ./internal/s3test ./internal/runner ./internal/hook ./internal/notify ./internal/systemd
+	BUTTERSINK_TEST_REAL=1 $(GO) test -count=1 -race -short -timeout 20m ./internal/transfer ./internal/store/... ./internal/job ./internal/ledger ./internal/awake ./internal/pace ./internal/compose ./internal/archive/... ./internal/s3test ./internal/runner ./internal/hook ./internal/notify ./internal/systemd
 
 # A short run of every fuzz target; FUZZTIME=10m for a long one.
 FUZZTIME ?= 10s

@@ -283,8 +283,8 @@ func TestJobsMonth(t *testing.T) {
 	m.must(os.Remove(m.usb.Path("store")))
 	m.must(os.Rename(away, m.usb.Path("store")))
 	m.runs(done, nil)
-	if n := len(m.snapshots(m.usb.Path("store/home"), "home-")); n < 10 {
-		t.Errorf("after a week away there are %d snapshots", n)
+	if all := m.snapshots(m.usb.Path("store/home"), "home-"); len(all) < 10 {
+		t.Errorf("after a week away there are %q", all)
 	}
 	m.tomorrow()
 
@@ -336,10 +336,10 @@ func TestJobsMonth(t *testing.T) {
 
 	// A hook hangs: no snapshot, and the other job is served.
 	m.must(os.WriteFile(m.hang, nil, 0o600))
-	before := len(m.snapshots(m.src.Path(".snapshots/home"), "home-"))
+	before := m.snapshots(m.src.Path(".snapshots/home"), "home-")
 	m.runs(partly, func(s spot) bool { return s.job == "home" })
-	if now := len(m.snapshots(m.src.Path(".snapshots/home"), "home-")); now != before {
-		t.Errorf("there were %d snapshots, and there are %d after a run that made none", before, now)
+	if diff := cmp.Diff(before, m.snapshots(m.src.Path(".snapshots/home"), "home-")); diff != "" {
+		t.Errorf("a run that makes no snapshot: %s", diff)
 	}
 	m.must(os.Remove(m.hang))
 	m.tomorrow()
@@ -409,7 +409,7 @@ func (m *month) complete() {
 	blog := m.snapshots(m.src.Path(".snapshots/"+strings.ReplaceAll(strings.Trim(m.src.Path(wwwBlog), "/"), "/", "-")), "2")
 	own := m.snapshots(m.src.Path(".snapshots/"+strings.ReplaceAll(strings.Trim(m.src.Path(wwwOwn), "/"), "/", "-")), "2")
 	if len(own) != 1 || len(blog) < 6 || len(blog) > 9 {
-		m.t.Errorf("%d snapshots of what changed every fourth night, %d of what never did", len(blog), len(own))
+		m.t.Errorf("%q are of what changed every fourth night, %q of what never did", blog, own)
 	}
 	text, err := os.ReadFile(m.textfile())
 	m.must(err)

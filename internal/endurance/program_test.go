@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -85,8 +86,30 @@ func startAs(t *testing.T, name, state string, env []string, args ...string) *ru
 			_ = r.cmd.Process.Kill()
 			_ = r.cmd.Wait()
 		}
+		r.tell()
 	})
 	return r
+}
+
+// tellings counts, of each test that has failed, the runs that have been told of.
+var tellings sync.Map
+
+// tell adds to what is said of a test that has failed how this run of it went, if it
+// is one of the last few.
+func (r *run) tell() {
+	if !r.t.Failed() {
+		return
+	}
+	const most, bytes = 4, 3000
+	told, _ := tellings.LoadOrStore(r.t, new(atomic.Int32))
+	if told.(*atomic.Int32).Add(1) > most { // cleanups come last first
+		return
+	}
+	text := r.story()
+	if over := len(text) - bytes; over > 0 {
+		text = "…" + text[over:]
+	}
+	r.t.Logf("%q (%v):\n%s", r.cmd.Args[1:], r.cmd.ProcessState, text)
 }
 
 // keptThread runs functions on a thread that never ends.

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -25,7 +26,7 @@ func (s *scene) sending(r *run, step int) {
 // MiB.
 func (s *scene) growing(r *run) bool {
 	s.t.Helper()
-	for !r.gone() {
+	for ; !r.gone(); time.Sleep(time.Millisecond) {
 		files, _ := filepath.Glob(s.to() + "*.part/ballast")
 		renamed, _ := filepath.Glob(s.to() + "*.part/o*-*-*") // before it has its name
 		for _, file := range append(files, renamed...) {

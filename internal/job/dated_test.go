@@ -78,7 +78,11 @@ func linear(every int) *taker {
 func TestDatedYear(t *testing.T) {
 	src := newNightly(t)
 	k := linear(75) // longer than anything stays by itself
-	for number := range 366 {
+	year := 366
+	if testing.Short() {
+		year = 100
+	}
+	for number := range year {
 		r, err := src.day(t, number, k, nil)
 		if err != nil {
 			t.Fatalf("night %d: %v", number, err)
@@ -101,10 +105,10 @@ func TestDatedYear(t *testing.T) {
 			t.Fatalf("night %d: %s", number, cmp.Diff(want, got))
 		}
 	}
-	if got := held(t, k.Memory); len(got) != 5 {
+	if got := held(t, k.Memory); len(got) != (year+74)/75 {
 		t.Errorf("it has taken %q", got)
 	}
-	if k.opened != 366 || k.closed != 366 {
+	if k.opened != year || k.closed != year {
 		t.Errorf("%d programs were begun, and %d ended", k.opened, k.closed)
 	}
 }

@@ -31,7 +31,7 @@ func TestContract(t *testing.T) {
 	server := glaciertest.Start(t)
 	h := harness(server)
 	for _, c := range buckettest.Cases() {
-		if beyond[c.Name] != "" {
+		if beyond[c.Name] != "" || testing.Short() && c.Name == "list/pages" { // a vault's inventory has none
 			continue
 		}
 		t.Run(c.Name, func(t *testing.T) { c.Run(t, h) })
