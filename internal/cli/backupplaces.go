@@ -29,6 +29,7 @@ type backupRun struct {
 	command string
 	o       *backupOptions // what is done, and how the source is reached
 	source  site           // the subvolume
+	found   local.Found    // what it was found to be, unless somebody has named it
 	targets []*target
 	seal    seal.Options  // of all archives, where the command line says it
 	limit   *pace.Limiter // of the source; on a command line, of all places together
@@ -318,7 +319,7 @@ func (e *firstRunError) Error() string { return e.dir + " is not there yet" }
 
 // firstRun is what a dry run says where there are no snapshots yet.
 func (r *backupRun) firstRun(folder site) error {
-	origin, err := local.Open(r.source.Dir, local.Options{Origin: r.source.Dir, Rootless: true})
+	origin, err := local.Open(r.source.Dir, local.Options{Origin: r.source.Dir, Found: r.found, Rootless: true})
 	if err != nil {
 		return sourceHint(folder.explain(err))
 	}
@@ -347,7 +348,7 @@ func (r *backupRun) openSource(ctx context.Context) (*opened, error) {
 	with := r.opening(p, &r.o.syncOptions)
 	with.limit = r.limit
 	with.local.KernelSend, with.local.Plain, with.needsProgram = r.o.kernelSend, r.o.decompress, r.o.ofSource()
-	with.local.Origin, with.local.Make = r.source.Dir, !r.o.dryRun
+	with.local.Origin, with.local.Found, with.local.Make = r.source.Dir, r.found, !r.o.dryRun
 	with.local.Rootless = true // making and removing snapshots may not take root; sending says that it does
 	with.mode = ssh.Write
 	if r.o.dryRun {

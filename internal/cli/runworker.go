@@ -16,6 +16,7 @@ import (
 	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/runner"
 	"github.com/buttersink/buttersink/internal/snapshot"
+	"github.com/buttersink/buttersink/internal/store/local"
 	"github.com/buttersink/buttersink/internal/systemd"
 	"github.com/buttersink/buttersink/internal/transfer"
 )
@@ -55,6 +56,7 @@ func (w *worker) sourcePlaces(j *config.Job, s runner.Source) (*backupRun, error
 	}
 	o.dryRun, o.json = w.o.dryRun, w.o.json
 	run := &backupRun{env: w.env, command: w.command, o: o, limit: pace.New(o.wire.limit.bytes), ledger: w.engine.Ledger}
+	run.found = local.Found{Base: s.Found.Base, UUID: s.Found.UUID, Number: s.Found.Number}
 	if err := run.from(s.Arg); err != nil {
 		return nil, err
 	}

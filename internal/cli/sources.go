@@ -8,7 +8,6 @@ import (
 	"log/slog"
 	"os"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -82,17 +81,17 @@ func (f *sourceFinder) add(arg string) error {
 				hint: "Name each of them, or leave nested out.",
 			}
 		}
-		f.take(arg)
+		f.take(arg, runner.Found{})
 		return nil
 	}
 	if p, err = rooted(p); err != nil {
 		return err
 	}
 	if !strings.ContainsAny(p.Dir, "*?[") {
-		f.take(p.Dir)
-		return f.nested(p.Dir)
+		f.take(p.Dir, runner.Found{})
+		return f.nestedAt(p.Dir)
 	}
-	matches, err := matching(p.Dir)
+	matches, base, err := matching(p.Dir)
 	if err != nil {
 		return err
 	}
@@ -103,23 +102,37 @@ func (f *sourceFinder) add(arg string) error {
 	}
 	found := false
 	for _, match := range matches {
-		// What cannot be looked at is taken on trust, and fails for itself.
-		if ok, err := isSource(match); err == nil && !ok {
-			continue
-		}
-		found = true
-		if f.excluded(match, match) {
-			continue
-		}
-		f.take(match)
-		if err := f.nested(match); err != nil {
+		ok, err := f.match(base, match)
+		if err != nil {
 			return err
 		}
+		found = found || ok
 	}
 	if !found {
 		f.missed = append(f.missed, p.Dir)
 	}
 	return nil
+}
+
+// match adds what a pattern has matched and what lies in it, if it is a source, which
+// it reports. What cannot be looked at is taken on trust, and fails for itself.
+func (f *sourceFinder) match(base, match string) (bool, error) {
+	dir, is, err := openSource(base, match)
+	switch {
+	case err != nil:
+		if !f.excluded(match, match) {
+			f.take(match, runner.Found{Base: base})
+		}
+		return true, nil
+	case dir == nil:
+		return false, nil
+	}
+	defer dir.Close()
+	if f.excluded(match, match) {
+		return true, nil
+	}
+	f.take(match, runner.Found{Base: base, UUID: is.UUID, Number: is.ID})
+	return true, f.nested(dir, match, base)
 }
 
 // miss deals with the patterns that match nothing, when all else is known: where
@@ -134,16 +147,16 @@ func (f *sourceFinder) miss(log *slog.Logger) error {
 			return &exitError{code: exitFailed, err: err, hint: hint}
 		}
 		log.Warn(err.Error() + ".  " + hint)
-		f.take(pattern)
+		f.take(pattern, runner.Found{})
 	}
 	return nil
 }
 
 // take adds a source, unless it is one already.
-func (f *sourceFinder) take(arg string) {
+func (f *sourceFinder) take(arg string, found runner.Found) {
 	if !f.seen[arg] {
 		f.seen[arg] = true
-		f.all = append(f.all, runner.Source{Arg: arg, Name: config.SourceName(arg)})
+		f.all = append(f.all, runner.Source{Arg: arg, Name: config.SourceName(arg), Found: found})
 	}
 }
 
@@ -166,9 +179,8 @@ func (f *sourceFinder) excluded(name, source string) bool {
 // snapperDir is the subvolume in which snapper keeps snapshots, and nothing else.
 const snapperDir = ".snapshots"
 
-// nested adds the writable subvolumes that lie in a source, as far as they can be
-// seen there. Directories of snapshots are left out with all that is in them.
-func (f *sourceFinder) nested(source string) error {
+// nestedAt adds what lies in a source that is written down.
+func (f *sourceFinder) nestedAt(source string) error {
 	if !f.job.Nested {
 		return nil
 	}
@@ -180,6 +192,16 @@ func (f *sourceFinder) nested(source string) error {
 		return fmt.Errorf("looking for nested subvolumes: %w", err)
 	}
 	defer dir.Close()
+	return f.nested(dir, source, source)
+}
+
+// nested adds the writable subvolumes that lie in a source, as far as they can be
+// seen there. Directories of snapshots are left out with all that is in them. Base is
+// the directory below which others may move things about.
+func (f *sourceFinder) nested(dir *os.File, source, base string) error {
+	if !f.job.Nested {
+		return nil
+	}
 	below, err := btrfs.Below(dir)
 	if errors.Is(err, btrfs.ErrNotBtrfs) {
 		return nil // likewise
@@ -206,7 +228,7 @@ func (f *sourceFinder) nested(source string) error {
 		if s.ReadOnly || snapshot.IsPart(full) || f.excluded(full, source) || slices.ContainsFunc(left, func(dir string) bool { return within(full, dir) }) {
 			continue
 		}
-		f.take(full)
+		f.take(full, runner.Found{Base: base, UUID: s.UUID, Number: s.ID})
 	}
 	return nil
 }
@@ -223,95 +245,4 @@ func (f *sourceFinder) snapshots(source string) string {
 // within reports whether a path is that of a directory or leads into it.
 func within(name, dir string) bool {
 	return name == dir || strings.HasPrefix(name, strings.TrimSuffix(dir, "/")+"/")
-}
-
-// isSource reports whether there is a subvolume at a path, and not a symbolic link
-// to one, that is no read-only snapshot.
-func isSource(name string) (bool, error) {
-	info, err := os.Lstat(name)
-	if isNothing(err) || err == nil && !info.IsDir() {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	dir, err := os.Open(name)
-	if isNothing(err) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
-	defer dir.Close()
-	is, err := btrfs.IsSubvolume(dir)
-	if err != nil || !is {
-		return false, err
-	}
-	readOnly, err := btrfs.ReadOnly(dir)
-	return !readOnly, err
-}
-
-// matching returns the paths that match a pattern, in order. Like a shell's, its
-// elements match names that begin with a dot only where they do so too; links on the
-// way to the last element are followed. What cannot be read is an error: what is in
-// it would silently not be backed up.
-func matching(pattern string) ([]string, error) {
-	dirs := []string{"/"}
-	elements := strings.Split(strings.Trim(pattern, "/"), "/")
-	for i, element := range elements {
-		if _, err := path.Match(element, ""); err != nil {
-			return nil, &exitError{code: exitConfig, err: fmt.Errorf("the pattern %q: %w", pattern, err), hint: "A [ begins a set of characters, and needs its ].  In a name it is written \\[."}
-		}
-		var next []string
-		for _, dir := range dirs {
-			names, err := matchingIn(dir, element, i == len(elements)-1)
-			if err != nil {
-				return nil, fmt.Errorf("looking for what %s matches: %w", pattern, err)
-			}
-			for _, name := range names {
-				next = append(next, filepath.Join(dir, name))
-			}
-		}
-		dirs = next
-	}
-	slices.Sort(dirs)
-	return dirs, nil
-}
-
-// matchingIn returns the names in a directory that match an element of a pattern:
-// what is no directory has none.
-func matchingIn(dir, element string, last bool) ([]string, error) {
-	if !strings.ContainsAny(element, `*?[\`) {
-		look := os.Stat
-		if last {
-			look = os.Lstat
-		}
-		_, err := look(filepath.Join(dir, element))
-		if isNothing(err) {
-			return nil, nil
-		}
-		return []string{element}, err
-	}
-	entries, err := os.ReadDir(dir)
-	if isNothing(err) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, err
-	}
-	var names []string
-	for _, e := range entries {
-		name := e.Name()
-		if ok, _ := path.Match(element, name); ok && (name[0] != '.' || element[0] == '.') {
-			names = append(names, name)
-		}
-	}
-	return names, nil
-}
-
-// isNothing reports whether an error says that there is nothing that a job could be
-// about: no directory, a link to itself, or the home of somebody else, of which who
-// may not even look at it can make no snapshot.
-func isNothing(err error) bool {
-	return errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || errors.Is(err, syscall.ELOOP) || errors.Is(err, fs.ErrPermission)
 }

@@ -51,6 +51,19 @@ import (
 type Source struct {
 	// Arg is how it would be typed, and Name what "{source}" stands for.
 	Arg, Name string
+	// Found is what was found there where a pattern or an outer source stands for it:
+	// whose it is may change that at any time.
+	Found Found
+}
+
+// Found says which subvolume it was that the Worker has found.
+type Found struct {
+	// Base is the directory below which nothing that others can change is trusted;
+	// empty if all of the path is written down in the configuration.
+	Base string
+	// UUID and Number are the subvolume's own; zero if they are not known.
+	UUID   [16]byte
+	Number uint64
 }
 
 // Worker does what a job is about; the front door has it.

@@ -65,6 +65,9 @@ type Options struct {
 	// Origin is the path of the subvolume that Snapshot makes snapshots of; it is
 	// on the file system of the directory. Empty is none.
 	Origin string
+	// Found says which subvolume Origin has been found to be, some time ago: the one
+	// that is opened there has to be that one.
+	Found Found
 	// Rootless opens the directory also where the caller may not search the trees
 	// of the file system. Then List shows what lies in the directory and can be
 	// reached by the caller, snapshots can be made and removed as far as the kernel
@@ -145,23 +148,11 @@ func Open(path string, o Options) (*Store, error) {
 
 func (s *Store) open() (err error) {
 	if s.opt.Origin != "" {
-		if s.origin, err = openOrigin(s.opt.Origin); err != nil {
+		if s.origin, err = openOrigin(s.opt.Origin, s.opt.Found); err != nil {
 			return err
 		}
 	}
-	if s.opt.Make {
-		if err := makeDirectory(s.path); err != nil {
-			return err
-		}
-	}
-	info, err := os.Stat(s.path)
-	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || err == nil && !info.IsDir() {
-		return ErrNotDirectory
-	}
-	if err != nil {
-		return err
-	}
-	if s.dir, err = os.Open(s.path); err != nil {
+	if s.dir, err = s.openDirectory(); err != nil {
 		return err
 	}
 	var st unix.Stat_t
@@ -189,6 +180,30 @@ func (s *Store) open() (err error) {
 		return s.withoutTrees(denied)
 	}
 	return err
+}
+
+// openDirectory opens the store's directory, and makes it if asked for.
+func (s *Store) openDirectory() (*os.File, error) {
+	if rel, below := s.opt.Found.leadsTo(s.path); below {
+		dir, err := openBeneath(s.opt.Found.Base, rel, s.opt.Make)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
+			return nil, ErrNotDirectory
+		}
+		return dir, err
+	}
+	if s.opt.Make {
+		if err := makeDirectory(s.path); err != nil {
+			return nil, err
+		}
+	}
+	info, err := os.Stat(s.path)
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) || err == nil && !info.IsDir() {
+		return nil, ErrNotDirectory
+	}
+	if err != nil {
+		return nil, err
+	}
+	return os.Open(s.path)
 }
 
 // withoutTrees sees to what locate does for who may search.

@@ -19,12 +19,21 @@ import (
 
 // openOrigin opens a subvolume. That comes before the directory of the snapshots
 // is made: it may lie in the subvolume, and would be made in what is none.
-func openOrigin(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY, 0)
+func openOrigin(path string, found Found) (*os.File, error) {
+	var f *os.File
+	var err error
+	if rel, below := found.leadsTo(path); below {
+		f, err = OpenBeneath(found.Base, rel)
+	} else {
+		f, err = os.OpenFile(path, os.O_RDONLY|unix.O_DIRECTORY, 0)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("opening the subvolume of which snapshots are made: %w", err)
 	}
-	if err := checkOrigin(f); err != nil {
+	if err = checkOrigin(f); err == nil {
+		err = found.same(f)
+	}
+	if err != nil {
 		return nil, errors.Join(noOrigin(path, err), f.Close())
 	}
 	return f, nil
