@@ -60,6 +60,8 @@ than the last success: runs that find nothing new for ever back up nothing. Wher
 the job makes them, and makes none as "only-if-changed" says, nothing has changed,
 and the last run counts.
 
+With -q, only what is late is shown, a place in a line.
+
 With --textfile, the same is written for Prometheus too, as node_exporter reads it.
 "textfile" in the configuration has "buttersink run" do that after each job.
 
@@ -114,6 +116,8 @@ func runStatus(_ context.Context, env *Env, command string, o *statusOptions, na
 	end := explainStatus(s)
 	if o.json {
 		err = recordStatus(newRecords(env.Stdout), s, judge(end).code)
+	} else if env.quiet > 0 {
+		err = printLate(env.Stdout, s)
 	} else {
 		err = printStatus(env.Stdout, s)
 	}
@@ -201,6 +205,22 @@ func printStatus(w io.Writer, s *runner.Status) error {
 			return err
 		}
 		i++
+	}
+	return nil
+}
+
+// printLate writes only what is late, a place in a line, for who wants to hear of
+// nothing else.
+func printLate(w io.Writer, s *runner.Status) error {
+	for _, j := range s.Jobs {
+		for _, p := range j.Places {
+			if !p.Late {
+				continue
+			}
+			if _, err := fmt.Fprintf(w, "%s: %s: %s\n", j.Job, printable(place.Redact(placeText(p.Source, p.Destination))), printable(place.Redact(p.Why))); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }

@@ -143,6 +143,12 @@ srv  /srv -> /mnt/a/srv  2026-11-20 11:01  59 min  0        -      -         fin
     srv: the last run failed: the program of after: exit status 3
 `, "", "status", "srv")
 
+	// Who asks for nothing but what is wrong gets that, once.
+	d.says(t, 4, `
+home: /home -> /mnt/b: the last success is 4 days 3 hours old, and may be 30 hours; the last try failed: is it mounted?\x1b[31m
+`, "ERROR: 1 of 5 are late.\n", "-q", "status")
+	d.says(t, 0, "", "", "status", "-q", "srv")
+
 	// A limit of one's own holds for all: none is late by 5 days, and all by an hour.
 	for age, code := range map[string]int{"5d": 0, "26h": 4, "1h": 4} {
 		d.quiet(t, code, "status", "--max-age", age)

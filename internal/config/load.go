@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 )
 
@@ -36,20 +35,6 @@ func Load(path string, c Checks) (*File, error) {
 	d := newDocument(path, data)
 	d.safe(info)
 	return decode(d, c)
-}
-
-// safe notes it where others could change the configuration, which names programs
-// that are run.
-func (d *document) safe(info os.FileInfo) {
-	if !info.Mode().IsRegular() { // <(a command), say
-		return
-	}
-	if mode := info.Mode().Perm(); mode&0o022 != 0 {
-		d.wrong(nowhere, fmt.Sprintf("others than its owner can write to it (mode %04o), and it names programs that are run", mode), "Look through it, and then: chmod go-w "+d.path)
-	}
-	if s, ok := info.Sys().(*syscall.Stat_t); ok && s.Uid != 0 && int(s.Uid) != os.Geteuid() {
-		d.wrong(nowhere, fmt.Sprintf("it belongs to the user %d, neither to root nor to who runs this", s.Uid), "Look through it, and then: chown root "+d.path)
-	}
 }
 
 // decoder makes a File of a document, and notes everything that is wrong on the
