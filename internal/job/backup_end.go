@@ -28,6 +28,8 @@ type end struct {
 	place string      // store.Located
 	// has is what it holds, as far as is known; nil if it could not be listed.
 	has *snapshot.Inventory
+	// brought is what was committed there since it was listed.
+	brought map[snapshot.ID]plan.Step
 
 	steps   []plan.Step // of the plan that is carried out
 	cleared []string    // paths that a dry run would have made free
@@ -309,6 +311,12 @@ func (d *end) note(ctx context.Context, event transfer.Event) error {
 // something else was there, has left nothing.
 func (d *end) ended(ctx context.Context, all []transfer.Result) {
 	for _, r := range all {
+		if r.Outcome == transfer.Committed {
+			if d.brought == nil {
+				d.brought = map[snapshot.ID]plan.Step{}
+			}
+			d.brought[r.Step.Snapshot.ID] = r.Step
+		}
 		switch _, exists := errors.AsType[*store.ExistsError](r.Err); {
 		case r.Outcome == transfer.Failed && exists:
 			d.unlock(ctx, r.Step)

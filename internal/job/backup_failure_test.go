@@ -305,9 +305,18 @@ func TestBackupHangs(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
-	_, err := src.Backup(ctx, src.Memory, o)
+	r, err := src.Backup(ctx, src.Memory, o)
 	if e, ok := errors.AsType[*BackupError](err); !ok || !e.Done || !errors.Is(err, context.Canceled) {
 		t.Errorf("%v", err)
+	}
+	for i, missing := range []int{0, 1, 0} { // nothing was listed after the transfers
+		s, newest := r.Destinations[i].Standing, ""
+		if missing == 0 {
+			newest = held(t, src.Memory)[0]
+		}
+		if s.Outstanding != missing || s.Newest != newest || s.Chain != 0 {
+			t.Errorf("%s stands at %+v", r.Destinations[i].Name, s)
+		}
 	}
 	for _, m := range []*storetest.Memory{a, c} {
 		if diff := cmp.Diff(held(t, src.Memory), held(t, m)); diff != "" {

@@ -101,7 +101,7 @@ func (b *backup) lookAgain(ctx context.Context) {
 			has, err := d.store.List(ctx)
 			switch {
 			case err == nil:
-				d.has = has
+				d.has, d.brought = has, nil
 			case d.Err == nil:
 				d.Err = fmt.Errorf("listing it after the transfers: %w", err)
 			}

@@ -22,8 +22,9 @@ type Standing struct {
 	Chain int
 }
 
-// takeStock finds out how each destination stands, by the last listing of it. A run
-// that is cut short has done what it could, so that nothing is listed for this.
+// takeStock finds out how each destination stands, by the last listing of it and what
+// was brought there since. A run that is cut short has done what it could, so that
+// nothing is listed for this.
 func (b *backup) takeStock(ctx context.Context) {
 	ctx, stop := context.WithTimeout(context.WithoutCancel(ctx), noteWithin)
 	defer stop()
@@ -57,18 +58,24 @@ func newestOf(all []place, now time.Time) (newest time.Time) {
 func (d *end) stand(ctx context.Context, holds *snapshot.Inventory) Standing {
 	var s Standing
 	for id := range d.run.due(ctx, holds, d) {
-		if there, ok := d.has.Find(id); !ok || there.Outside {
+		_, brought := d.brought[id]
+		if there, ok := d.has.Find(id); !brought && (!ok || there.Outside) {
 			s.Outstanding++
 		}
 	}
 	newest, ok := d.run.newestCommon(holds, d.has)
-	if !ok {
-		return s
+	if ok {
+		there, _ := d.has.Find(newest.ID)
+		s.Newest = there.Path
+		if d.has.Archive {
+			s.Chain = 1 + len(plan.Needed(d.has, func(id snapshot.ID) bool { return id == newest.ID }))
+		}
 	}
-	there, _ := d.has.Find(newest.ID)
-	s.Newest = there.Path
-	if d.has.Archive {
-		s.Chain = 1 + len(plan.Needed(d.has, func(id snapshot.ID) bool { return id == newest.ID }))
+	for _, p := range d.run.made(holds) {
+		if step, brought := d.brought[p.ID]; brought && (!ok || p.Time.After(newest.Time)) {
+			newest, ok = p, true
+			s.Newest, s.Chain = step.Path, step.Chain
+		}
 	}
 	return s
 }
