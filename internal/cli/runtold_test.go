@@ -169,7 +169,7 @@ func TestRunTold(t *testing.T) {
 	h.write(t, "speak", "#!/bin/sh\nexit 7\n", 0o755)
 	h.write(t, "before", "#!/bin/sh\n", 0o755)
 	_, said := h.run(t, 0, "")
-	if strings.Count(said, "nobody could be told that") != 3 || strings.Contains(said, key) {
+	if strings.Count(said, " could not be told: ") != 3 || strings.Contains(said, key) {
 		t.Errorf("it says\n%s", said)
 	}
 }

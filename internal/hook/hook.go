@@ -15,8 +15,8 @@
 // of each variable as much as [longestVariable] says.
 //
 // What it prints goes to a log, line by line: of a line as much as [longestLine]
-// says, of all of it as much as [mostShown], with secrets starred and control
-// characters escaped. The rest is read and dropped.
+// says, of all of it as much as [mostShown] and [leastOfLine] say, with secrets
+// starred and control characters escaped. The rest is read and dropped.
 //
 // # What may be relied on
 //

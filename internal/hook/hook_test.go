@@ -300,7 +300,7 @@ printf 'a\tb'`)}})
 // TestRunChatter prints more than anybody reads.
 func TestRunChatter(t *testing.T) {
 	l := &log{}
-	err := Run(t.Context(), Program{Log: slog.New(l), Argv: []string{script(t, `yes "a line that says nothing" | head -n 400000; echo the end; exit 9`)}})
+	err := Run(t.Context(), Program{Log: slog.New(l), Argv: []string{script(t, `yes "a line that says nothing $(printf %0100d 0)" | head -n 100000; echo the end; exit 9`)}})
 	var size int
 	for _, line := range l.all() {
 		size += len(line)
@@ -310,6 +310,18 @@ func TestRunChatter(t *testing.T) {
 	}
 	if err == nil || !strings.HasSuffix(err.Error(), "status 9: the end") {
 		t.Error(err)
+	}
+}
+
+// TestRunChatterOfShortLines prints next to nothing, very often: a line takes room in
+// a log, whatever is in it.
+func TestRunChatterOfShortLines(t *testing.T) {
+	l := &log{}
+	if err := Run(t.Context(), Program{Log: slog.New(l), Argv: []string{script(t, `yes | head -n 100000`)}}); err != nil {
+		t.Error(err)
+	}
+	if n := len(l.all()); n > mostShown/leastOfLine+2 || n < mostShown/leastOfLine/2 || !strings.Contains(l.all()[n-1], "not shown") {
+		t.Errorf("%d lines are shown, and last %q", n, l.all()[n-1])
 	}
 }
 

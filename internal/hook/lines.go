@@ -15,6 +15,9 @@ const (
 	// mostShown is how many bytes of all that a program prints are shown: more than
 	// that fills logs, and is read by nobody.
 	mostShown = 1 << 20
+	// leastOfLine is how many bytes each line counts for at least: a log keeps the
+	// time and the program with it.
+	leastOfLine = 100
 	// stars are shown in the place of a secret.
 	stars = "***"
 )
@@ -91,7 +94,7 @@ func (l *lines) end() {
 		l.log.Warn("it prints very much, and the rest of that is not shown", "program", l.name)
 		l.shown += longestLine * 2
 	}
-	l.shown += len(text)
+	l.shown += max(len(text), leastOfLine)
 }
 
 // clean is what is shown of a line.

@@ -86,7 +86,7 @@ func (n *run) tell(ctx context.Context, r notify.Report) {
 		}
 		all.Go(func() {
 			if err := notify.Tell(ctx, n.target(to), r, n.log()); err != nil {
-				n.log().Warn(fmt.Sprintf("%s: nobody could be told that: %s", n.job.Name, r.Summary), "notice", to.Name, "error", n.text(err))
+				n.log().Warn(fmt.Sprintf("%s: %s could not be told: %s", n.job.Name, to.Name, r.Summary), "error", n.text(err))
 			}
 		})
 	}
