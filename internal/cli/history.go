@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -147,10 +148,14 @@ func printRuns(w io.Writer, runs []ledger.JobRun, words []string) error {
 	return nil
 }
 
-// troublesText is what did not go well in a run, a line each. Where the places say it
-// all, the run itself need not.
+// troublesText is what did not go well in a run, a line each. What the places say the
+// run itself need not; the rest of its reasons come first.
 func troublesText(r ledger.JobRun) (text string) {
-	said := r.Message == ""
+	for why := range strings.SplitSeq(r.Message, "\n") {
+		if why != "" && !slices.ContainsFunc(r.Places, func(p ledger.PlaceRun) bool { return tells(p, why) }) {
+			text += "    " + printable(place.Redact(why)) + "\n"
+		}
+	}
 	for _, p := range r.Places {
 		if p.Result == ledger.Done {
 			continue
@@ -158,14 +163,19 @@ func troublesText(r ledger.JobRun) (text string) {
 		line := placeText(p.Source, p.Destination) + ": " + string(p.Result)
 		if p.Message != "" {
 			line += ": " + p.Message
-			said = said || strings.Contains(r.Message, p.Message)
 		}
 		text += "    " + printable(place.Redact(line)) + "\n"
 	}
-	if !said {
-		text = "    " + printable(place.Redact(r.Message)) + "\n" + text
-	}
 	return text
+}
+
+// tells reports whether a reason of a run is told by what became of a place, which has
+// failed: by the name of its source, or as a whole.
+func tells(p ledger.PlaceRun, why string) bool {
+	if p.Result == ledger.Done || p.Message == "" {
+		return false
+	}
+	return strings.HasPrefix(why, p.Source+": ") || strings.Contains(why, p.Message)
 }
 
 // runRecord is what programs are told of a run.

@@ -240,13 +240,14 @@ ERROR: no run of a job "home" is known here.
 	d.ran(t, "home", 50*time.Hour, ledger.Outcome{Result: ledger.Done}, done("/home", ""), sent)
 	d.ran(t, "home", 49*time.Hour, ledger.Outcome{}, sent)
 	d.ran(t, "gone", 48*time.Hour, ledger.Outcome{Result: ledger.Failed, Message: "s3://key:topsecret@bucket/: no"})
-	d.ran(t, "home", -900*time.Hour, ledger.Outcome{Result: ledger.Failed, Message: "job home is not complete: /mnt/b: is it mounted?"}, sent, missed)
+	d.ran(t, "home", -900*time.Hour, ledger.Outcome{Result: ledger.Failed, Message: "/home: the backup is not complete; /mnt/b: it is away\nthe program of after: it ended with status 3"}, sent, missed)
 	d.ran(t, "home", time.Hour, ledger.Outcome{Result: ledger.Interrupted, Message: "stopped by a signal: terminated"}, ledger.PlaceRun{Source: "/home", Result: ledger.Interrupted})
 	const killed = `
 2026-11-20 11:00:00  home  interrupted  0:01:30  -            0
     stopped by a signal: terminated
     /home: interrupted
 2026-12-28 00:00:00  home  failed       0:01:30  3 (5 MiB)    2
+    the program of after: it ended with status 3
     /home -> /mnt/b: failed: is it mounted?
 2026-11-18 12:00:00  gone  failed       0:01:30  -            0
     s3://key:***@bucket/: no
@@ -255,7 +256,7 @@ ERROR: no run of a job "home" is known here.
 `
 	const heading = "BEGAN                JOB   RESULT       TOOK     TRANSFERRED  REMOVED"
 	d.says(t, 0, heading+killed, "", "history")
-	d.says(t, 0, strings.Join(strings.SplitAfter(heading+killed, "\n")[:6], ""), "", "history", "-n", "2", "home")
+	d.says(t, 0, strings.Join(strings.SplitAfter(heading+killed, "\n")[:7], ""), "", "history", "-n", "2", "home")
 	d.says(t, 2, "", "ERROR: want 1 run or more, not -n 0.\nTry 'buttersink history --help'.\n", "history", "-n", "0")
 	d.says(t, 2, "", "ERROR: want one job, got 2 arguments.\nTry 'buttersink history --help'.\n", "history", "a", "b")
 	d.says(t, 0, `

@@ -30,7 +30,7 @@ type JobRun struct {
 	Begun, Ended time.Time
 	// Result is empty until it has ended.
 	Result Result
-	// Message says why, for people, where Result is not Done.
+	// Message says why, for people, where Result is not Done: each failure in a line.
 	Message string
 	// Places are in the order in which they were noted. Of old runs, some may be
 	// missing.

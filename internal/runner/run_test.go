@@ -248,10 +248,14 @@ func TestPlaces(t *testing.T) {
 func TestSaidOnce(t *testing.T) {
 	s := newScene(t)
 	s.fails["snapshot /a"], s.fails["transfer /a"] = errors.New("it is not there"), errors.New("it is not there")
-	s.fails["snapshot /b"], s.fails["transfer /b"] = errors.New("no room"), errors.New("it is away")
+	s.fails["snapshot /b"], s.fails["transfer /b"] = errors.New("no room"), errors.New("it is\naway")
 	_, err := s.Run(t.Context(), &s.job)
-	if want := "job home is not complete: /a: it is not there; /b: no room; /b: it is away"; err == nil || err.Error() != want {
+	if want := "job home is not complete: /a: it is not there; /b: no room; /b: it is\naway"; err == nil || err.Error() != want {
 		t.Errorf("%v", err)
+	}
+	runs, err := s.Ledger.JobRuns("home", 1)
+	if want := "/a: it is not there\n/b: no room\n/b: it is; away"; err != nil || runs[0].Message != want {
+		t.Errorf("%q is written down: %v", runs[0].Message, err)
 	}
 	bad := ledger.PlaceRun{Result: ledger.Failed, Message: "it is not there"}
 	if got := joined(bad, bad); got.Message != bad.Message {

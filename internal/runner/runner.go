@@ -234,10 +234,23 @@ func (n *run) conclude(ctx context.Context, err error) {
 	if n.id == 0 {
 		return
 	}
-	end := ledger.Outcome{Result: result(ctx, err), Message: n.text(err), Ended: n.report.Ended}
+	end := ledger.Outcome{Result: result(ctx, err), Message: n.reasons(err), Ended: n.report.Ended}
 	if err := n.Ledger.EndJob(n.id, end); err != nil {
 		n.log().Warn("How this run has ended cannot be written down", "error", err)
 	}
+}
+
+// reasons is why a run has failed, each failure in a line.
+func (n *run) reasons(err error) string {
+	failed, ok := errors.AsType[*JobError](err)
+	if !ok {
+		return n.text(err)
+	}
+	var lines []string
+	for _, f := range failed.Failures {
+		lines = append(lines, strings.ReplaceAll(n.text(f), "\n", "; "))
+	}
+	return strings.Join(lines, "\n")
 }
 
 // hostName is the name of this machine.

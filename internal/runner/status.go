@@ -190,9 +190,9 @@ func troubleOf(r *ledger.JobRun) string {
 	case r.Ended.IsZero():
 		return "the last run was killed, or the machine went off"
 	case r.Result == ledger.Interrupted:
-		return withReason("the last run was stopped", r.Message)
+		return withReason("the last run was stopped", inOneLine(r.Message))
 	}
-	return withReason("the last run failed", r.Message)
+	return withReason("the last run failed", inOneLine(r.Message))
 }
 
 // expected are the places that a job is about.
@@ -398,6 +398,9 @@ func tryTrouble(t *ledger.PlaceRun) string {
 	}
 	return withReason("the last try failed", t.Message)
 }
+
+// inOneLine has all reasons of a run (ledger.JobRun) in one line.
+func inOneLine(reasons string) string { return strings.ReplaceAll(reasons, "\n", "; ") }
 
 // withReason adds to a sentence why it is so, if that is known.
 func withReason(what, why string) string {
