@@ -64,8 +64,9 @@ var rooms = map[string]string{
 	"metrics": "runner",
 	"systemd": "",
 
-	// What an argument of the command line names.
+	// What an argument of the command line names, and how far a run is, in words.
 	"place": "",
+	"meter": "snapshot transfer",
 
 	// How fast bytes go, wherever they go over a network.
 	"pace": "",

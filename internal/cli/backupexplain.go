@@ -7,6 +7,7 @@ import (
 	"syscall"
 
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/meter"
 	"github.com/buttersink/buttersink/internal/store"
 )
 
@@ -118,7 +119,7 @@ func expanded(err error) []error {
 	case *job.FullError:
 		lines := []error{err}
 		for _, s := range e.Steps {
-			lines = append(lines, fmt.Errorf("%s%s, %s: %s", place, s.Path, sizeText(s.Size), s.Reason))
+			lines = append(lines, fmt.Errorf("%s%s, %s: %s", place, s.Path, meter.Size(s.Size), s.Reason))
 		}
 		return lines
 	}

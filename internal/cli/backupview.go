@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/meter"
 	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -129,7 +130,7 @@ func (v *backupView) rows(width int) []string {
 	var busy []*targetView
 	for _, t := range v.order {
 		t.progress.mu.Lock()
-		if len(t.progress.view.flows) > 0 {
+		if len(t.progress.view.Flows) > 0 {
 			busy = append(busy, t)
 		}
 		t.progress.mu.Unlock()
@@ -139,8 +140,8 @@ func (v *backupView) rows(width int) []string {
 		p := t.progress
 		p.mu.Lock()
 		if len(busy) == 1 {
-			rows = p.view.rows(now, width)
-		} else if len(p.view.flows) > 0 { // its last step may have ended since
+			rows = meterRows(&p.view, now, width)
+		} else if len(p.view.Flows) > 0 { // its last step may have ended since
 			rows = append(rows, targetRow(t.name, &p.view, now, width))
 		}
 		p.mu.Unlock()
@@ -152,17 +153,17 @@ func (v *backupView) rows(width int) []string {
 }
 
 // targetRow is "/mnt/bk [2/5] 20261120-231455: 1.2 GiB of ~2.6 GiB (45%), ...".
-func targetRow(name string, m *meter, now time.Time, width int) string {
-	f := m.flows[0]
+func targetRow(name string, m *meter.Meter, now time.Time, width int) string {
+	f := m.Flows[0]
 	head := cutLeft(printable(name), max(width/4, 10)) + " "
 	if strings.HasPrefix(name, "shell://") { // of which the beginning tells more
 		head = cut(printable(name), max(width/4, 10)) + " "
 	}
-	if more := len(m.flows) - 1; more > 0 {
-		return withBar(head+fmt.Sprintf("%d of %d, %d at a time: %s", len(m.ended), m.steps, more+1, m.all(now)), m.done, m.whole, width)
+	if more := len(m.Flows) - 1; more > 0 {
+		return withBar(head+fmt.Sprintf("%d of %d, %d at a time: %s", m.Ended(), m.Steps, more+1, m.All(now)), m.Done, m.Whole, width)
 	}
-	return withBar(head+fmt.Sprintf("[%d/%d] %s: %s", f.now.Step, f.now.Steps, printable(f.now.Path), f.text(now)),
-		f.now.Bytes, snapshot.Size{Bytes: f.now.Expected, Known: f.now.Expected > 0}, width)
+	return withBar(head+fmt.Sprintf("[%d/%d] %s: %s", f.Now.Step, f.Now.Steps, printable(f.Now.Path), f.Text(now)),
+		f.Now.Bytes, snapshot.Size{Bytes: f.Now.Expected, Known: f.Now.Expected > 0}, width)
 }
 
 // firstRun tells of a dry run before the first backup.
@@ -292,7 +293,7 @@ func (v *backupView) planned(destination string, o *job.Outlook) {
 	case len(o.Steps) > 0:
 		size := "of unknown size"
 		if total := o.Total(); total.Known {
-			size = sizeText(total)
+			size = meter.Size(total)
 		}
 		v.say("%s%s: %s to transfer, %s", v.would(), destination, plural(len(o.Steps), "snapshot", "snapshots"), size)
 	case !anew && len(o.Problems) == 0:
@@ -361,7 +362,7 @@ func (v *backupView) ended(destination string, r *job.SyncReport, err error) {
 		// What each of them is comes in the end, with what to do.
 		v.env.Log.Warn(fmt.Sprintf("%s: not complete: %s", destination, err))
 	case r != nil && !v.o.dryRun:
-		v.say("%s: complete: %d transferred (%s), %d kept%s", destination, r.Transferred, humanSize(r.Bytes), r.Kept, skippedText(r.Skipped))
+		v.say("%s: complete: %d transferred (%s), %d kept%s", destination, r.Transferred, meter.Bytes(r.Bytes), r.Kept, meter.Skipped(r.Skipped))
 	}
 }
 

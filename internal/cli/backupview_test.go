@@ -26,7 +26,7 @@ func TestRowsWhileStepsEnd(t *testing.T) {
 			for range 20_000 {
 				for _, kind := range []transfer.Kind{transfer.StepBegun, transfer.Committed} {
 					p.mu.Lock()
-					p.view.take(transfer.Event{Kind: kind, Step: 1, Steps: 1, Path: "x"}, env.Now())
+					p.view.Take(transfer.Event{Kind: kind, Step: 1, Steps: 1, Path: "x"}, env.Now())
 					p.mu.Unlock()
 				}
 			}

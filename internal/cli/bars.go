@@ -12,6 +12,7 @@ import (
 	"github.com/vbauerster/mpb/v8"
 	"github.com/vbauerster/mpb/v8/decor"
 
+	"github.com/buttersink/buttersink/internal/meter"
 	"github.com/buttersink/buttersink/internal/snapshot"
 )
 
@@ -92,42 +93,42 @@ func (b *bars) close() {
 func (p *progress) rows(width int) []string {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.view.rows(p.env.Now(), width)
+	return meterRows(&p.view, p.env.Now(), width)
 }
 
-// rows is the state of the run in lines of a width: one for each stream that is
+// meterRows is the state of a run in lines of a width: one for each stream that is
 // going on, up to flowRows of them; where there is but one, the file that it is
 // at; and where there is more than one step, the whole run.
-func (m *meter) rows(now time.Time, width int) []string {
+func meterRows(m *meter.Meter, now time.Time, width int) []string {
 	var rows []string
-	for _, f := range m.flows[:min(len(m.flows), flowRows)] {
+	for _, f := range m.Flows[:min(len(m.Flows), flowRows)] {
 		rows = append(rows, flowRow(f, now, width))
 	}
-	if len(m.flows) == 1 && m.flows[0].now.File != "" {
-		rows = append(rows, "      "+cutLeft(printable(m.flows[0].now.File), width-6))
+	if len(m.Flows) == 1 && m.Flows[0].Now.File != "" {
+		rows = append(rows, "      "+cutLeft(printable(m.Flows[0].Now.File), width-6))
 	}
-	if m.steps > 1 {
-		rows = append(rows, m.runRow(now, width))
+	if m.Steps > 1 {
+		rows = append(rows, runRow(m, now, width))
 	}
 	return rows
 }
 
 // flowRow is "[2/5] a/monday: 1.2 GiB of ~2.6 GiB (45%), 117.7 MiB/s, 0:00:12 left".
-func flowRow(f *flow, now time.Time, width int) string {
-	head := fmt.Sprintf("[%d/%d] ", f.now.Step, f.now.Steps)
-	tail := ": " + f.text(now)
+func flowRow(f *meter.Flow, now time.Time, width int) string {
+	head := fmt.Sprintf("[%d/%d] ", f.Now.Step, f.Now.Steps)
+	tail := ": " + f.Text(now)
 	room := width - columns(head) - columns(tail)
-	return cut(head+cutLeft(printable(f.now.Path), max(room, 8))+tail, width)
+	return cut(head+cutLeft(printable(f.Now.Path), max(room, 8))+tail, width)
 }
 
 // runRow is "all 5: 1.2 GiB of ~2.6 GiB (45%), 117.7 MiB/s, 0:00:12 left
 // [=====>      ]", the bar where there is room for it.
-func (m *meter) runRow(now time.Time, width int) string {
-	text := fmt.Sprintf("all %d: %s", m.steps, m.all(now))
-	if more := len(m.flows) - flowRows; more > 0 {
+func runRow(m *meter.Meter, now time.Time, width int) string {
+	text := fmt.Sprintf("all %d: %s", m.Steps, m.All(now))
+	if more := len(m.Flows) - flowRows; more > 0 {
 		text += fmt.Sprintf(", %d more at work", more)
 	}
-	return withBar(text, m.done, m.whole, width)
+	return withBar(text, m.Done, m.Whole, width)
 }
 
 // withBar draws a bar behind a text, where there is room for it and something to

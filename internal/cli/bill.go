@@ -14,6 +14,7 @@ import (
 
 	"github.com/buttersink/buttersink/internal/bill"
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/meter"
 	"github.com/buttersink/buttersink/internal/store"
 )
 
@@ -84,7 +85,7 @@ func itemLines(e bill.Estimate) []string {
 		amount := ""
 		switch {
 		case l.Bytes != 0:
-			amount = humanSize(abs(l.Bytes))
+			amount = meter.Bytes(abs(l.Bytes))
 		case slices.Contains([]string{bill.Uploading, bill.Asking, bill.Reading}, l.What):
 			amount = plural(int(abs(l.Count)), "request", "requests")
 		default:
@@ -154,7 +155,7 @@ var tierOrder = []store.Tier{store.Bulk, store.Standard, store.Expedited}
 // restoringLines tell what having streams back costs by each tier, or, where none
 // of them is cold, once.
 func restoringLines(what string, r *job.Restoring) []string {
-	head := fmt.Sprintf("%s: %s, %s", what, plural(r.Streams, "stream", "streams"), humanSize(r.Bytes))
+	head := fmt.Sprintf("%s: %s, %s", what, plural(r.Streams, "stream", "streams"), meter.Bytes(r.Bytes))
 	if r.Pending > 0 {
 		head += fmt.Sprintf(", %d of them asked for already", r.Pending)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"github.com/buttersink/buttersink/internal/bill"
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/meter"
 )
 
 // costOptions are the flags of cost.
@@ -190,5 +191,5 @@ func costText(r *job.CostReport) string {
 }
 
 func keptRow(class string, k job.Kept) []string {
-	return []string{class, fmt.Sprint(k.Streams), fmt.Sprint(k.Objects), humanSize(k.Bytes)}
+	return []string{class, fmt.Sprint(k.Streams), fmt.Sprint(k.Objects), meter.Bytes(k.Bytes)}
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/buttersink/buttersink/internal/btrfs"
+	"github.com/buttersink/buttersink/internal/meter"
 	"github.com/buttersink/buttersink/internal/snapshot"
 )
 
@@ -113,7 +114,7 @@ func subvolumeText(s btrfs.Subvolume, used *btrfs.Usage, paths []string) string 
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%4d '/%s' (level:%d gen:%d total:%s exclusive:%s%s) %s\n", s.ID, printable(s.Path), level, s.Ctransid,
-		sizeText(total), sizeText(exclusive), ro, uuidOrNone(s.UUID))
+		meter.Size(total), meter.Size(exclusive), ro, uuidOrNone(s.UUID))
 	fmt.Fprintf(&b, "        (parent:%s/%d received:%s/%d)\n",
 		uuidOrNone(s.ParentUUID), s.Otransid, uuidOrNone(s.ReceivedUUID), s.Stransid)
 	for i, path := range paths {

@@ -18,6 +18,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/meter"
 	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
@@ -303,7 +304,7 @@ func (r *btrsnapRun) serve(ctx context.Context, name string) (done bool, err err
 	}
 	if report.Given != nil && report.Given.Err == nil {
 		r.tell(btrsnapRecord{Event: "given", Name: name, Path: r.day, ID: report.Snapshot.ID, Bytes: report.Given.Bytes},
-			"The program of %s has taken %s (%s)", name, r.day, humanSize(report.Given.Bytes))
+			"The program of %s has taken %s (%s)", name, r.day, meter.Bytes(report.Given.Bytes))
 	}
 	return report.Snapshot != nil || r.o.dryRun, explainPrune(err)
 }

@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/meter"
 	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -287,11 +288,11 @@ func considered(c plan.Considered) string {
 func consideredSize(c plan.Considered) string {
 	switch size := (snapshot.Size{Bytes: c.Bytes, Known: true, Exact: c.Exact}); {
 	case c.Guessed && c.Bytes > 0:
-		return "(" + sizeText(size) + ")"
+		return "(" + meter.Size(size) + ")"
 	case c.Bytes == 0:
 		return "-"
 	default:
-		return sizeText(size)
+		return meter.Size(size)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/buttersink/buttersink/internal/meter"
 	"github.com/spf13/cobra"
 )
 
@@ -56,4 +57,23 @@ func groupedFlags(c *cobra.Command, groups []flagGroup) string {
 		b.WriteString(g.title + ":\n" + strings.TrimRight(some.FlagUsages(), " \n") + "\n")
 	}
 	return b.String()
+}
+
+// sizeFlag is a flag whose value is a size.
+type sizeFlag struct {
+	bytes int64
+	given string // as it was typed; empty if it was not
+}
+
+func (f *sizeFlag) String() string { return f.given }
+func (f *sizeFlag) Type() string   { return "SIZE" }
+
+// Set takes what was typed.
+func (f *sizeFlag) Set(text string) error {
+	n, err := meter.ParseBytes(text)
+	if err != nil {
+		return err
+	}
+	f.bytes, f.given = n, text
+	return nil
 }

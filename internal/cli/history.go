@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/buttersink/buttersink/internal/ledger"
+	"github.com/buttersink/buttersink/internal/meter"
 	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/runner"
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -122,13 +123,13 @@ func printRuns(w io.Writer, runs []ledger.JobRun, words []string) error {
 		}
 		sent := "-"
 		if transferred > 0 {
-			sent = fmt.Sprintf("%d (%s)", transferred, sizeText(snapshot.ExactSize(bytes)))
+			sent = fmt.Sprintf("%d (%s)", transferred, meter.Size(snapshot.ExactSize(bytes)))
 		}
 		took := "-"
 		if !r.Ended.IsZero() {
 			took = "?" // the clock was set back
 			if d := r.Ended.Sub(r.Begun); d >= 0 {
-				took = durationText(d)
+				took = meter.Duration(d)
 			}
 		}
 		fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%d\n", r.Begun.Local().Format(time.DateTime), printable(r.Job), words[i], took, sent, removed)

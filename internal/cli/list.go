@@ -12,6 +12,7 @@ import (
 
 	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/ledger"
+	"github.com/buttersink/buttersink/internal/meter"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store/ssh"
 )
@@ -176,9 +177,9 @@ func printListing(env *Env, l *job.Listing) {
 	out := bufio.NewWriterSize(env.Stdout, 64<<10)
 	for i := range l.Snapshots {
 		s := &l.Snapshots[i]
-		size := sizeText(s.Size)
+		size := meter.Size(s.Size)
 		if s.Exclusive.Known {
-			size += " " + sizeText(s.Exclusive) + " exclusive"
+			size += " " + meter.Size(s.Exclusive) + " exclusive"
 		}
 		out.WriteString(s.ID.String() + " " + printable(l.Inventory.Where(*s)) + " (" + size + ")\n")
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/buttersink/buttersink/internal/archive/btrsend"
 	"github.com/buttersink/buttersink/internal/archive/seal"
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/meter"
 	"github.com/buttersink/buttersink/internal/snapshot"
 )
 
@@ -102,7 +103,7 @@ func printKept(env *Env, l *job.Listing, all iter.Seq[archive.Kept]) {
 	n := 0
 	for k := range all {
 		n++
-		notes := humanSize(k.Size)
+		notes := meter.Bytes(k.Size)
 		if form := k.Form.Suffix(); form != "" {
 			notes += " " + form
 		}
@@ -113,7 +114,7 @@ func printKept(env *Env, l *job.Listing, all iter.Seq[archive.Kept]) {
 		out.WriteString(printable(edgeText(l.Inventory, k.Edge, k.Path)) + " (" + notes + ")\n")
 	}
 	if n > 0 {
-		fmt.Fprintf(out, "TOTAL: %d diffs %s\n", n, humanSize(total))
+		fmt.Fprintf(out, "TOTAL: %d diffs %s\n", n, meter.Bytes(total))
 	}
 	out.Flush() // env.Stdout keeps the error
 }

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/buttersink/buttersink/internal/meter"
 	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/transfer"
 )
@@ -26,7 +27,8 @@ type progress struct {
 	destination, prefix string
 
 	mu   sync.Mutex // held while nothing is written
-	view meter
+	view meter.Meter
+	told time.Time // when the last line was about how far it is, or the first step began
 }
 
 // newProgress returns what shows a run; close has to be called when it is over.
@@ -52,7 +54,7 @@ func (p *progress) begin() {
 	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.view = meter{}
+	p.view, p.told = meter.Meter{}, time.Time{}
 }
 
 // emit prints a record for programs. An error stays with standard output, where
@@ -75,15 +77,18 @@ func (p *progress) event(e transfer.Event) {
 	}
 	now := p.env.Now()
 	p.mu.Lock()
-	f := p.view.take(e, now)
+	f := p.view.Take(e, now)
+	if e.Kind == transfer.StepBegun && p.told.IsZero() {
+		p.told = now
+	}
 	line := ""
-	if e.Kind == transfer.Progress && p.bars == nil && now.Sub(p.view.told) >= plainEvery {
-		p.view.told = now
-		line = p.view.line(now)
+	if e.Kind == transfer.Progress && p.bars == nil && now.Sub(p.told) >= plainEvery {
+		p.told = now
+		line = p.view.Line(now)
 	}
 	took, carried := time.Duration(0), e.Bytes
 	if f != nil {
-		took, carried = now.Sub(f.begun), e.Bytes-f.spare
+		took, carried = now.Sub(f.Begun), e.Bytes-f.Spare
 	}
 	p.mu.Unlock()
 
@@ -91,19 +96,19 @@ func (p *progress) event(e transfer.Event) {
 	case transfer.StepBegun:
 		p.bars.show()
 	case transfer.Resumed:
-		line = fmt.Sprintf("%s: carried on from its last checkpoint, after %s", e.Path, humanSize(e.Bytes))
+		line = fmt.Sprintf("%s: carried on from its last checkpoint, after %s", e.Path, meter.Bytes(e.Bytes))
 	case transfer.Stalled:
-		line = fmt.Sprintf("%s: nothing has moved for %s: %s", e.Path, spanText(e.Wait), e.Error)
+		line = fmt.Sprintf("%s: nothing has moved for %s: %s", e.Path, meter.Span(e.Wait), e.Error)
 	case transfer.Committed:
 		if e.Action == plan.Copy {
-			line = fmt.Sprintf("%s: copied in %s", e.Path, tookText(took))
+			line = fmt.Sprintf("%s: copied in %s", e.Path, meter.Took(took))
 			break
 		}
-		line = fmt.Sprintf("%s: %s in %s", e.Path, humanSize(e.Bytes), tookText(took))
-		if rate := rateText(carried, took); rate != "" {
+		line = fmt.Sprintf("%s: %s in %s", e.Path, meter.Bytes(e.Bytes), meter.Took(took))
+		if rate := meter.Rate(carried, took); rate != "" {
 			line += ", " + rate
 		}
-		line += skippedText(e.Skipped)
+		line += meter.Skipped(e.Skipped)
 	case transfer.Retry:
 		p.env.Log.Warn(p.prefix + retryText(e))
 	case transfer.Failed:
@@ -142,18 +147,10 @@ func (p *progress) note(e transfer.Event) {
 // called more than once.
 func (p *progress) close() { p.bars.close() }
 
-// skippedText says how much of an object was there from an interrupted upload.
-func skippedText(n int64) string {
-	if n <= 0 {
-		return ""
-	}
-	return fmt.Sprintf("; %s of it were there already", humanSize(n))
-}
-
 // retryText says why a step begins again, and when.
 func retryText(e transfer.Event) string {
 	if e.Wait <= 0 {
 		return fmt.Sprintf("%s: %s; it begins again", e.Path, e.Error)
 	}
-	return fmt.Sprintf("%s: %s; trying again in %s", e.Path, e.Error, durationText(e.Wait))
+	return fmt.Sprintf("%s: %s; trying again in %s", e.Path, e.Error, meter.Duration(e.Wait))
 }

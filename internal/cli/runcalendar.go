@@ -12,6 +12,7 @@ import (
 	"github.com/buttersink/buttersink/internal/config"
 	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/ledger"
+	"github.com/buttersink/buttersink/internal/meter"
 	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/runner"
 	"github.com/buttersink/buttersink/internal/schedule"
@@ -188,7 +189,7 @@ func (c *calendarRun) bring(ctx context.Context, src *opened) (err error) {
 	}
 	if report.Given != nil && err == nil {
 		c.tell(calendarRecord{Event: "given", Path: c.day, Destination: c.to.name, ID: report.Snapshot.ID, Bytes: report.Given.Bytes},
-			"%s has %s (%s)", c.to.name, c.day, humanSize(report.Given.Bytes))
+			"%s has %s (%s)", c.to.name, c.day, meter.Bytes(report.Given.Bytes))
 	}
 	return explainBtrsend(err, kept)
 }

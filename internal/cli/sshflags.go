@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/buttersink/buttersink/internal/meter"
 	"github.com/spf13/cobra"
 )
 
@@ -138,12 +139,12 @@ func (f *rateFlag) Type() string   { return "RATE" }
 // Set takes what was typed: a size, with or without "/s".
 func (f *rateFlag) Set(text string) error {
 	size, _ := strings.CutSuffix(text, "/s")
-	n, err := parseSize(size)
+	n, err := meter.ParseBytes(size)
 	if err != nil {
 		return fmt.Errorf("%q is no rate: want bytes in a second, as in 20MiB/s, 500K or 1.5M", text)
 	}
 	if n < leastRate {
-		return fmt.Errorf("%s is next to nothing: want %s/s or more", text, humanSize[int64](leastRate))
+		return fmt.Errorf("%s is next to nothing: want %s/s or more", text, meter.Bytes[int64](leastRate))
 	}
 	f.bytes, f.given = n, text
 	return nil

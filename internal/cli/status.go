@@ -17,6 +17,7 @@ import (
 
 	"github.com/buttersink/buttersink/internal/config"
 	"github.com/buttersink/buttersink/internal/ledger"
+	"github.com/buttersink/buttersink/internal/meter"
 	"github.com/buttersink/buttersink/internal/metrics"
 	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/runner"
@@ -266,7 +267,7 @@ func ageText(p *runner.PlaceStatus) string {
 	case p.Age >= 72*time.Hour:
 		return fmt.Sprintf("%d d", int64(p.Age/(24*time.Hour)))
 	}
-	return spanText(max(p.Age, 0))
+	return meter.Span(max(p.Age, 0))
 }
 
 func missingText(p *runner.PlaceStatus) string {

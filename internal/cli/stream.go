@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/buttersink/buttersink/internal/meter"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/stream"
 )
@@ -259,7 +260,7 @@ func (v *streamVerdict) String() string {
 	if v.Error != "" {
 		b += ": " + printable(v.Error)
 	}
-	read := plural(int(v.Commands), "command", "commands") + ", " + humanSize(v.Bytes)
+	read := plural(int(v.Commands), "command", "commands") + ", " + meter.Bytes(v.Bytes)
 	switch {
 	case v.Verdict != verdictOK && v.Bytes == 0:
 		return b

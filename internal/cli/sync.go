@@ -12,6 +12,7 @@ import (
 
 	"github.com/buttersink/buttersink/internal/job"
 	"github.com/buttersink/buttersink/internal/ledger"
+	"github.com/buttersink/buttersink/internal/meter"
 )
 
 // syncOptions are the flags of sync.
@@ -392,7 +393,7 @@ func explainFull(e *job.FullError, src *opened, destination, limit string) error
 	for _, s := range e.Steps {
 		size := "of unknown length"
 		if s.Size.Known {
-			size = sizeText(s.Size)
+			size = meter.Size(s.Size)
 		}
 		lines = append(lines, fmt.Errorf("%s, %s: %s", s.Path, size, s.Reason))
 	}

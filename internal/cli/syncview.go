@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/meter"
 	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/plan"
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -87,7 +88,7 @@ func (v *syncView) planned(o *job.Outlook) {
 		v.say("Excluded: %d snapshots", o.Excluded)
 	}
 	v.say("Optimal synchronization:")
-	total := sizeText(o.Total())
+	total := meter.Size(o.Total())
 	if sends > 0 {
 		v.say("%s from %d diffs in %s", total, sends, o.Source)
 	}
@@ -96,7 +97,7 @@ func (v *syncView) planned(o *job.Outlook) {
 	}
 	v.say("%s from %d diffs in TOTAL", total, len(o.Steps)+len(o.Keep))
 	if v.o.dryRun && o.Bound < o.Cost {
-		v.say("No choice of parents costs less than %s; this one costs %s", humanSize(o.Bound), humanSize(o.Cost))
+		v.say("No choice of parents costs less than %s; this one costs %s", meter.Bytes(o.Bound), meter.Bytes(o.Cost))
 	}
 	for _, k := range o.Keep {
 		v.say("Keep: %s %s", k.ID.Short(), o.DestinationHas.Where(k))
@@ -172,7 +173,7 @@ func (env *Env) warnFull(prefix string, limit sizeFlag, o *job.Outlook) {
 		case s.Action != plan.Send || !s.Edge.IsFull() || s.Size.Known && s.Size.Bytes <= limit.bytes:
 		case n < 3:
 			n++
-			env.Log.Warn(fmt.Sprintf("%s%s is longer than --max-full %s (%s): %s", prefix, o.SourceHolds.Where(s.Snapshot), limit.given, sizeText(s.Size), s.Reason))
+			env.Log.Warn(fmt.Sprintf("%s%s is longer than --max-full %s (%s): %s", prefix, o.SourceHolds.Where(s.Snapshot), limit.given, meter.Size(s.Size), s.Reason))
 		default:
 			n++
 		}
@@ -208,7 +209,7 @@ func stepLine(o *job.Outlook, s plan.Step) string {
 	if !s.Edge.IsFull() {
 		parent = where(s.Parent)
 	}
-	return fmt.Sprintf("Xfer: %s from %s (%s)", where(s.Snapshot), parent, sizeText(s.Size))
+	return fmt.Sprintf("Xfer: %s from %s (%s)", where(s.Snapshot), parent, meter.Size(s.Size))
 }
 
 // event shows what happens to a step.
@@ -272,7 +273,7 @@ func (v *syncView) result(r *job.SyncReport, err error) {
 	}
 	if err == nil && !v.o.dryRun {
 		v.say("Done: %d transferred (%s), %d kept, %d removed%s",
-			record.Transferred, humanSize(record.Bytes), record.Kept, record.Removed, skippedText(record.Skipped))
+			record.Transferred, meter.Bytes(record.Bytes), record.Kept, record.Removed, meter.Skipped(record.Skipped))
 	}
 }
 

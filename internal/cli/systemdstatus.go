@@ -6,6 +6,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/buttersink/buttersink/internal/meter"
 	"github.com/buttersink/buttersink/internal/transfer"
 )
 
@@ -19,7 +20,7 @@ type underway struct {
 // way is what is on its way to one destination.
 type way struct {
 	destination string
-	meter       meter
+	meter       meter.Meter
 }
 
 // take notes an event, and tells how far everything is: under its lock, or what
@@ -38,12 +39,12 @@ func (u *underway) take(destination string, e transfer.Event, now time.Time, tel
 		i = len(u.ways) - 1
 		fallthrough
 	default:
-		u.ways[i].meter.take(e, now)
+		u.ways[i].meter.Take(e, now)
 	}
 	var all []string
 	for _, w := range u.ways {
-		if len(w.meter.flows) > 0 {
-			all = append(all, w.destination+": "+w.meter.line(now))
+		if len(w.meter.Flows) > 0 {
+			all = append(all, w.destination+": "+w.meter.Line(now))
 		}
 	}
 	if len(all) == 0 {

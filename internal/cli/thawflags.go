@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/meter"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 )
@@ -144,15 +145,15 @@ func (env *Env) sayCold(o *thawFlags, all []store.Thawing, dryRun bool) {
 	pending := slices.DeleteFunc(frozenOf(all), func(t store.Thawing) bool { return t.State != store.Pending })
 	if len(cold) > 0 {
 		will := map[bool]string{true: "WOULD: Ask", false: "To be asked of"}[dryRun]
-		env.Log.Info(fmt.Sprintf("%s cold storage%s %s (%s), %s", will, map[bool]string{true: " for", false: ":"}[dryRun], plural(len(cold), "stream", "streams"), humanSize(bytesOfStreams(cold)), o.tierName()))
+		env.Log.Info(fmt.Sprintf("%s cold storage%s %s (%s), %s", will, map[bool]string{true: " for", false: ":"}[dryRun], plural(len(cold), "stream", "streams"), meter.Bytes(bytesOfStreams(cold)), o.tierName()))
 		if dryRun {
 			for _, t := range cold {
-				env.Log.Info(fmt.Sprintf("       %s, %s, %s", t.Path, className(t.Class), humanSize(t.Bytes)))
+				env.Log.Info(fmt.Sprintf("       %s, %s, %s", t.Path, className(t.Class), meter.Bytes(t.Bytes)))
 			}
 		}
 	}
 	if len(pending) > 0 {
-		env.Log.Info(fmt.Sprintf("Asked for before, and not readable yet: %s (%s)", plural(len(pending), "stream", "streams"), humanSize(bytesOfStreams(pending))))
+		env.Log.Info(fmt.Sprintf("Asked for before, and not readable yet: %s (%s)", plural(len(pending), "stream", "streams"), meter.Bytes(bytesOfStreams(pending))))
 	}
 }
 
@@ -170,7 +171,7 @@ func waitingLines(all []job.Waiting) []string {
 		if w.State != store.Cold && !w.Due.IsZero() {
 			due = w.Due.Local().Format(minutes)
 		}
-		rows = append(rows, []string{printable(w.Path), humanSize(w.Bytes), className(w.Class), asked, string(w.Tier), due})
+		rows = append(rows, []string{printable(w.Path), meter.Bytes(w.Bytes), className(w.Class), asked, string(w.Tier), due})
 	}
 	return aligned(rows)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/buttersink/buttersink/internal/config"
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/meter"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 )
@@ -260,7 +261,7 @@ func trashText(t store.Trashed) string {
 	if !t.IsFull() {
 		from = t.From.Short()
 	}
-	return fmt.Sprintf("%s %s from %s (%s)", t.To.Short(), t.Path, from, sizeText(t.Size))
+	return fmt.Sprintf("%s %s from %s (%s)", t.To.Short(), t.Path, from, meter.Size(t.Size))
 }
 
 // list writes what is in the trash.
@@ -280,7 +281,7 @@ func (v *trashView) list(all []store.Trashed) {
 		io.WriteString(out, when+" "+printable(trashText(t))+"\n")
 	}
 	if len(all) > 0 {
-		fmt.Fprintf(out, "TOTAL: %d diffs %s\n", len(all), sizeText(totalOf(all)))
+		fmt.Fprintf(out, "TOTAL: %d diffs %s\n", len(all), meter.Size(totalOf(all)))
 	}
 	out.Flush() // env.Stdout keeps the error
 }
@@ -304,7 +305,7 @@ func (v *trashView) planned(all []store.Trashed) {
 	for _, t := range all {
 		v.env.Log.Info(prefix + what + ": " + trashText(t))
 	}
-	v.env.Log.Info(fmt.Sprintf("%s%s: %d diffs %s in TOTAL", prefix, what, len(all), sizeText(totalOf(all))))
+	v.env.Log.Info(fmt.Sprintf("%s%s: %d diffs %s in TOTAL", prefix, what, len(all), meter.Size(totalOf(all))))
 }
 
 // forecast says what removing for good costs.

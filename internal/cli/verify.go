@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/buttersink/buttersink/internal/job"
+	"github.com/buttersink/buttersink/internal/meter"
 	"github.com/buttersink/buttersink/internal/pace"
 	"github.com/buttersink/buttersink/internal/place"
 	"github.com/buttersink/buttersink/internal/snapshot"
@@ -173,7 +174,7 @@ type verifyView struct {
 
 	mu       sync.Mutex
 	read, of int64
-	pace     tempo
+	pace     meter.Tempo
 	told     time.Time
 	bad      int
 	later    strings.Builder // lines that would have gone into a drawing
@@ -249,7 +250,7 @@ func (v *verifyView) progress(read, of int64) {
 	if v.told.IsZero() {
 		v.told = now
 	}
-	v.pace.add(now, max(read-v.read, 0))
+	v.pace.Add(now, max(read-v.read, 0))
 	v.read, v.of = read, of
 	line := ""
 	if v.bars == nil && now.Sub(v.told) >= plainEvery {
@@ -266,7 +267,7 @@ func (v *verifyView) progress(read, of int64) {
 // line says how far it is.
 func (v *verifyView) line(now time.Time) string {
 	whole := snapshot.Size{Bytes: v.of, Known: v.of > 0, Exact: true}
-	text := "Read " + amount(v.read, whole, v.pace.rate(now), v.pace.lasts(now))
+	text := "Read " + meter.Amount(v.read, whole, v.pace.Rate(now), v.pace.Lasts(now))
 	if v.bad > 0 {
 		text += fmt.Sprintf("; %d not sound", v.bad)
 	}
@@ -307,7 +308,7 @@ func (v *verifyView) result(r *store.Verification, data bool, err error) {
 	}
 	text := countsText("stream", r.Streams) + countsText("snapshot", r.Snapshots)
 	if data {
-		text += fmt.Sprintf("read %s, %s from the first byte to the last\n", humanSize(r.Read), plural(r.ReadWhole, "stream", "streams"))
+		text += fmt.Sprintf("read %s, %s from the first byte to the last\n", meter.Bytes(r.Read), plural(r.ReadWhole, "stream", "streams"))
 	} else {
 		text += "read only listings and descriptions; --data reads the streams\n"
 	}

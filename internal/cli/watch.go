@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/buttersink/buttersink/internal/meter"
 	"github.com/buttersink/buttersink/internal/snapshot"
 )
 
@@ -22,7 +23,7 @@ type watch struct {
 	name  string
 	done  int64
 	whole snapshot.Size
-	pace  tempo
+	pace  meter.Tempo
 }
 
 // newWatch returns a watch over the reading of something of which the length may
@@ -33,7 +34,7 @@ func (env *Env) newWatch(name string, whole snapshot.Size) *watch {
 		return nil
 	}
 	w := &watch{env: env, begun: env.Now(), name: name, whole: whole}
-	w.pace.add(w.begun, 0)
+	w.pace.Add(w.begun, 0)
 	w.bars = newBars(env, w.rows)
 	return w
 }
@@ -46,7 +47,7 @@ func (w *watch) read(n int) {
 	now := w.env.Now()
 	w.mu.Lock()
 	w.done += int64(n)
-	w.pace.add(now, int64(n))
+	w.pace.Add(now, int64(n))
 	w.mu.Unlock()
 	if now.Sub(w.begun) >= watchAfter {
 		w.bars.show()
@@ -57,7 +58,7 @@ func (w *watch) rows(width int) []string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	now := w.env.Now()
-	tail := ": " + amount(w.done, w.whole, w.pace.rate(now), w.pace.lasts(now))
+	tail := ": " + meter.Amount(w.done, w.whole, w.pace.Rate(now), w.pace.Lasts(now))
 	text := cutLeft(printable(w.name), max(width-columns(tail), 8)) + tail
 	return []string{withBar(text, w.done, w.whole, width)}
 }

@@ -1,4 +1,4 @@
-package cli
+package meter
 
 import (
 	"fmt"
@@ -10,7 +10,7 @@ import (
 	"github.com/buttersink/buttersink/internal/snapshot"
 )
 
-func TestHumanSize(t *testing.T) {
+func TestBytes(t *testing.T) {
 	// Observed on ButterSink.
 	for _, c := range []struct {
 		n    float64
@@ -31,13 +31,13 @@ func TestHumanSize(t *testing.T) {
 		{1 << 50, "1024 TiB"},
 		{1 << 60, "1.049e+06 TiB"},
 	} {
-		if got := humanSize(c.n); got != c.want {
-			t.Errorf("humanSize(%v) = %q, want %q", c.n, got, c.want)
+		if got := Bytes(c.n); got != c.want {
+			t.Errorf("Bytes(%v) = %q, want %q", c.n, got, c.want)
 		}
 	}
 }
 
-func TestSizeText(t *testing.T) {
+func TestSize(t *testing.T) {
 	for _, c := range []struct {
 		size snapshot.Size
 		want string
@@ -47,13 +47,13 @@ func TestSizeText(t *testing.T) {
 		{snapshot.ExactSize(1536), "1.5 KiB"},
 		{snapshot.AboutSize(1536), "~1.5 KiB"},
 	} {
-		if got := sizeText(c.size); got != c.want {
-			t.Errorf("sizeText(%+v) = %q, want %q", c.size, got, c.want)
+		if got := Size(c.size); got != c.want {
+			t.Errorf("Size(%+v) = %q, want %q", c.size, got, c.want)
 		}
 	}
 }
 
-func TestRateText(t *testing.T) {
+func TestRate(t *testing.T) {
 	for _, c := range []struct {
 		n    int64
 		d    time.Duration
@@ -65,13 +65,13 @@ func TestRateText(t *testing.T) {
 		{1 << 20, 2 * time.Second, "512 KiB/s"},
 		{123456789, time.Second, "117.7 MiB/s"},
 	} {
-		if got := rateText(c.n, c.d); got != c.want {
-			t.Errorf("rateText(%d, %v) = %q, want %q", c.n, c.d, got, c.want)
+		if got := Rate(c.n, c.d); got != c.want {
+			t.Errorf("Rate(%d, %v) = %q, want %q", c.n, c.d, got, c.want)
 		}
 	}
 }
 
-func TestDurationText(t *testing.T) {
+func TestDuration(t *testing.T) {
 	for _, c := range []struct {
 		d    time.Duration
 		want string
@@ -83,34 +83,34 @@ func TestDurationText(t *testing.T) {
 		{100 * time.Hour, "100:00:00"},
 		{-3 * time.Second, "-0:00:03"},
 	} {
-		if got := durationText(c.d); got != c.want {
-			t.Errorf("durationText(%v) = %q, want %q", c.d, got, c.want)
+		if got := Duration(c.d); got != c.want {
+			t.Errorf("Duration(%v) = %q, want %q", c.d, got, c.want)
 		}
 	}
 }
 
-func TestTookText(t *testing.T) {
+func TestTook(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0.01 s", 254 * time.Millisecond: "0.25 s", 3 * time.Second: "3 s", 9960 * time.Millisecond: "10 s",
 		10 * time.Second: "0:00:10", 90 * time.Second: "0:01:30",
 	} {
-		if got := tookText(d); got != want {
-			t.Errorf("tookText(%v) = %q, want %q", d, got, want)
+		if got := Took(d); got != want {
+			t.Errorf("Took(%v) = %q, want %q", d, got, want)
 		}
 	}
 }
 
-func TestSpanText(t *testing.T) {
+func TestSpan(t *testing.T) {
 	for d, want := range map[time.Duration]string{
 		0: "0 s", 59999 * time.Millisecond: "59 s", time.Minute: "1 min", 119 * time.Minute: "119 min", 150 * time.Minute: "2 h",
 	} {
-		if got := spanText(d); got != want {
-			t.Errorf("spanText(%v) = %q, want %q", d, got, want)
+		if got := Span(d); got != want {
+			t.Errorf("Span(%v) = %q, want %q", d, got, want)
 		}
 	}
 }
 
-func TestParseSize(t *testing.T) {
+func TestParseBytes(t *testing.T) {
 	for text, want := range map[string]int64{
 		"0":           0,
 		"4096":        4096,
@@ -130,43 +130,43 @@ func TestParseSize(t *testing.T) {
 		"00010":       10,
 		"7.999999EiB": 9223370883933271201,
 	} {
-		if got, err := parseSize(text); err != nil || got != want {
-			t.Errorf("parseSize(%q) = %d, %v, want %d", text, got, err, want)
+		if got, err := ParseBytes(text); err != nil || got != want {
+			t.Errorf("ParseBytes(%q) = %d, %v, want %d", text, got, err, want)
 		}
 	}
 	for _, text := range []string{
 		"", " ", "GiB", "-1", "+1", "1e9", "0x10", "1_000", "1/2", ".5", "1.", "1,5G", "1  G", " 1G", "1G ", "1GiBs", "1iB", "1Gi", "1KiBB",
 		"inf", "NaN", "8EiB", "9223372036854775808", "99999999999999999999999999999E", "\u0661G", "1G\n", "1\u212a", "1m\u0131b",
 	} {
-		if got, err := parseSize(text); err == nil {
-			t.Errorf("parseSize(%q) = %d, want an error", text, got)
+		if got, err := ParseBytes(text); err == nil {
+			t.Errorf("ParseBytes(%q) = %d, want an error", text, got)
 		} else if !strings.Contains(err.Error(), fmt.Sprintf("%q", text)) {
-			t.Errorf("parseSize(%q): %v", text, err)
+			t.Errorf("ParseBytes(%q): %v", text, err)
 		}
 	}
 }
 
-func FuzzParseSize(f *testing.F) {
+func FuzzParseBytes(f *testing.F) {
 	for _, text := range []string{"10GiB", "500M", "1.5 TiB", "4096", "1e9", "8EiB", "0.0001K"} {
 		f.Add(text)
 	}
 	f.Fuzz(func(t *testing.T, text string) {
-		n, err := parseSize(text)
+		n, err := ParseBytes(text)
 		if err != nil {
 			if n != 0 {
-				t.Errorf("parseSize(%q) = %d besides %v", text, n, err)
+				t.Errorf("ParseBytes(%q) = %d besides %v", text, n, err)
 			}
 			return
 		}
 		if n < 0 || strings.Trim(strings.ToUpper(text), "0123456789.KMGTPEIBYS ") != "" {
-			t.Errorf("parseSize(%q) = %d", text, n)
+			t.Errorf("ParseBytes(%q) = %d", text, n)
 		}
-		if again, err := parseSize(fmt.Sprint(n)); err != nil || again != n {
+		if again, err := ParseBytes(fmt.Sprint(n)); err != nil || again != n {
 			t.Errorf("%d bytes are read as %d, %v", n, again, err)
 		}
 		// What the program prints can be typed.
-		shown := humanSize(n)
-		if back, err := parseSize(shown); err != nil && !strings.Contains(shown, "e+") || err == nil && math.Abs(float64(back-n)) > float64(n)/1000 {
+		shown := Bytes(n)
+		if back, err := ParseBytes(shown); err != nil && !strings.Contains(shown, "e+") || err == nil && math.Abs(float64(back-n)) > float64(n)/1000 {
 			t.Errorf("%d bytes are shown as %q and read as %d, %v", n, shown, back, err)
 		}
 	})

@@ -1,4 +1,4 @@
-package cli
+package meter
 
 import (
 	"fmt"
@@ -14,9 +14,9 @@ import (
 // units are ButterSink's: powers of 1024, and nothing beyond TiB.
 var units = []string{"bytes", "KiB", "MiB", "GiB", "TiB"}
 
-// humanSize writes a number of bytes with four significant digits: "1.5 KiB".
+// Bytes writes a number of bytes with four significant digits: "1.5 KiB".
 // The form is ButterSink's; people's scripts read it.
-func humanSize[N int64 | float64](bytes N) string {
+func Bytes[N int64 | float64](bytes N) string {
 	n, unit := float64(bytes), 0
 	for n >= 1024 && unit < len(units)-1 {
 		n /= 1024
@@ -25,13 +25,13 @@ func humanSize[N int64 | float64](bytes N) string {
 	return strconv.FormatFloat(n, 'g', 4, 64) + " " + units[unit]
 }
 
-// sizeForm is what parseSize takes: digits, perhaps a fraction, perhaps a unit.
+// sizeForm is what ParseBytes takes: digits, perhaps a fraction, perhaps a unit.
 var sizeForm = regexp.MustCompile(`^([0-9]{1,30}(?:\.[0-9]{1,30})?) ?(?:([Bb]|[Bb][Yy][Tt][Ee][Ss])|([KMGTPEkmgtpe])([Ii]?[Bb])?)?$`)
 
-// parseSize reads a number of bytes as people write it: "500M", "1.5 TiB",
+// ParseBytes reads a number of bytes as people write it: "500M", "1.5 TiB",
 // "4096". K, M, G, T, P and E, alone or as KiB and so on, are powers of 1024; KB,
 // MB and so on are powers of 1000. What is less than a byte is left out.
-func parseSize(text string) (int64, error) {
+func ParseBytes(text string) (int64, error) {
 	parts := sizeForm.FindStringSubmatch(text)
 	if parts == nil {
 		return 0, fmt.Errorf("%q is no size: want a number and a unit, as in 10GiB, 500M or 1.5T", text)
@@ -56,49 +56,30 @@ func parseSize(text string) (int64, error) {
 	return whole.Int64(), nil
 }
 
-// sizeFlag is a flag whose value is a size.
-type sizeFlag struct {
-	bytes int64
-	given string // as it was typed; empty if it was not
-}
-
-func (f *sizeFlag) String() string { return f.given }
-func (f *sizeFlag) Type() string   { return "SIZE" }
-
-// Set takes what was typed.
-func (f *sizeFlag) Set(text string) error {
-	n, err := parseSize(text)
-	if err != nil {
-		return err
-	}
-	f.bytes, f.given = n, text
-	return nil
-}
-
-// sizeText writes a size as it is known: "None" if it is not, with a tilde if
+// Size writes a size as it is known: "None" if it is not, with a tilde if
 // it is an estimate.
-func sizeText(s snapshot.Size) string {
+func Size(s snapshot.Size) string {
 	switch {
 	case !s.Known:
 		return "None"
 	case !s.Exact:
-		return "~" + humanSize(s.Bytes)
+		return "~" + Bytes(s.Bytes)
 	}
-	return humanSize(s.Bytes)
+	return Bytes(s.Bytes)
 }
 
-// rateText writes the pace of n bytes in d: "117.7 MiB/s"; "" where there is
+// Rate writes the pace of n bytes in d: "117.7 MiB/s"; "" where there is
 // none: what is shorter than a MiB takes the time of the commit, however long it
 // is.
-func rateText(n int64, d time.Duration) string {
+func Rate(n int64, d time.Duration) string {
 	if n < 1<<20 || d < time.Millisecond {
 		return ""
 	}
-	return humanSize(float64(n)/d.Seconds()) + "/s"
+	return Bytes(float64(n)/d.Seconds()) + "/s"
 }
 
-// durationText writes a duration as hours, minutes and seconds: "0:01:30".
-func durationText(d time.Duration) string {
+// Duration writes a duration as hours, minutes and seconds: "0:01:30".
+func Duration(d time.Duration) string {
 	s := int64(d.Round(time.Second) / time.Second)
 	sign := ""
 	if s < 0 {
@@ -107,18 +88,18 @@ func durationText(d time.Duration) string {
 	return fmt.Sprintf("%s%d:%02d:%02d", sign, s/3600, s/60%60, s%60)
 }
 
-// tookText writes how long something took: "0:01:30", or "0.25 s" where seconds
+// Took writes how long something took: "0:01:30", or "0.25 s" where seconds
 // alone would say little.
-func tookText(d time.Duration) string {
+func Took(d time.Duration) string {
 	if d < 10*time.Second {
 		return strconv.FormatFloat(max(d.Seconds(), 0.01), 'g', 2, 64) + " s"
 	}
-	return durationText(d)
+	return Duration(d)
 }
 
-// spanText writes a duration as people say it, in one unit: "40 s", "5 min",
+// Span writes a duration as people say it, in one unit: "40 s", "5 min",
 // "3 h".
-func spanText(d time.Duration) string {
+func Span(d time.Duration) string {
 	switch {
 	case d < time.Minute:
 		return fmt.Sprintf("%d s", int64(d/time.Second))
@@ -126,4 +107,31 @@ func spanText(d time.Duration) string {
 		return fmt.Sprintf("%d min", int64(d/time.Minute))
 	}
 	return fmt.Sprintf("%d h", int64(d/time.Hour))
+}
+
+// Skipped says how much of an object was there from an interrupted upload, behind what
+// else is said of it; "" if nothing was.
+func Skipped(n int64) string {
+	if n <= 0 {
+		return ""
+	}
+	return fmt.Sprintf("; %s of it were there already", Bytes(n))
+}
+
+// Amount writes how much of a whole is done, and, if rest is set, when the rest
+// will be: "1.2 GiB of ~2.6 GiB (45%), 117.7 MiB/s, 0:00:12 left". A whole that
+// turned out too small is not mentioned any more.
+func Amount(done int64, whole snapshot.Size, rate float64, rest bool) string {
+	text := Bytes(done)
+	inTime := whole.Known && whole.Bytes > 0 && done <= whole.Bytes
+	if inTime {
+		text += fmt.Sprintf(" of %s (%d%%)", Size(whole), int64(100*float64(done)/float64(whole.Bytes)))
+	}
+	if rate > 0 {
+		text += ", " + Bytes(rate) + "/s"
+		if left := float64(whole.Bytes-done) / rate; inTime && rest && left >= 1 {
+			text += ", " + Duration(time.Duration(left*float64(time.Second))) + " left"
+		}
+	}
+	return text
 }
