@@ -110,14 +110,16 @@ func counted(n int, what string) string {
 
 // newConfigShow returns the command that shows what a configuration comes to.
 func newConfigShow(env *Env) *cobra.Command {
-	var asJSON bool
+	var asJSON, arguments bool
 	cmd := &cobra.Command{
 		Use:   "show [flags] [FILE]",
 		Short: "Show what the configuration comes to",
 		Long: `config show prints the configuration, or FILE, as it is understood: with what
 holds where nothing is said, and the settings of stores in the destinations that
-are in them. It is TOML again, and means the same, but for what is secret: passwords
-in URLs, and the pages that are told how a job went, have stars in their place.
+are in them. It is TOML again, and means the same, but for what is or may be secret,
+which has stars in its place: passwords in URLs, the pages that are told how a job
+went, and all arguments of programs. With --arguments these are shown as they are:
+look through them before you give that to anybody.
 
 With --json each store, job and notice, and the metrics, are one object a line, with
 the same keys.
@@ -140,6 +142,9 @@ says.`,
 				return err
 			}
 			env.warnOf(f.Troubles)
+			if !arguments {
+				f = withoutArguments(f)
+			}
 			if asJSON {
 				return env.untilReaderLeaves(showConfigRecords(env.Stdout, f))
 			}
@@ -148,6 +153,7 @@ says.`,
 		},
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print one JSON object a line on standard output")
+	cmd.Flags().BoolVar(&arguments, "arguments", false, "show the arguments of programs, which may be secret")
 	return cmd
 }
 
