@@ -20,6 +20,7 @@ type passage struct {
 	name    string   // of a file: the path that its first line names
 	text    string   // as it stands there, ending in a newline
 	runs    []string // the command lines in it
+	shown   []string // what each of them prints, where they follow "$ "
 }
 
 // kind is what a passage is.
@@ -33,7 +34,7 @@ const (
 	keyLine  kind = "a line for a key"  // for authorized_keys
 	settings kind = "configuration"     // TOML
 	data     kind = "data"              // JSON
-	printed  kind = "what a run prints" // it is indented once more, or follows a command after "$ "
+	printed  kind = "what a run prints" // it is indented once more
 )
 
 // pages returns the pages of the documentation, relative to the top of the house.
@@ -175,7 +176,9 @@ func (p *passage) classify() {
 		p.kind = commands
 		for _, line := range joined(lines) {
 			if line, ok := strings.CutPrefix(line, "$ "); ok {
-				p.runs = append(p.runs, bare(line))
+				p.runs, p.shown = append(p.runs, bare(line)), append(p.shown, "")
+			} else if n := len(p.shown); n > 0 {
+				p.shown[n-1] += line + "\n"
 			}
 		}
 	default:
@@ -284,7 +287,7 @@ Text with ` + "`buttersink list\n-d DIR`" + `.
 	want := []string{
 		"A page 6 commands: buttersink one 'a # b' | buttersink two --three",
 		"A page 11 rules for sudo: ",
-		"Deeper 18 commands: buttersink four",
+		"Deeper 18 commands: buttersink four -> \"ERROR: no\\n  more\\n\"",
 		"Deeper 24 a file /etc/x.service: ",
 		"Deeper 30 commands: systemctl start x",
 		"Deeper 33 configuration: ",
@@ -298,7 +301,11 @@ Text with ` + "`buttersink list\n-d DIR`" + `.
 		if name != "" {
 			name = " " + name
 		}
-		got = append(got, p.heading+" "+strconv.Itoa(p.line)+" "+string(p.kind)+name+": "+strings.Join(p.runs, " | "))
+		runs := slices.Clone(p.runs)
+		for i, shown := range p.shown {
+			runs[i] += " -> " + strconv.Quote(shown)
+		}
+		got = append(got, p.heading+" "+strconv.Itoa(p.line)+" "+string(p.kind)+name+": "+strings.Join(runs, " | "))
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)

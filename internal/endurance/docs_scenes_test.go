@@ -34,6 +34,10 @@ type step struct {
 	says   string                      // what it prints, among other things
 	after  func(*world)
 	block  string // what the passage is that begins with it, which is no command line
+	// What stands in what the page shows, and in its place here, with the reason beside
+	// it; in pairs. What a page shows is compared (alike says how), without exception.
+	here  []string
+	shows string // what the page shows
 }
 
 // otherwise are beginnings of lines that are run in another way on every page, or not

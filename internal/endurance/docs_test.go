@@ -29,7 +29,8 @@ const docsPageEnv = "BUTTERSINK_TEST_PAGE"
 const performed = "all of the page was run"
 
 // TestDocs runs every command line of README.md and docs/*.md, in the order in which
-// they stand there, each page in a world of its own (see world). What is code has to
+// they stand there, each page in a world of its own (see world), and compares what
+// they print with what the page shows, if it shows that (see alike). What is code has to
 // be understood: a new page and new lines are run without anybody saying so, and
 // what cannot be run is named in docs_scenes_test.go, with its reason.
 func TestDocs(t *testing.T) {
@@ -117,6 +118,7 @@ func perform(t *testing.T, page string) {
 	s.before(w)
 	chapters := maps.Clone(s.chapters)
 	heading, left := "", []step(nil)
+	var said []string // by the command lines below the heading
 	finish := func() {
 		for _, missed := range left {
 			t.Errorf("%s, %q: the line %q is not there any more, or not in this order", page, heading, missed.line)
@@ -126,7 +128,7 @@ func perform(t *testing.T, page string) {
 	for _, p := range readPage(t, page) {
 		if p.heading != heading {
 			finish()
-			heading, left = p.heading, nil
+			heading, left, said = p.heading, nil, nil
 			if c, ok := chapters[heading]; ok {
 				if c.before != nil {
 					c.before(w)
@@ -145,6 +147,14 @@ func perform(t *testing.T, page string) {
 			return step{line: line}
 		}
 		first, _, _ := strings.Cut(p.text, "\n")
+		if p.kind == printed {
+			st := next(first)
+			if st.run != "" {
+				said = append(said, w.carryOut(where, "", st))
+			}
+			w.shown(where, p.text, said)
+			continue
+		}
 		if p.kind != commands {
 			w.place(where, p, next(first))
 			continue
@@ -154,8 +164,12 @@ func perform(t *testing.T, page string) {
 			continue
 		}
 		set := ""
-		for _, line := range p.runs {
-			w.carryOut(where, set, next(line))
+		for i, line := range p.runs {
+			st := next(line)
+			if i < len(p.shown) {
+				st.shows = p.shown[i]
+			}
+			said = append(said, w.carryOut(where, set, st))
 			ran++
 			if strings.HasPrefix(line, "set ") {
 				set = line
@@ -182,8 +196,23 @@ func proseOf(t *testing.T, page string) []string {
 	return mentions(string(text))
 }
 
-// carryOut runs a command line and fails the test unless it ends as it should.
-func (w *world) carryOut(where, set string, s step) {
+// shown fails the test unless a piece of what a run prints is in what one of the
+// last ones has printed.
+func (w *world) shown(where, text string, said []string) {
+	w.t.Helper()
+	var all strings.Builder
+	for _, one := range said {
+		if unlike("…\n"+text+"…\n", one) == "" {
+			return
+		}
+		all.WriteString("\n" + one)
+	}
+	w.t.Errorf("%s: nothing below this heading prints\n%sbut:%s", where, text, &all)
+}
+
+// carryOut runs a command line and fails the test unless it ends as it should, and
+// prints what the page shows. It returns what it prints.
+func (w *world) carryOut(where, set string, s step) (out string) {
 	w.t.Helper()
 	if s.before != nil {
 		s.before(w)
@@ -193,7 +222,7 @@ func (w *world) carryOut(where, set string, s step) {
 		line = s.run
 	} else if line = w.otherwise(line); line == "" {
 		w.t.Logf("%s: not run: %s", where, s.line)
-		return
+		return ""
 	}
 	if s.fill != nil {
 		line = s.fill(w, line)
@@ -211,9 +240,15 @@ func (w *world) carryOut(where, set string, s step) {
 	if s.says != "" && !strings.Contains(out, s.says) {
 		w.t.Errorf("%s: %s: it does not say %q:\n%s", where, line, s.says, out)
 	}
+	if s.shows != "" {
+		if diff := unlike(strings.NewReplacer(s.here...).Replace(s.shows), out); diff != "" {
+			w.t.Errorf("%s: %s: the page shows something else (-page +run):\n%s", where, line, diff)
+		}
+	}
 	if s.after != nil {
 		s.after(w)
 	}
+	return out
 }
 
 // otherwise returns what is run in place of lines that are the same everywhere.
