@@ -48,7 +48,7 @@ func (p site) explain(err error) error {
 func (p site) explainDir(err error) error {
 	return &exitError{
 		code: exitFailed, err: err,
-		hint: fmt.Sprintf("An archive's directory has to be there.  After 'mkdir', 'buttersink init %s' makes it an archive.", shellWord(p.Arg)),
+		hint: fmt.Sprintf("An archive's directory has to be there.  After 'mkdir -p', 'buttersink init %s' makes it an archive.", shellWord(p.Arg)),
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/pelletier/go-toml/v2/unstable"
@@ -118,6 +119,13 @@ func (d *document) parse() *table {
 
 // quotes says what most of those have forgotten who write what is no TOML.
 func (d *document) quotes(where span) string {
+	rest := d.data[min(where.start, len(d.data)):]
+	switch r, n := utf8.DecodeRune(rest); {
+	case r == utf8.RuneError && n == 1:
+		return "Have the editor save the file as UTF-8."
+	case strings.ContainsRune("\u201c\u201d\u201e\u2018\u2019\u00ab\u00bb", r):
+		return "Quotes are straight here, as in key = \"text\"."
+	}
 	line := d.data[d.lines[d.position(where.start).Line-1]:]
 	text, _, _ := strings.Cut(string(line), "\n")
 	key, written, ok := strings.Cut(text, "=")

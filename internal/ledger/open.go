@@ -183,6 +183,8 @@ func (l *Ledger) explain(doing string, err error) error {
 		return &DamagedError{Path: l.path, Err: err}
 	case sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN:
 		return fmt.Errorf("%s the ledger %s: it, or its directory, cannot be written: %w", doing, l.path, err)
+	case sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR: // the latter too where there is no room for the shared memory
+		return fmt.Errorf("%s (ledger %s; is its file system full, or its disk failing?): %w", doing, l.path, err)
 	}
 	return fmt.Errorf("%s (ledger %s): %w", doing, l.path, err)
 }

@@ -213,7 +213,7 @@ func TestWriteRefuses(t *testing.T) {
 	dir := t.TempDir()
 	for path, want := range map[string]string{
 		filepath.Join(dir, "x.txt"):          "node_exporter reads only files that are named *.prom",
-		filepath.Join(dir, "none", "x.prom"): "no such file or directory",
+		filepath.Join(dir, "none", "x.prom"): "the directory " + filepath.Join(dir, "none") + " is not there: make it, or correct the path",
 	} {
 		err := Write(path, sample())
 		if err == nil || !strings.HasPrefix(err.Error(), "writing metrics to "+path+": ") || !strings.Contains(err.Error(), want) {

@@ -55,6 +55,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -136,17 +137,19 @@ func Tell(ctx context.Context, t Target, r Report, log *slog.Logger) error {
 
 // starred is a report without secrets.
 func (r Report) starred(secrets []string) Report {
-	r.Summary = star(r.Summary, secrets)
+	r.Summary = Star(r.Summary, secrets)
 	details := make([]string, 0, len(r.Details))
 	for _, d := range r.Details {
-		details = append(details, star(d, secrets))
+		details = append(details, Star(d, secrets))
 	}
 	r.Details = details
 	return r
 }
 
-// star replaces secrets in a text.
-func star(text string, secrets []string) string {
+// Star replaces secrets in a text, the longest first: where one begins as another
+// does, no rest of it is left.
+func Star(text string, secrets []string) string {
+	secrets = slices.SortedStableFunc(slices.Values(secrets), func(a, b string) int { return len(b) - len(a) })
 	for _, s := range secrets {
 		if s != "" {
 			text = strings.ReplaceAll(text, s, "***")

@@ -166,8 +166,8 @@ func hushed(err error, t Target, at *url.URL) error {
 			secrets = append(secrets, part)
 		}
 	}
-	if text := err.Error(); star(text, secrets) != text {
-		return errors.New(star(text, secrets))
+	if text := err.Error(); Star(text, secrets) != text {
+		return errors.New(Star(text, secrets))
 	}
 	return err
 }

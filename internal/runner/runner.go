@@ -45,6 +45,7 @@ import (
 
 	"github.com/buttersink/buttersink/internal/config"
 	"github.com/buttersink/buttersink/internal/ledger"
+	"github.com/buttersink/buttersink/internal/notify"
 )
 
 // Source is one subvolume that a job is about.
@@ -194,12 +195,7 @@ func (r *Runner) text(err error) string {
 	if r.Redact != nil {
 		text = r.Redact(text)
 	}
-	for _, secret := range r.Hide {
-		if secret != "" {
-			text = strings.ReplaceAll(text, secret, "***")
-		}
-	}
-	return text
+	return notify.Star(text, r.Hide)
 }
 
 // open notes in the ledger that the run begins.
