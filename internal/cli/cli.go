@@ -52,6 +52,9 @@ func Main(args []string, env *Env) int {
 		cmd.SetArgs(append([]string{}, args...)) // nil would stand for os.Args
 		err = cmd.ExecuteContext(ctx)
 	}
+	if err == nil {
+		err = env.unexplained
+	}
 	if err == nil && !errors.Is(stdout.err, syscall.EPIPE) {
 		err = stdout.err // of a write that nobody looked at; who left has seen enough
 	}

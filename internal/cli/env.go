@@ -54,6 +54,8 @@ type Env struct {
 	quiet      int           // how often -q was given
 	configFile string        // of --config
 	level      slog.LevelVar // of what the console shows
+
+	unexplained error // why --help has explained nothing; cobra has no way to say it
 }
 
 // System returns the environment of this process.

@@ -3,6 +3,8 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
@@ -85,7 +87,7 @@ After: see "buttersink sync --help" and "buttersink list --help".`,
 			case 0:
 				return usagef(cmd.CommandPath(), "nothing to do: name a directory to list, or a source and a destination")
 			case 1, 2:
-				return nil
+				return misnamed(cmd, args[0])
 			}
 			return sync.Args(cmd, args)
 		},
@@ -127,7 +129,44 @@ After: see "buttersink sync --help" and "buttersink list --help".`,
 	root.AddCommand(newConfig(env), newSystemd(env))
 	groupFlags(root, syncGroups)
 	root.SetHelpCommand(newHelp(root))
+	env.helpOnly(root)
 	return root
+}
+
+// misnamed says if the first word after the program's own name is no command, and
+// cannot be a place either.
+func misnamed(root *cobra.Command, word string) error {
+	if strings.ContainsAny(word, "/:") {
+		return nil
+	}
+	if _, err := os.Lstat(word); !errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	meant := ""
+	root.SuggestionsMinimumDistance = 2
+	if all := root.SuggestionsFor(word); len(all) > 0 {
+		meant = " (is it " + strings.Join(all, " or ") + "?)"
+	}
+	return usagef(root.CommandPath(), "%q is no command%s, and nothing here has that name", word, meant)
+}
+
+// helpOnly has --help explain only commands that there are: cobra looks no further
+// when it finds it, and would explain the one above a word that is none.
+func (env *Env) helpOnly(root *cobra.Command) {
+	help := root.HelpFunc()
+	root.SetHelpFunc(func(cmd *cobra.Command, args []string) {
+		words := cmd.Flags().Args()
+		switch {
+		case len(words) == 0 || !cmd.HasSubCommands():
+		case cmd == root:
+			env.unexplained = misnamed(root, words[0])
+		default:
+			env.unexplained = cmd.Args(cmd, words)
+		}
+		if env.unexplained == nil {
+			help(cmd, args)
+		}
+	})
 }
 
 // listWords are the flags that have an effect where one place is listed.
