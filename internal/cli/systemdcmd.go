@@ -275,7 +275,15 @@ func (o *systemdOptions) carryOut(ctx context.Context, env *Env, m *systemd.Mana
 	}
 	commands(p.Stop)
 	for _, f := range p.Files {
-		env.Log.Info(fmt.Sprintf("%s%s %s", would, map[bool]string{true: "Remove", false: "Write"}[f.Text == ""], f.Path))
+		path := filepath.Join("/", m.Root, f.Path)
+		switch {
+		case f.Link != "":
+			env.Log.Info(fmt.Sprintf("%sLink %s to %s", would, path, f.Link))
+		case f.Text != "":
+			env.Log.Info(fmt.Sprintf("%sWrite %s", would, path))
+		default:
+			env.Log.Info(fmt.Sprintf("%sRemove %s", would, path))
+		}
 	}
 	commands(p.Start)
 	if o.dryRun {

@@ -3,9 +3,9 @@ package systemd
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -28,6 +28,11 @@ type Listed struct {
 // List returns the timers of jobs, by name. What only the manager knows is left
 // out where none runs, or where it is about a root.
 func (m *Manager) List(ctx context.Context) ([]Listed, error) {
+	files, err := openTree(m.Root)
+	if err != nil {
+		return nil, err
+	}
+	defer files.Close()
 	found := map[string]*Listed{}
 	at := func(job string) *Listed {
 		if found[job] == nil {
@@ -35,13 +40,13 @@ func (m *Manager) List(ctx context.Context) ([]Listed, error) {
 		}
 		return found[job]
 	}
-	for dir, suffix := range map[string]string{own: ".timer.d", own + "/timers.target.wants": ".timer"} {
-		entries, err := os.ReadDir(m.below(dir))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
+	for dir, suffix := range map[string]string{own: ".timer.d", wants: ".timer"} {
+		names, err := files.names(dir)
+		if err != nil {
+			return nil, fmt.Errorf("looking for timers: %w", err)
 		}
-		for _, e := range entries {
-			job, ok := strings.CutPrefix(e.Name(), "buttersink@")
+		for _, name := range names {
+			job, ok := strings.CutPrefix(name, "buttersink@")
 			job, timer := strings.CutSuffix(job, suffix)
 			if !ok || !timer || !jobForm.MatchString(job) {
 				continue
@@ -50,12 +55,12 @@ func (m *Manager) List(ctx context.Context) ([]Listed, error) {
 				at(job).Enabled = true
 				continue
 			}
-			text, err := os.ReadFile(m.below(timerFile(job)))
+			text, err := files.read(timerFile(job))
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
-				return nil, err
+				return nil, fmt.Errorf("reading a unit: %w", err)
 			}
-			if strings.HasPrefix(string(text), mark) {
-				at(job).read(string(text))
+			if strings.HasPrefix(text, mark) {
+				at(job).read(text)
 			}
 		}
 	}

@@ -4,18 +4,16 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
 	"slices"
-	"strings"
 )
 
 // Manager writes units.
 type Manager struct {
 	// Root is the root directory of a system that does not run, such as an image;
-	// empty for this one.
+	// empty for this one. Links in it lead where they do if it runs, never out of it.
 	Root string
 }
 
@@ -79,45 +77,57 @@ func (m *Manager) Install(ctx context.Context, t Timer, start bool) (*Plan, erro
 	if err != nil {
 		return nil, err
 	}
+	files, err := openTree(m.Root)
+	if err != nil {
+		return nil, err
+	}
+	defer files.Close()
 	var p Plan
+	timer := filepath.Join(own, TimerTemplate)
 	for _, name := range []string{ServiceTemplate, TimerTemplate} {
 		text, err := Template(name)
 		if err != nil {
 			return nil, err
 		}
-		if m.isPackaged(name) {
+		if path := files.packaged(name); path != "" {
 			text = ""
+			if name == TimerTemplate {
+				timer = path
+			}
 		} else {
 			text = mark + ", as no package has brought it.\n" + text
 		}
-		if err := m.want(&p, filepath.Join(own, name), text); err != nil {
+		if err := files.want(&p, filepath.Join(own, name), text); err != nil {
 			return nil, err
 		}
 	}
-	if err := m.want(&p, timerFile(t.Job), t.timerDropIn()); err != nil {
+	if err := files.want(&p, timerFile(t.Job), t.timerDropIn()); err != nil {
 		return nil, err
 	}
-	if err := m.want(&p, serviceFile(t.Job), service); err != nil {
+	if err := files.want(&p, serviceFile(t.Job), service); err != nil {
 		return nil, err
 	}
-	m.reload(&p)
+	if m.Root != "" {
+		return &p, files.enable(&p, t.Job, timer)
+	}
+	p.reload()
 	unit := TimerUnit(t.Job)
-	p.Start = append(p.Start, m.systemctl(false, "enable", unit))
-	if start && m.Root == "" {
+	p.Start = append(p.Start, systemctl(false, "enable", unit))
+	if start {
 		// Not start: a timer that is active has to take its new times.
-		p.Start = append(p.Start, m.systemctl(false, "restart", unit))
+		p.Start = append(p.Start, systemctl(false, "restart", unit))
 	}
 	all, err := m.List(ctx)
 	if err != nil {
 		return nil, err
 	}
 	enabled := slices.ContainsFunc(all, func(l Listed) bool { return l.Job == t.Job && l.Enabled })
-	moved := slices.Contains(p.Files, File{Path: m.below(filepath.Join(own, TimerTemplate))})
+	moved := slices.Contains(p.Files, File{Path: filepath.Join(own, TimerTemplate)})
 	switch {
 	case !enabled:
-		p.Undo = append(p.Undo, m.systemctl(true, "disable", unit))
+		p.Undo = append(p.Undo, systemctl(true, "disable", unit))
 	case moved: // a package has the template now, and what is enabled links to where it was
-		p.Stop = append(p.Stop, m.systemctl(false, "disable", unit))
+		p.Stop = append(p.Stop, systemctl(false, "disable", unit))
 	}
 	return &p, nil
 }
@@ -150,31 +160,35 @@ func (m *Manager) Remove(ctx context.Context, job string) (*Plan, error) {
 	if !found {
 		return nil, ErrNoTimer
 	}
+	files, err := openTree(m.Root)
+	if err != nil {
+		return nil, err
+	}
+	defer files.Close()
 	var p Plan
 	for _, file := range []string{timerFile(job), serviceFile(job)} {
-		if err := m.want(&p, file, ""); err != nil {
+		if err := files.want(&p, file, ""); err != nil {
 			return nil, err
 		}
 	}
 	if others == 0 {
 		for _, name := range []string{TimerTemplate, ServiceTemplate} {
-			if err := m.want(&p, filepath.Join(own, name), ""); err != nil {
+			if err := files.want(&p, filepath.Join(own, name), ""); err != nil {
 				return nil, err
 			}
 		}
 	}
+	if m.Root != "" {
+		return &p, files.disable(&p, job)
+	}
 	// The unit has to be there for that.
 	unit := TimerUnit(job)
-	if m.Root != "" {
-		p.Stop = append(p.Stop, m.systemctl(false, "disable", unit))
-		return &p, nil
-	}
 	p.Stop = append(p.Stop,
-		m.systemctl(false, "disable", "--now", unit),
+		systemctl(false, "disable", "--now", unit),
 		// When it last ran: a timer of that name in years would make up for it at once.
-		m.systemctl(true, "clean", "--what=state", unit),
-		m.systemctl(true, "reset-failed", unit))
-	m.reload(&p)
+		systemctl(true, "clean", "--what=state", unit),
+		systemctl(true, "reset-failed", unit))
+	p.reload()
 	return &p, nil
 }
 
@@ -205,51 +219,6 @@ func (m *Manager) ready() error {
 	return nil
 }
 
-// want plans that a file has a text, or is not there if that is empty. Files of
-// others stay.
-func (m *Manager) want(p *Plan, path, text string) error {
-	path = m.below(path)
-	was, err := os.ReadFile(path)
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
-		if text == "" {
-			return nil
-		}
-	case err != nil:
-		return fmt.Errorf("reading a unit: %w", err)
-	case !strings.HasPrefix(string(was), mark):
-		if strings.HasSuffix(path, dropIn) && text != "" {
-			return fmt.Errorf("%s was not written by this program: move what is in it to another name, such as 60-own.conf", path)
-		}
-		return nil
-	case string(was) == text:
-		return nil
-	}
-	p.Files = append(p.Files, File{Path: path, Text: text})
-	return nil
-}
-
-func (m *Manager) below(path string) string { return filepath.Join("/", m.Root, path) }
-
-func (m *Manager) isPackaged(name string) bool {
-	for _, dir := range packaged {
-		if info, err := os.Stat(m.below(filepath.Join(dir, name))); err == nil && info.Mode().IsRegular() {
-			return true
-		}
-	}
-	return false
-}
-
-func (m *Manager) reload(p *Plan) {
-	if m.Root == "" && len(p.Files) > 0 {
-		p.Start = append(p.Start, m.systemctl(false, "daemon-reload"))
-	}
-}
-
-func (m *Manager) systemctl(optional bool, words ...string) Command {
-	argv := []string{"systemctl", "--quiet", "--no-ask-password"}
-	if m.Root != "" {
-		argv = append(argv, "--root="+m.Root)
-	}
-	return Command{Argv: append(argv, words...), Optional: optional}
+func systemctl(optional bool, words ...string) Command {
+	return Command{Argv: append([]string{"systemctl", "--quiet", "--no-ask-password"}, words...), Optional: optional}
 }

@@ -244,7 +244,7 @@ func TestRefused(t *testing.T) {
 	})
 	t.Run("somebody else's file", func(t *testing.T) {
 		m := &Manager{Root: t.TempDir()}
-		path := m.below(timerFile("a"))
+		path := filepath.Join(m.Root, timerFile("a"))
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 			t.Fatal(err)
 		}

@@ -5,10 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 )
@@ -25,10 +23,11 @@ type Plan struct {
 
 // File is one that is written, or removed.
 type File struct {
-	// Path is below the manager's root.
+	// Path is what it has below the manager's root.
 	Path string
-	// Text is what it will hold; empty if it is removed.
-	Text string
+	// Text is what it will hold, Link where it leads if it will be a symbolic link. If
+	// both are empty, it is removed.
+	Text, Link string
 }
 
 // Command is a program that is run, with its arguments.
@@ -43,22 +42,27 @@ func (c Command) String() string { return strings.Join(c.Argv, " ") }
 // Do carries a plan out. If it fails, the files are as they were, and what the
 // manager has read of them it is asked to read again.
 func (m *Manager) Do(ctx context.Context, p *Plan) (err error) {
+	files, err := openTree(m.Root)
+	if err != nil {
+		return err
+	}
+	defer files.Close()
 	var was []File
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, m.undo(context.WithoutCancel(ctx), p, was))
+			err = errors.Join(err, m.undo(context.WithoutCancel(ctx), files, p, was))
 		}
 	}()
 	if err := runAll(ctx, p.Stop); err != nil {
 		return err
 	}
 	for _, f := range p.Files {
-		text, err := os.ReadFile(f.Path)
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		old, err := files.file(f.Path)
+		if err != nil {
 			return fmt.Errorf("reading a unit: %w", err)
 		}
-		was = append(was, File{Path: f.Path, Text: string(text)})
-		if err := f.write(); err != nil {
+		was = append(was, old)
+		if err := files.write(f); err != nil {
 			return err
 		}
 	}
@@ -66,18 +70,25 @@ func (m *Manager) Do(ctx context.Context, p *Plan) (err error) {
 }
 
 // undo has everything as it was.
-func (m *Manager) undo(ctx context.Context, p *Plan, was []File) error {
+func (m *Manager) undo(ctx context.Context, files *tree, p *Plan, was []File) error {
 	for _, c := range p.Undo {
 		_ = run(ctx, c.Argv) // it may not have been done
 	}
 	var all error
 	for _, f := range slices.Backward(was) {
-		all = errors.Join(all, f.write())
+		all = errors.Join(all, files.write(f))
 	}
 	if m.Root == "" && len(was) > 0 {
-		_ = run(ctx, m.systemctl(true, "daemon-reload").Argv)
+		_ = run(ctx, systemctl(true, "daemon-reload").Argv)
 	}
 	return all
+}
+
+// reload has the manager read what is written.
+func (p *Plan) reload() {
+	if len(p.Files) > 0 {
+		p.Start = append(p.Start, systemctl(false, "daemon-reload"))
+	}
 }
 
 func runAll(ctx context.Context, all []Command) error {
@@ -85,46 +96,6 @@ func runAll(ctx context.Context, all []Command) error {
 		if err := run(ctx, c.Argv); err != nil && !c.Optional {
 			return err
 		}
-	}
-	return nil
-}
-
-// write makes the file what it is to be, at once. A directory of drop-ins that is
-// empty goes with its last file.
-func (f File) write() error {
-	dir := filepath.Dir(f.Path)
-	if f.Text == "" {
-		if err := os.Remove(f.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("removing a unit: %w", err)
-		}
-		if strings.HasSuffix(dir, ".d") {
-			_ = os.Remove(dir) // which fails if there is anything else in it
-		}
-		return nil
-	}
-	if err := os.MkdirAll(dir, 0o755); err != nil {
-		return fmt.Errorf("making the directory of a unit: %w", err)
-	}
-	temporary, err := os.CreateTemp(dir, ".buttersink-*")
-	if err != nil {
-		return fmt.Errorf("writing a unit: %w", err)
-	}
-	defer os.Remove(temporary.Name())
-	_, err = temporary.WriteString(f.Text)
-	if err == nil {
-		err = temporary.Chmod(0o644)
-	}
-	if err == nil {
-		err = temporary.Sync()
-	}
-	if closeErr := temporary.Close(); err == nil {
-		err = closeErr
-	}
-	if err == nil {
-		err = os.Rename(temporary.Name(), f.Path)
-	}
-	if err != nil {
-		return fmt.Errorf("writing %s: %w", f.Path, err)
 	}
 	return nil
 }
