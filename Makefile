@@ -26,6 +26,7 @@ rivals:
 	cd tools/rivals && $(GO) build -o ../../bin/rivals/rclone github.com/rclone/rclone
 
 # bin/package/*.deb and *.rpm, for amd64 and arm64; VERSION=1.2.0 calls them that.
+# MAINTAINER='A <a@b>' is who answers for them.
 # As an ordinary user, from what Go's module proxy has.
 package:
 	sh packaging/package.sh

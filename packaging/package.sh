@@ -5,7 +5,8 @@
 #   VERSION=1.2.0            what git says otherwise: see packaging/version.sh
 #   SOURCE_DATE_EPOCH=...    the time of all files; that of the last commit otherwise
 #   OUT=DIR                  where the packages go
-#   MAINTAINER='A <a@b>'     who signs for them
+#   MAINTAINER='A <a@b>'     who answers for them: whoever hands them to others says so;
+#                            without it they say that nobody does
 #   PROGRAM=FILE             take this program in place of building one
 set -eu
 
@@ -15,7 +16,7 @@ GO=${GO:-go}
 OUT=${OUT:-bin/package}
 : "${VERSION:=$(sh packaging/version.sh)}"
 : "${SOURCE_DATE_EPOCH:=$(git log -1 --format=%ct)}"
-: "${MAINTAINER:=The buttersink maintainers <maintainers@buttersink.invalid>}"
+: "${MAINTAINER:=Local build <local-build@buttersink.invalid>}"
 export VERSION SOURCE_DATE_EPOCH MAINTAINER
 umask 022
 export LC_ALL=C TZ=UTC

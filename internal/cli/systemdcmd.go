@@ -91,8 +91,9 @@ its configuration is read below DIR, and nothing is asked to start.
 
 Before: the job is in the configuration, and it runs as root.
 
-After: the timer is enabled, which holds from the next boot on, and with --now at
-once. If anything fails, everything is as it was.`,
+After: the timer is enabled. As with "systemctl enable", that holds from the next
+boot on, and with --now at once; a timer that runs already has its new times at
+once, too. If anything fails, everything is as it was.`,
 		Example: `  buttersink systemd install home --on-calendar daily --random-delay 30m --now
   buttersink systemd install mail --on-calendar '*-*-1,8,15,22 04:00' --now
   buttersink systemd install -n home --on-calendar 02:30
@@ -320,7 +321,7 @@ func (o *systemdOptions) answer(ctx context.Context, env *Env, m *systemd.Manage
 	case m.Root != "":
 		text = job + " runs at its times once the system has been booted"
 	case i < 0 || !all[i].Active:
-		text = fmt.Sprintf("%s runs at its times after the next boot; 'systemctl start %s' has that begin now", job, systemd.TimerUnit(job))
+		text = fmt.Sprintf("%s does NOT run at its times before the next boot, as --now was not given; this has it do so from now on: systemctl start %s", job, systemd.TimerUnit(job))
 	case !all[i].Next.IsZero(): // with the delay, and what somebody else has added
 		text = fmt.Sprintf("%s runs at %s", job, momentText(all[i].Next))
 	}
