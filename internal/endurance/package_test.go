@@ -51,13 +51,19 @@ before = ["/bin/sh", "-c", "[ ! -p /root/wait ] || cat /root/wait"]
   keep = "last:5"
 `
 
-// TestPackage installs, uses, upgrades, removes and purges the Debian package on a
-// small Debian, and holds what there is before against what there is afterwards;
-// then the same with rpm.
+// TestPackage installs, uses, upgrades, removes and purges the packages: on a small
+// Debian, and where systemd runs. Making them is what takes long.
 func TestPackage(t *testing.T) {
 	btrfstest.Require(t)
 	older, olderRPM := packages(t, program, "1.0.0~rc1")
 	newer, newerRPM := packages(t, program, "1.0.0")
+	t.Run("root", func(t *testing.T) { packageInRoot(t, older, newer, olderRPM, newerRPM) })
+	t.Run("booted", func(t *testing.T) { packageBooted(t, older, newer) })
+}
+
+// packageInRoot holds what there is in a small Debian before the Debian package
+// comes against what there is when it has gone; then the same with rpm.
+func packageInRoot(t *testing.T, older, newer, olderRPM, newerRPM string) {
 	r := newDebianRoot(t)
 	r.host("cp", older, r.path("root/older.deb"))
 	r.host("cp", newer, r.path("root/newer.deb"))
@@ -93,7 +99,7 @@ func TestPackage(t *testing.T) {
 	// A removal leaves what is the user's, and coming back finds it.
 	r.asked()
 	r.run("dpkg", "-r", "buttersink")
-	r.manages("stop buttersink@*.timer", "stop buttersink@*.service", "daemon-reload")
+	r.manages("stop buttersink@*.timer", "stop buttersink@*.service", "daemon-reload", "reset-failed buttersink@*")
 	if r.exists("usr/bin/buttersink") || r.exists("usr/share/doc/buttersink") {
 		t.Error("a removal leaves the program or its documentation")
 	}
@@ -123,6 +129,15 @@ func TestPackage(t *testing.T) {
 	r.run("dpkg", "--purge", "buttersink")
 	if diff := cmp.Diff(before, r.files()); diff != "" {
 		t.Errorf("installed and purged, before (-) and after (+):\n%s", diff)
+	}
+
+	// Timers that have templates of their own need no package: a purge leaves them.
+	r.host("cp", "../../packaging/deb/postrm", r.path("root/postrm"))
+	r.timer()
+	kept = r.files()
+	r.run("sh", "/root/postrm", "purge")
+	if diff := cmp.Diff(kept, r.files()); diff != "" {
+		t.Errorf("timers that are not of the package, before a purge (-) and after (+):\n%s", diff)
 	}
 }
 
@@ -187,16 +202,22 @@ func (r *debianRoot) manages(want ...string) {
 	}
 }
 
-// works writes a configuration, enables a timer for its job, and runs it.
-func (r *debianRoot) works() {
+// timer writes a configuration and enables a timer for its job.
+func (r *debianRoot) timer() {
 	r.t.Helper()
 	r.write("etc/buttersink/config.toml", packagedConfig, 0o644)
+	r.host(program, "--config", r.path("etc/buttersink/config.toml"), "systemd", "install", "home", "--on-calendar", "*-*-* 03:00", "--root", r.dir)
+}
+
+// works enables a timer for a job, and runs it.
+func (r *debianRoot) works() {
+	r.t.Helper()
+	r.timer()
 	r.write("home/letter", "Dear all\n", 0o644)
 	if err := os.MkdirAll(filepath.Join(r.disk.Dir, "home"), 0o755); err != nil {
 		r.t.Fatal(err)
 	}
 	r.run("buttersink", "config", "check")
-	r.host(program, "--config", r.path("etc/buttersink/config.toml"), "systemd", "install", "home", "--on-calendar", "*-*-* 03:00", "--root", r.dir)
 	r.runs()
 	// Its state is root's alone.
 	if info, err := os.Stat(r.path("var/lib/buttersink")); err != nil || info.Mode().Perm() != 0o700 {
@@ -295,7 +316,7 @@ func (r *debianRoot) withRPM(t *testing.T, before []string, older, newer string)
 	change("-U", newer)
 	r.manages("daemon-reload", "daemon-reload") // of the new one, and then of the old one
 	change("-e", "buttersink")
-	r.manages("stop buttersink@*.timer", "stop buttersink@*.service", "daemon-reload")
+	r.manages("stop buttersink@*.timer", "stop buttersink@*.service", "daemon-reload", "reset-failed buttersink@*")
 	if left := names(r.files(), before); left != nil {
 		t.Errorf("rpm leaves %q", left)
 	}

@@ -15,7 +15,7 @@ import (
 )
 
 // machine is one that systemd runs, in namespaces of its own, with the files of
-// this one and the built program in /usr/local/bin (testdata/boot.sh).
+// this one (testdata/boot.sh).
 type machine struct {
 	t   *testing.T
 	pid string // of its first process, as it is known here
@@ -73,7 +73,6 @@ func boot(t *testing.T, places map[string]string) *machine {
 		return state == "running" || state == "degraded"
 	})
 	m.must("systemctl", "start", "dbus.socket", "systemd-logind.service")
-	m.put("/usr/local/bin/buttersink", 0o755, readAll(t, program))
 	return m
 }
 

@@ -54,6 +54,7 @@ func TestSystemd(t *testing.T) {
 	tree := btrfstest.NewTree(t, live, 7, btrfstest.Without(btrfstest.BigFiles, btrfstest.ManyLinks))
 	tree.Fill() // which has device nodes, files that run as others, and all kinds of attributes
 	m := boot(t, map[string]string{a.Dir: "/mnt/a", b.Dir: "/mnt/b"})
+	m.put("/usr/local/bin/buttersink", 0o755, readAll(t, program))
 	m.put("/etc/buttersink/config.toml", 0o600, nightConfig)
 	m.put("/usr/local/bin/hook", 0o755, nightHook)
 	m.put("/usr/local/bin/slow", 0o755, "#!/bin/sh\nwhile [ ! -e /run/go ]; do sleep 0.05; done\ncat >/dev/null\n")

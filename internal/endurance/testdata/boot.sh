@@ -65,6 +65,7 @@ while [ $# -gt 0 ]; do
 	shift 2
 done
 # Nothing of what this machine does by itself, and nobody to log in.
+rm -f "$root/usr/sbin/policy-rc.d" # by which packages start nothing in a container
 rm -rf "$root/etc/systemd/system" "$root/etc/buttersink" "$root/var/lib/buttersink" "$root/var/lib/systemd/timers"
 mkdir -p "$root/etc/systemd/system" "$root/etc/buttersink"
 printf "[Journal]\nReadKMsg=no\nStorage=volatile\n" >"$root/etc/systemd/journald.conf"
