@@ -34,18 +34,22 @@ package:
 demo: deps build
 	sh packaging/demo.sh
 
+# Tests wait for disks, processes and each other more than they compute, so there are
+# more of them at once than processors: in a room, and of rooms in `make race`.
+PARALLEL = $(shell expr 2 \* $$(nproc))
+
 # BUTTERSINK_TEST_REAL makes a missing real part (root, loop devices, btrfs) a
 # failure instead of a skip; -count=1, because they are no part of the cache key.
 test: deps servers test-go
 
 test-go:
-	BUTTERSINK_TEST_REAL=1 $(GO) test -count=1 -timeout 40m ./...
+	BUTTERSINK_TEST_REAL=1 $(GO) test -count=1 -parallel $(PARALLEL) -timeout 40m ./...
 
 # The rooms with goroutines, under the race detector. -short: long simulations and
 # properties are shorter here, they are there in full in `make test`.
 race: servers
 	sh packaging/deps.sh race
-	BUTTERSINK_TEST_REAL=1 $(GO) test -count=1 -race -short -timeout 20m ./internal/transfer ./internal/store/... ./internal/job ./internal/ledger ./internal/awake ./internal/pace ./internal/compose ./internal/archive/... ./internal/s3test ./internal/runner ./internal/hook ./internal/notify ./internal/systemd
+	BUTTERSINK_TEST_REAL=1 $(GO) test -count=1 -race -short -p $(PARALLEL) -timeout 20m ./internal/transfer ./internal/store/... ./internal/job ./internal/ledger ./internal/awake ./internal/pace ./internal/compose ./internal/archive/... ./internal/s3test ./internal/runner ./internal/hook ./internal/notify ./internal/systemd
 
 # A short run of every fuzz target; FUZZTIME=10m for a long one.
 FUZZTIME ?= 10s

@@ -14,6 +14,7 @@ import (
 // until there were hundreds of kills. After each of them everything that looks
 // whole is, a run that says it is done is done, and then nothing else is left.
 func TestKills(t *testing.T) {
+	t.Parallel()
 	s := newScene(t, btrfstest.New(t, btrfstest.Size(1<<30)), btrfstest.New(t, btrfstest.Size(1<<30)))
 	s.family("a", 8, 1<<20)
 	s.family("b", 7, 100_000)

@@ -39,6 +39,7 @@ func (r *run) committed() []string {
 // TestPowerCutAfterSuccess cuts the power at the moment that the program has
 // ended well: what it said is on the disk.
 func TestPowerCutAfterSuccess(t *testing.T) {
+	t.Parallel()
 	s := powered(t, 3, 2<<20)
 	for seed := range uint64(3) {
 		r := s.sync()
@@ -57,6 +58,7 @@ func TestPowerCutAfterSuccess(t *testing.T) {
 // after none, one, two and so on of the snapshots have been committed. What was reported as committed is there after the boot, everything that looks
 // whole is, and the next run completes it.
 func TestPowerCutInTheMiddle(t *testing.T) {
+	t.Parallel()
 	const snapshots = 6
 	s := powered(t, snapshots, 2<<20)
 	began := time.Now()

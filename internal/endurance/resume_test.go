@@ -54,6 +54,7 @@ func (s *scene) checkpointed(r *run, count int) {
 // TestResumedKills kills runs that carry on from checkpoints, at random moments:
 // streams in full and increments, in several pieces each.
 func TestResumedKills(t *testing.T) {
+	t.Parallel()
 	s := plain(t, 3, 20<<20)
 	began := time.Now()
 	if r := s.sync(often); r.wait() != done {

@@ -14,6 +14,7 @@ import (
 // on. It ends with the exit code for that and says what there is; the next run
 // completes it.
 func TestSignals(t *testing.T) {
+	t.Parallel()
 	s := plain(t, 6, 2<<20)
 	began := time.Now()
 	s.finish()
