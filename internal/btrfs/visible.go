@@ -30,18 +30,31 @@ type lookupUser struct {
 // over which something is mounted, and those at paths of more than 3.8 KB, are
 // left out. Linux 4.18 has what it takes.
 func Below(dir *os.File) ([]Subvolume, error) {
-	if err := onBtrfs(dir); err != nil {
-		return nil, err
-	}
-	var found []Subvolume
-	err := descend(dir, "", &found)
-	if err != nil {
-		return nil, fmt.Errorf("listing the subvolumes below %s: %w", dir.Name(), err)
-	}
-	return found, nil
+	found, _, err := BelowMounts(dir)
+	return found, err
 }
 
-func descend(dir *os.File, at string, found *[]Subvolume) error {
+// BelowMounts returns what Below does, and the paths of those that are left out since
+// something is mounted over them, or on the way to them. What lies in these is in
+// neither.
+func BelowMounts(dir *os.File) (found []Subvolume, hidden []string, err error) {
+	if err := onBtrfs(dir); err != nil {
+		return nil, nil, err
+	}
+	d := &descent{}
+	if err := d.descend(dir, ""); err != nil {
+		return nil, nil, fmt.Errorf("listing the subvolumes below %s: %w", dir.Name(), err)
+	}
+	return d.found, d.hidden, nil
+}
+
+// descent is what has been seen on the way down.
+type descent struct {
+	found  []Subvolume
+	hidden []string
+}
+
+func (d *descent) descend(dir *os.File, at string) error {
 	args := rootRefs{}
 	for {
 		err := request(dir, iocGetSubvolRootRef, unsafe.Pointer(&args))
@@ -60,7 +73,7 @@ func descend(dir *os.File, at string, found *[]Subvolume) error {
 			default:
 				return err
 			}
-			if err := enter(dir, ref.subvol, path, at, found); err != nil {
+			if err := d.enter(dir, ref.subvol, path, at); err != nil {
 				return err
 			}
 		}
@@ -82,7 +95,7 @@ func pathBelow(dir *os.File, ino, id uint64) (string, error) {
 }
 
 // enter adds a subvolume to those found, and what lies in it.
-func enter(dir *os.File, id uint64, path, at string, found *[]Subvolume) error {
+func (d *descent) enter(dir *os.File, id uint64, path, at string) error {
 	fd := -1
 	err := control(dir, func(from int) (err error) {
 		for {
@@ -98,7 +111,10 @@ func enter(dir *os.File, id uint64, path, at string, found *[]Subvolume) error {
 	switch {
 	case err == nil:
 	case errors.Is(err, unix.EACCES), errors.Is(err, unix.ENOENT), errors.Is(err, unix.ENOTDIR),
-		errors.Is(err, unix.ELOOP), errors.Is(err, unix.EXDEV):
+		errors.Is(err, unix.ELOOP):
+		return nil
+	case errors.Is(err, unix.EXDEV):
+		d.hidden = append(d.hidden, at+path)
 		return nil
 	default:
 		return err
@@ -113,6 +129,6 @@ func enter(dir *os.File, id uint64, path, at string, found *[]Subvolume) error {
 		return nil // another one has its name by now
 	}
 	info.Path = at + path
-	*found = append(*found, info)
-	return descend(sub, info.Path+"/", found)
+	d.found = append(d.found, info)
+	return d.descend(sub, info.Path+"/")
 }

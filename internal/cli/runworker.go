@@ -37,7 +37,23 @@ var _ runner.Worker = (*worker)(nil)
 
 // Sources returns the subvolumes that a job is about.
 func (w *worker) Sources(ctx context.Context, j *config.Job) ([]runner.Source, error) {
-	return w.env.sourcesOf(ctx, j)
+	return w.env.sourcesOf(ctx, j, func(source string) bool { return w.served(j, source) })
+}
+
+// served reports whether a run has made a backup of a source before.
+func (w *worker) served(j *config.Job, source string) bool {
+	l := w.engine.Ledger
+	if l == nil && w.o.dryRun {
+		l, _ = w.env.readLedger() // a run says what is wrong with it
+	}
+	if l == nil {
+		return false
+	}
+	successes, _, err := l.LastPlaces(j.Name)
+	if err != nil {
+		w.env.Log.Warn("Which sources were there before is not known", "error", err)
+	}
+	return slices.ContainsFunc(successes, func(p ledger.PlaceRun) bool { return p.Source == source && p.Destination != "" })
 }
 
 // who is how people know the run of a job.
@@ -143,6 +159,9 @@ func forSource(p place.Place, name string) place.Place {
 // Snapshot makes the snapshot of a source.
 func (w *worker) Snapshot(ctx context.Context, j *config.Job, s runner.Source, at time.Time) (ledger.PlaceRun, error) {
 	place := ledger.PlaceRun{}
+	if s.Refused != nil {
+		return place, s.Refused
+	}
 	run, err := w.sourcePlaces(j, s)
 	if err != nil {
 		return place, err
@@ -210,6 +229,9 @@ func (w *worker) records(j *config.Job, s runner.Source) *records {
 
 // Transfer brings what is due to the destinations of a job, and prunes.
 func (w *worker) Transfer(ctx context.Context, j *config.Job, s runner.Source) ([]ledger.PlaceRun, error) {
+	if s.Refused != nil {
+		return failedAt(destinationNames(j, s), s.Refused), s.Refused
+	}
 	if j.Kind == config.Calendar {
 		return w.calendar(ctx, j, s)
 	}

@@ -23,12 +23,14 @@ import (
 // configuration, those of a pattern in the order of their paths, and those that lie
 // in another one behind it. Each is there once.
 //
-// It fails where nothing is found, where it cannot be found out what a pattern
-// matches, and where two subvolumes have the same name in the places of the job. A
+// It fails where nothing is found, and where it cannot be found out what a pattern
+// matches. Of subvolumes that have the same name in the places of the job one is served
+// at most, and the others are refused: one that is written down, or else the one that
+// is known to have been there before. A
 // subvolume that is named by its path is taken on trust, and so is what matches a
 // pattern and cannot be looked at, and a pattern that matches nothing: if it is not
 // there, that fails for itself, and keeps none of the others from being backed up.
-func (env *Env) sourcesOf(ctx context.Context, j *config.Job) ([]runner.Source, error) {
+func (env *Env) sourcesOf(ctx context.Context, j *config.Job, known func(source string) bool) ([]runner.Source, error) {
 	f := &sourceFinder{job: j, seen: map[string]bool{}}
 	for _, pattern := range j.Exclude {
 		if _, err := path.Match(pattern, ""); err != nil {
@@ -46,18 +48,61 @@ func (env *Env) sourcesOf(ctx context.Context, j *config.Job) ([]runner.Source, 
 	if err := f.miss(env.Log); err != nil {
 		return nil, err
 	}
-	named := map[string]string{}
-	for _, s := range f.all {
-		if other, taken := named[s.Name]; taken {
-			return nil, &exitError{
-				code: exitConfig, err: fmt.Errorf("job %s: %s and %s would both be %q where {source} stands", j.Name, other, s.Arg, s.Name),
+	if len(f.hidden) > 0 {
+		slices.Sort(f.hidden)
+		env.Log.Warn(fmt.Sprintf("job %s: nested subvolumes that cannot be seen, since something is mounted over them, are left out, with all that is in them: %s", j.Name, strings.Join(f.hidden, ", ")),
+			"hint", "A subvolume that is mounted elsewhere can be a source by that path; exclude says that this is meant.")
+	}
+	refuse(f.all, known)
+	env.Log.Debug("sources", "job", j.Name, "count", len(f.all))
+	return f.all, nil
+}
+
+// refuse marks subvolumes that would be taken for one another at the places of the
+// job. Who can make a subvolume is not to keep that of somebody else from being backed
+// up by its name.
+func refuse(all []runner.Source, known func(source string) bool) {
+	same := map[string][]*runner.Source{}
+	for i := range all {
+		same[all[i].Name] = append(same[all[i].Name], &all[i])
+	}
+	for name, those := range same {
+		if len(those) == 1 {
+			continue
+		}
+		stays := only(those, func(s *runner.Source) bool { return s.Found.Base == "" })
+		if stays == nil {
+			stays = only(those, func(s *runner.Source) bool { return known(s.Arg) })
+		}
+		for i, s := range those {
+			if s == stays {
+				continue
+			}
+			other := those[(i+1)%len(those)]
+			if stays != nil {
+				other = stays
+			}
+			s.Refused = &exitError{
+				code: exitConfig, err: fmt.Errorf("it would be %q where {source} stands, as %s is", name, other.Arg),
 				hint: "Exclude one of them, and back it up in a job of its own.",
 			}
 		}
-		named[s.Name] = s.Arg
 	}
-	env.Log.Debug("sources", "job", j.Name, "count", len(f.all))
-	return f.all, nil
+}
+
+// only returns the one for which something holds; nil if that are none or several.
+func only(all []*runner.Source, is func(*runner.Source) bool) *runner.Source {
+	var one *runner.Source
+	for _, s := range all {
+		switch {
+		case !is(s):
+		case one != nil:
+			return nil
+		default:
+			one = s
+		}
+	}
+	return one
 }
 
 // sourceFinder finds the subvolumes of a job.
@@ -66,6 +111,7 @@ type sourceFinder struct {
 	all    []runner.Source
 	seen   map[string]bool
 	missed []string // patterns that match no subvolume
+	hidden []string // nested subvolumes over which something is mounted
 }
 
 // add adds what one entry of the configuration means.
@@ -202,7 +248,7 @@ func (f *sourceFinder) nested(dir *os.File, source, base string) error {
 	if !f.job.Nested {
 		return nil
 	}
-	below, err := btrfs.Below(dir)
+	below, behind, err := btrfs.BelowMounts(dir)
 	if errors.Is(err, btrfs.ErrNotBtrfs) {
 		return nil // likewise
 	}
@@ -223,9 +269,18 @@ func (f *sourceFinder) nested(dir *os.File, source, base string) error {
 			left = append(left, full)
 		}
 	}
+	out := func(full string) bool {
+		return snapshot.IsPart(full) || path.Base(full) == snapperDir || f.excluded(full, source) ||
+			slices.ContainsFunc(left, func(dir string) bool { return within(full, dir) })
+	}
+	for _, name := range behind {
+		if full := path.Join(source, name); !out(full) && !slices.Contains(f.hidden, full) {
+			f.hidden = append(f.hidden, full)
+		}
+	}
 	for _, s := range below {
 		full := path.Join(source, s.Path)
-		if s.ReadOnly || snapshot.IsPart(full) || f.excluded(full, source) || slices.ContainsFunc(left, func(dir string) bool { return within(full, dir) }) {
+		if s.ReadOnly || out(full) {
 			continue
 		}
 		f.take(full, runner.Found{Base: base, UUID: s.UUID, Number: s.ID})

@@ -113,7 +113,7 @@ func TestSources(t *testing.T) {
 				return rooted
 			}
 			j.Sources, j.Exclude = root(j.Sources), root(j.Exclude)
-			found, err := env.sourcesOf(t.Context(), &j)
+			found, err := env.sourcesOf(t.Context(), &j, nobody)
 			if tt.says != "" {
 				if err == nil {
 					t.Fatalf("found %v", found)
@@ -143,10 +143,13 @@ func TestSources(t *testing.T) {
 	}
 }
 
+// nobody was ever served.
+func nobody(string) bool { return false }
+
 func TestSourcesElsewhere(t *testing.T) {
 	env := &Env{Log: slog.New(slog.DiscardHandler)}
 	j := &config.Job{Name: "j", Sources: []string{"ssh://host/home", "ssh://root@other/home/*"}}
-	got, err := env.sourcesOf(t.Context(), j)
+	got, err := env.sourcesOf(t.Context(), j, nobody)
 	want := []runner.Source{{Arg: "ssh://host/home", Name: "home"}, {Arg: "ssh://root@other/home/*", Name: "home-*"}}
 	if err != nil {
 		t.Fatal(err)
@@ -155,12 +158,18 @@ func TestSourcesElsewhere(t *testing.T) {
 		t.Error(diff)
 	}
 	j.Nested = true
-	if _, err := env.sourcesOf(t.Context(), j); err == nil || !strings.Contains(err.Error(), "job j: ssh://host/home: nested subvolumes can only be found on this machine") {
+	if _, err := env.sourcesOf(t.Context(), j, nobody); err == nil || !strings.Contains(err.Error(), "job j: ssh://host/home: nested subvolumes can only be found on this machine") {
 		t.Error(err)
 	}
 	j = &config.Job{Name: "j", Sources: []string{"ssh://a/srv/x", "/srv-x"}}
-	if _, err := env.sourcesOf(t.Context(), j); err == nil || !strings.Contains(err.Error(), `ssh://a/srv/x and /srv-x would both be "srv-x"`) {
-		t.Error(err)
+	got, err = env.sourcesOf(t.Context(), j, nobody)
+	if err != nil || len(got) != 2 {
+		t.Fatal(got, err)
+	}
+	for i, other := range []string{"/srv-x", "ssh://a/srv/x"} {
+		if got[i].Refused == nil || got[i].Refused.Error() != `it would be "srv-x" where {source} stands, as `+other+" is" {
+			t.Errorf("%s: %v", got[i].Arg, got[i].Refused)
+		}
 	}
 }
 
@@ -172,7 +181,7 @@ func TestSourcesCalledLikeThePattern(t *testing.T) {
 	job := &config.Job{Sources: []string{fs.Path("srv") + "/[*b]*"}, Snapshots: "snapshot"}
 	find := func(want string) {
 		t.Helper()
-		found, err := env.sourcesOf(t.Context(), job)
+		found, err := env.sourcesOf(t.Context(), job, nobody)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -222,7 +231,7 @@ func TestSourcesThatCannotBeLookedAt(t *testing.T) {
 		t.Fatalf("it can be looked at: %v", err)
 	}
 	env := &Env{Log: slog.New(slog.DiscardHandler)}
-	found, err := env.sourcesOf(t.Context(), &config.Job{Sources: []string{fs.Path("srv/[bd]*")}, Nested: true, Snapshots: "snapshot"})
+	found, err := env.sourcesOf(t.Context(), &config.Job{Sources: []string{fs.Path("srv/[bd]*")}, Nested: true, Snapshots: "snapshot"}, nobody)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -251,11 +260,20 @@ func TestSourcesMounted(t *testing.T) {
 		}
 	})
 	env := &Env{Log: slog.New(slog.DiscardHandler)}
-	found, err := env.sourcesOf(t.Context(), &config.Job{Sources: []string{fs.Path("srv/bob")}, Nested: true, Snapshots: "snapshot"})
+	var said strings.Builder
+	env.Log = slog.New(slog.NewTextHandler(&said, nil))
+	found, err := env.sourcesOf(t.Context(), &config.Job{Sources: []string{fs.Path("srv/bob")}, Nested: true, Snapshots: "snapshot"}, nobody)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if len(found) != 2 || found[1].Arg != fs.Path("srv/bob/tmp") {
 		t.Errorf("found %v", found)
+	}
+	if strings.Count(said.String(), "level=WARN") != 1 || !strings.Contains(said.String(), "mounted over them") || !strings.Contains(said.String(), hidden) {
+		t.Errorf("it says %q", said.String())
+	}
+	said.Reset()
+	if _, err := env.sourcesOf(t.Context(), &config.Job{Sources: []string{fs.Path("srv/bob")}, Nested: true, Snapshots: "snapshot", Exclude: []string{hidden}}, nobody); err != nil || strings.Contains(said.String(), "level=WARN") {
+		t.Errorf("it says of what is excluded: %q, %v", said.String(), err)
 	}
 }

@@ -55,6 +55,8 @@ type Source struct {
 	// Found is what was found there where a pattern or an outer source stands for it:
 	// whose it is may change that at any time.
 	Found Found
+	// Refused is why the Worker makes no backup of it; nil if it does.
+	Refused error
 }
 
 // Found says which subvolume it was that the Worker has found.
