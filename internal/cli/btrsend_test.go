@@ -1,6 +1,9 @@
 package cli
 
 import (
+	"bytes"
+	"log/slog"
+	"strings"
 	"testing"
 
 	"github.com/buttersink/buttersink/internal/schedule"
@@ -42,6 +45,34 @@ func TestBtrsendPartSize(t *testing.T) {
 			if err != nil || with.archive.PartSize != want {
 				t.Errorf("%+v: parts of %d bytes, %v", o, with.archive.PartSize, err)
 			}
+		}
+	}
+}
+
+// TestBtrsendAtStore: what a store of the configuration says of what is stored there
+// holds for btrsend, unless a flag says otherwise; and what cannot hold is said.
+func TestBtrsendAtStore(t *testing.T) {
+	env := configured(t, "[stores.cold]\nurl = \"s3://bucket/mail/\"\npart-size = 64\ncompress = \"zstd:3\"\nmax-chain = 5\nmax-full = \"1GiB\"\n[stores.plain]\nurl = \"s3://bucket/plain/\"\n")
+	for _, c := range []struct {
+		o          btrsendOptions
+		parts      int64
+		compressed bool
+		said       int
+	}{
+		{btrsendOptions{archive: "store://cold"}, 64 << 20, true, 2},
+		{btrsendOptions{archive: "store://cold", partSize: 8}, 8 << 20, true, 2},
+		{btrsendOptions{archive: "store://plain"}, 100 << 20, false, 0},
+		{btrsendOptions{archive: "s3://bucket/mail/"}, 0, false, 0}, // which is the usual size
+	} {
+		var said bytes.Buffer
+		env.Log = slog.New(slog.NewTextHandler(&said, nil))
+		_, with, err := c.o.place(env, "buttersink btrsend")
+		if err != nil {
+			t.Fatal(err)
+		}
+		a := with.archive
+		if n := strings.Count(said.String(), "has no effect here"); a.PartSize != c.parts || a.Seal.Compress != c.compressed || n != c.said {
+			t.Errorf("%s: parts of %d, compressed: %t; and it says\n%s", c.o.archive, a.PartSize, a.Seal.Compress, &said)
 		}
 	}
 }

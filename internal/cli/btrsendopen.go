@@ -94,6 +94,9 @@ func openRows(env *Env, path string, look bool) (*btrsenddb.DB, error) {
 	return db, err
 }
 
+// aboutChains are the settings of a store that decide what a calendar decides itself.
+var aboutChains = []string{"max-chain", "max-full", "max-restore"}
+
 // place is what the flags mean.
 func (o *btrsendOptions) place(env *Env, command string) (site, opening, error) {
 	var with opening
@@ -134,6 +137,14 @@ func (o *btrsendOptions) place(env *Env, command string) (site, opening, error) 
 		compress = cmp.Or(compress, p.store.options.compress)
 		if len(encrypt) == 0 {
 			encrypt = p.store.options.encrypt
+		}
+		if o.partSize == 0 {
+			with.archive.PartSize = int64(p.store.options.partSize) << 20
+		}
+		for _, s := range p.store.settings {
+			if slices.Contains(aboutChains, s.Key) {
+				env.Log.Warn(fmt.Sprintf("The store %s: %s has no effect here: the calendar says what is complete, and how long chains get", p.store.name, s.Key))
+			}
 		}
 	}
 	with.archive.Seal, err = sealing(command, compress, encrypt)

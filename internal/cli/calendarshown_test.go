@@ -143,8 +143,12 @@ func TestBtrsendShown(t *testing.T) {
 	if diff := cmp.Diff("c\n", stdout.String()); diff != "" {
 		t.Errorf("standard output (-want +got):\n%s", diff)
 	}
+	if _, err := io.WriteString(p.tty, "the end\n"); err != nil {
+		t.Fatal(err)
+	}
+	p.wait(t, "the end") // what has been written before has appeared, too
 	lines, column := screen(t, p.text())
-	if left := strings.TrimSpace(strings.Join(lines, "\n")); left != "" || column != 0 {
+	if left := strings.TrimSpace(strings.Join(lines, "\n")); left != "the end" || column != 0 {
 		t.Errorf("on the screen is left, with the cursor in column %d:\n%s", column, left)
 	}
 }

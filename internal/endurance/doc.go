@@ -16,10 +16,11 @@
 // devices and FUSE (see btrfstest.Require), those of archives in S3 the servers
 // that `make servers` builds (see s3test.Require), those of other machines sshd
 // (see sshtest.Require), and one of these a network namespace; one takes control
-// groups. TestDocs, which runs the command lines of README.md and docs, and compares what they
-// print with what is shown there, has namespaces
-// of all kinds and layers over /etc, /usr and /var (overlay). TestPackage makes a small Debian from a mirror
-// (debootstrap) the first time, and keeps it in the user's cache directory. Those that play at random go on longer with BUTTERSINK_ENDURANCE=10,
+// groups. TestDocs, which runs the command lines of README.md and
+// docs and compares what they print with what is shown there, has namespaces of all
+// kinds and layers over /etc, /usr and /var (overlay). TestPackage makes a small
+// Debian from a mirror (debootstrap) the first time, and keeps it in the user's cache
+// directory. Those that play at random go on longer with BUTTERSINK_ENDURANCE=10,
 // which is ten times:
 //
 //	BUTTERSINK_ENDURANCE=10 go test -timeout 3h ./internal/endurance
