@@ -176,12 +176,21 @@ func (r *backupRun) targetAt(p site) (*target, error) {
 		}
 	}
 	t.Place = p.At(t.o.s3.endpoint)
-	t.id = t.ID()
+	t.id = t.claimed(t.o)
 	if _, err := r.opening(p, t.o).forS3(p.Place); err != nil {
 		return nil, &usageError{command: r.command, err: err}
 	}
 	t.rules = r.rules(t)
 	return t, nil
+}
+
+// claimed is what a destination is called in the notes beside the snapshots. Of one that
+// was typed, options of ssh are no part, since they were none in btrfs-backup's notes.
+func (p site) claimed(o *syncOptions) string {
+	if p.store == nil {
+		return p.ID()
+	}
+	return p.Over(o.ssh.options).ID()
 }
 
 // targetName is how people know a destination, at the beginning of each line about
@@ -272,7 +281,9 @@ func (r *backupRun) isNamed(t *target, text string) bool {
 		return false
 	}
 	p.Place, err = rooted(p.Place)
-	return err == nil && p.At((opening{}).ofStore(p).s3.endpoint).At(t.o.s3.endpoint).ID() == t.id
+	with := (opening{}).ofStore(p)
+	p.Place = p.At(with.s3.endpoint).At(t.o.s3.endpoint)
+	return err == nil && p.claimed(&syncOptions{ssh: with.ssh}) == t.id
 }
 
 // rules are those of a destination, as the flags say.

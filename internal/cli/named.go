@@ -124,10 +124,10 @@ func (env *Env) knownAs(command, id string) (site, error) {
 		}
 		dir = strings.Trim(dir, "/") + "/"
 		top.Dir = p.Dir
-		if top.ID() != p.ID() || len(dir) < deepest || dir != "/" && !strings.HasPrefix(strings.Trim(p.Dir, "/")+"/", dir) {
+		if top.Over(top.store.options.ssh.options).ID() != p.ID() || len(dir) < deepest || dir != "/" && !strings.HasPrefix(strings.Trim(p.Dir, "/")+"/", dir) {
 			continue
 		}
-		deepest, p.store, p.Options = len(dir), top.store, top.Options
+		deepest, p.store, p.Options, p.Machine = len(dir), top.store, top.Options, top.Machine
 	}
 	return p, nil
 }

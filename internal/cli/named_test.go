@@ -309,3 +309,40 @@ destinations = [{ url = "s3://bucket/a", s3-endpoint = "http://127.0.0.1:1" }, {
 		t.Errorf("%s and %s: %v, %v", a.id, b.id, a.unusable, b.unusable)
 	}
 }
+
+// TestNamedByOptions: two machines behind one name are two destinations, each of which
+// is known again by what is noted of it; what was typed is called as ever.
+func TestNamedByOptions(t *testing.T) {
+	env := configured(t, `
+[stores.plain]
+url = "ssh://nas/b/"
+[stores.inner]
+url = "ssh://nas/b/"
+ssh-opt = ["Port=2222"]
+[stores.other]
+url = "ssh://nas/b/"
+ssh-opt = ["IdentityFile=/x", "HostName=ten"]
+`)
+	o := &backupOptions{}
+	o.typed = newBackup(env, "buttersink")
+	run := &backupRun{env: env, command: "buttersink", o: o}
+	for arg, want := range map[string]string{
+		"store://plain/a": "ssh://nas/b/a", "store://inner/a": "ssh://nas:2222/b/a", "store://other/a": "ssh://ten/b/a", "ssh://nas/b/a": "ssh://nas/b/a",
+	} {
+		target, err := run.target(arg)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if target.id != want {
+			t.Errorf("%s is %s, want %s", arg, target.id, want)
+		}
+		p, err := env.knownAs("buttersink", want)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := run.targetAt(p)
+		if err != nil || again.id != want || again.Machine.Host != "nas" {
+			t.Errorf("%s comes to %s on %s, %v", want, again.id, again.Machine, err)
+		}
+	}
+}

@@ -180,8 +180,9 @@ func runPrune(ctx context.Context, env *Env, command string, o *pruneOptions, ar
 		if err = errors.Join(err, other.Close()); err != nil {
 			return fmt.Errorf("looking at what %s has: %w", place.Redact(q.Arg), err)
 		}
-		q.Place = q.At(opening{s3: o.s3}.ofStore(q).s3.endpoint)
-		options.For = append(options.For, job.Counterpart{ID: q.ID(), Has: inv})
+		reached := opening{s3: o.s3, ssh: o.ssh}.ofStore(q)
+		q.Place = q.At(reached.s3.endpoint)
+		options.For = append(options.For, job.Counterpart{ID: q.claimed(&syncOptions{ssh: reached.ssh}), Has: inv})
 	}
 	report, err = engine.Prune(ctx, st.Store, options)
 	return explainPrune(err)

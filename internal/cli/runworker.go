@@ -113,7 +113,7 @@ func (w *worker) aim(ctx context.Context, run *backupRun, t *target, d *config.D
 	o.dryRun, o.json = w.o.dryRun, w.o.json
 	t.o, t.limit = o, pace.New(o.wire.limit.bytes)
 	t.Place = t.At(o.s3.endpoint)
-	t.id = t.ID()
+	t.id = t.Over(o.ssh.options).ID()
 	if err = o.check(w.command); err == nil {
 		_, err = run.opening(t.site, o).forS3(t.Place)
 	}

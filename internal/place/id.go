@@ -3,6 +3,7 @@ package place
 import (
 	"maps"
 	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -18,6 +19,32 @@ func (p Place) At(endpoint string) Place {
 	}
 	options["endpoint"] = endpoint
 	p.Options = options
+	return p
+}
+
+// Over is the place to which ssh is led by options, KEY=VALUE as in ssh_config(5): one
+// name with two ports is two machines. It is for the ID; what is reached is the place
+// itself with these options, since what is configured for its name goes for it.
+func (p Place) Over(options []string) Place {
+	if !p.OverSSH() {
+		return p
+	}
+	seen := map[string]bool{}
+	for _, option := range options {
+		key, value, _ := strings.Cut(option, "=")
+		if key = strings.ToLower(key); seen[key] { // the first one holds
+			continue
+		}
+		seen[key] = true
+		switch {
+		case key == "hostname" && value != "" && !strings.ContainsAny(value, "%/@ "):
+			p.Machine.Host = value
+		case key == "port" && p.Machine.Port == 0: // that of the URL comes first
+			if port, err := strconv.ParseUint(value, 10, 16); err == nil {
+				p.Machine.Port = int(port)
+			}
+		}
+	}
 	return p
 }
 

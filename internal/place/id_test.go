@@ -58,3 +58,31 @@ func TestIDsDiffer(t *testing.T) {
 		}
 	}
 }
+
+// TestOver: one name is two places where options of ssh lead it to two, and the same
+// place as before where none does.
+func TestOver(t *testing.T) {
+	for name, c := range map[string]struct {
+		arg     string
+		options []string
+		want    string
+	}{
+		"none":                {"ssh://me@Nas/b", nil, "ssh://me@nas/b"},
+		"others":              {"ssh://nas/b", []string{"IdentityFile=/x", "StrictHostKeyChecking=no"}, "ssh://nas/b"},
+		"a port":              {"ssh://nas/b", []string{"Port=2222"}, "ssh://nas:2222/b"},
+		"the port of the URL": {"ssh://nas:22/b", []string{"Port=2222"}, "ssh://nas:22/b"},
+		"a host":              {"ssh://me@nas/b", []string{"hostname=Ten.example"}, "ssh://me@ten.example/b"},
+		"two":                 {"ssh+btrfs://nas/b", []string{"port=1", "HostName=fe80::1", "PORT=2"}, "ssh://[fe80::1]:1/b"},
+		"what ssh fills in":   {"ssh://nas/b", []string{"HostName=%h.lan"}, "ssh://nas/b"},
+		"no port":             {"ssh://nas/b", []string{"Port=x"}, "ssh://nas/b"},
+		"not over ssh":        {"dir:///b", []string{"Port=2222"}, "dir:///b"},
+	} {
+		p, err := Parse(c.arg, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.Over(c.options).ID(); got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
+	}
+}
