@@ -32,7 +32,8 @@ func newHistory(env *Env) *cobra.Command {
 		Short: "Show how jobs went",
 		Long: `history shows the last runs of a job, or of all jobs, the newest first: when it
 began, how it ended, how long it took, and what was transferred and removed; below
-that, what became of each source and destination that did not go well. Runs are in
+that, what became of each source and destination that did not go well, and what was
+left for the next run as another one was at work at the place. Runs are in
 the order in which they began, also where the clock was set back in between.
 
 A run that is shown as killed has no end: the machine went off, or the program was
@@ -158,10 +159,14 @@ func troublesText(r ledger.JobRun) (text string) {
 		}
 	}
 	for _, p := range r.Places {
-		if p.Result == ledger.Done {
-			continue
-		}
 		line := placeText(p.Source, p.Destination) + ": " + string(p.Result)
+		switch {
+		case p.Result != ledger.Done:
+		case p.Message == "":
+			continue
+		default:
+			line = placeText(p.Source, p.Destination)
+		}
 		if p.Message != "" {
 			line += ": " + p.Message
 		}

@@ -255,9 +255,32 @@ func (w *worker) Transfer(ctx context.Context, j *config.Job, s runner.Source) (
 	}
 	err = explainBackup(failure, run.o)
 	show.close()
+	w.putOff(j, s, report)
 	show.result(report, err)
 	return placesOf(destinationNames(j, s), report, failure), err
 }
+
+// putOff says what is left for the next run, if anything is.
+func (w *worker) putOff(j *config.Job, s runner.Source, r *job.BackupReport) {
+	switch {
+	case r == nil || r.PutOff == nil:
+	case w.o.json:
+		w.records(j, s).put(putOffRecord{Event: "put-off", Due: r.PutOff.Due, Why: validText(place.Redact(r.PutOff.Locked.Error()))})
+	default:
+		w.env.Log.Info(fmt.Sprintf("%s: %s", s.Arg, r.PutOff))
+	}
+}
+
+// putOffRecord says that snapshots are left for the next run to remove.
+type putOffRecord struct {
+	Event string `json:"event"` // "put-off"
+	Due   int    `json:"due"`   // how many; -1 if that is not known
+	Why   string `json:"why"`
+}
+
+// removalPatience is how long a job without destinations waits for another run before
+// it leaves what is to be removed to the next one: longer than another such job takes.
+const removalPatience = 5 * time.Second
 
 // idle reports whether there was nothing at all to bring to any destination, and never
 // has been: a success of that would be one of nothing.
@@ -287,7 +310,7 @@ func (w *worker) backup(ctx context.Context, j *config.Job, s runner.Source, run
 		NoSnapshot: !j.Snapshot || !w.o.dryRun, // it is there already
 		Made:       w.made[j.Name+"\x00"+s.Arg],
 		Rules:      in(j.Keep, zoneOf(j.UTC)), Destinations: run.destinations(),
-		StaleAfter: j.StaleAfter, Force: w.o.force, Wait: true,
+		StaleAfter: j.StaleAfter, Force: w.o.force, Wait: true, PutOffAfter: removalPatience,
 		Estimate: o.estimate, DryRun: o.dryRun, Who: w.who(j),
 		Unlocked: show.unlocked, Taken: show.taken, Measuring: show.measuring, Planned: show.planned,
 		Event: func(destination string, e transfer.Event) {
@@ -357,6 +380,9 @@ func placesOf(names []string, r *job.BackupReport, err error) []ledger.PlaceRun 
 	source := ledger.PlaceRun{Result: ledger.Done, AsOf: r.Newest}
 	if r.Source != nil {
 		source.Removed = len(r.Source.Removed)
+	}
+	if r.PutOff != nil {
+		source.Message = place.Redact(r.PutOff.String())
 	}
 	all := []ledger.PlaceRun{}
 	atDestinations := 0

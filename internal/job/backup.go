@@ -2,6 +2,7 @@ package job
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -59,6 +60,10 @@ type BackupOptions struct {
 	// StaleAfter, Force, Reclaim and Wait are those of PruneOptions.
 	StaleAfter           time.Duration
 	Force, Reclaim, Wait bool
+	// PutOffAfter, if it is not zero, is how long a run without destinations waits for
+	// another one at the source before it leaves to the next run what is to be removed:
+	// the other one may be sending for days.
+	PutOffAfter time.Duration
 	// Estimate and DryRun are those of SyncOptions. A dry run takes no snapshot.
 	Estimate, DryRun bool
 	// Who is how people know the run.
@@ -94,6 +99,28 @@ type BackupReport struct {
 	Newest time.Time
 	// Source is what became of the retention at the source; nil if there was none.
 	Source *PruneReport
+	// PutOff is what has not been removed at the source; nil if nothing was left for the
+	// next run.
+	PutOff *PutOff
+}
+
+// PutOff says that snapshots which no rule keeps stay for now, since another run is at
+// work on their directory.
+type PutOff struct {
+	// Due is how many; -1 if that could not be found out.
+	Due    int
+	Locked *store.LockedError
+}
+
+func (p *PutOff) String() string {
+	what := fmt.Sprintf("%d snapshots that no rule keeps are", p.Due)
+	switch p.Due {
+	case 1:
+		what = "1 snapshot that no rule keeps is"
+	case -1:
+		what = "what no rule keeps is"
+	}
+	return fmt.Sprintf("%s left for the next run to remove: %s", what, p.Locked)
 }
 
 // DestinationReport is what became of one destination.
@@ -141,7 +168,8 @@ func (e *PlaceError) Error() string {
 // Backup makes a snapshot of the subvolume that src was opened with
 // (store.Snapshotter), brings what is due to every destination, and removes what
 // is not due any more. It fails with *store.LockedError before anything is done,
-// and with *BackupError if some of it could not be done.
+// unless that can be put off (PutOffAfter), and with *BackupError if some of it could
+// not be done.
 //
 // The destinations are served side by side, and the source is read once where
 // several want the same stream. What fails at one of them stops none of the
@@ -150,13 +178,22 @@ func (e *PlaceError) Error() string {
 // is about stays. Nothing is removed anywhere before all transfers have ended,
 // and nothing at a destination that is not complete.
 func (e *Engine) Backup(ctx context.Context, src store.Store, o BackupOptions) (*BackupReport, error) {
-	if !o.DryRun {
-		release, err := e.take(ctx, src, o.Who, o.Wait)
-		if err != nil {
-			return nil, err
-		}
-		defer release()
+	if o.DryRun {
+		return e.backup(ctx, src, o)
 	}
+	release, err := e.take(ctx, src, o.Who, o.Wait && !o.givesWay())
+	if locked, ok := errors.AsType[*store.LockedError](err); ok && o.givesWay() {
+		return e.giveWay(ctx, src, o, locked)
+	}
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	return e.backup(ctx, src, o)
+}
+
+// backup is Backup with the lock held.
+func (e *Engine) backup(ctx context.Context, src store.Store, o BackupOptions) (*BackupReport, error) {
 	b, err := e.newBackup(ctx, src, o)
 	if err != nil {
 		return nil, err

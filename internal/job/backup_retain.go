@@ -55,10 +55,10 @@ func (b *backup) retain(ctx context.Context) {
 }
 
 // foresee notes what has been due at the source since before this run, should it
-// not come to its end.
-func (b *backup) foresee(ctx context.Context) {
+// not come to its end, and returns how much that is; -1 if it cannot tell.
+func (b *backup) foresee(ctx context.Context) (due int) {
 	if b.known == nil || b.o.Rules.None() || b.o.DryRun {
-		return
+		return 0
 	}
 	holds, err := b.src.List(ctx)
 	if err == nil {
@@ -67,11 +67,15 @@ func (b *backup) foresee(ctx context.Context) {
 			b.began[p.ID] = true
 		}
 		o := b.pruning(b.src.String(), PruneOptions{Rules: b.rules(b.o.Rules), Origin: b.origin, Locked: b.owed.reasons()})
-		err = b.engine.foresee(ctx, b.src, holds, o)
+		due, err = b.engine.foresee(ctx, b.src, holds, o)
 	}
-	if err != nil && ctx.Err() == nil {
+	if err == nil {
+		return due
+	}
+	if ctx.Err() == nil {
 		b.engine.log().Debug("noting what is due", "place", b.src.String(), "error", err)
 	}
+	return -1
 }
 
 // foresee notes what has been due at the destination since before this run.
@@ -83,7 +87,7 @@ func (d *end) foresee(ctx context.Context, holds, has *snapshot.Inventory) {
 	o := b.pruning(d.Destination.Name, d.counterpart(PruneOptions{
 		Rules: b.rules(d.Rules), For: []Counterpart{{ID: b.src.String(), Has: holds}},
 	}))
-	if err := d.engine().foresee(ctx, d.store, has, o); err != nil && ctx.Err() == nil {
+	if _, err := d.engine().foresee(ctx, d.store, has, o); err != nil && ctx.Err() == nil {
 		d.log.Debug("noting what is due", "error", err)
 	}
 }

@@ -38,6 +38,7 @@ type backup struct {
 	taken  *snapshot.Snapshot
 	newest time.Time
 	source *PruneReport
+	putOff *PutOff
 	failed []error // at the source
 }
 
@@ -166,6 +167,11 @@ func (b *backup) snapshot(ctx context.Context) error {
 	if b.o.NoSnapshot || b.o.DryRun {
 		return nil
 	}
+	release, err := b.engine.alsoTakeTurn(ctx, b.src, b.o.Who)
+	if err != nil {
+		return err
+	}
+	defer release()
 	r, err := b.engine.takeLocked(ctx, b.src, TakeOptions{Prefix: b.o.Prefix, Layout: b.o.Layout, Zone: b.o.Zone})
 	if err != nil || r.Taken == nil {
 		return err
@@ -230,7 +236,7 @@ func (b *backup) close() {
 }
 
 func (b *backup) report() *BackupReport {
-	r := &BackupReport{Taken: b.taken, Source: b.source, Newest: b.newest}
+	r := &BackupReport{Taken: b.taken, Source: b.source, PutOff: b.putOff, Newest: b.newest}
 	for _, d := range b.ends {
 		r.Destinations = append(r.Destinations, d.DestinationReport)
 	}

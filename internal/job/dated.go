@@ -115,6 +115,11 @@ func (e *Engine) today(ctx context.Context, st store.Store, o *DatedOptions, rep
 			return err
 		}
 		defer release()
+		done, err := e.alsoTakeTurn(ctx, st, o.Who)
+		if err != nil {
+			return err
+		}
+		defer done()
 	}
 	inv, err := e.list(ctx, st)
 	if err != nil {

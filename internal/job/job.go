@@ -25,7 +25,6 @@ package job
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"log/slog"
 	"regexp"
@@ -187,47 +186,6 @@ func (e *Engine) log() *slog.Logger {
 		return slog.New(slog.DiscardHandler)
 	}
 	return e.Log
-}
-
-// lock takes the lock of a store that has one.
-func lock(ctx context.Context, st store.Store, who string) (func() error, error) {
-	locker, ok := st.(store.Locker)
-	if !ok {
-		return func() error { return nil }, nil
-	}
-	return locker.Lock(ctx, who)
-}
-
-// lockEvery is the pause between two looks at a lock that is waited for.
-const lockEvery = time.Second
-
-// take takes the lock of a store like lock, waiting for it as long as another
-// run has it, if that is wanted. Releasing does not fail: what goes wrong is told
-// in the log.
-func (e *Engine) take(ctx context.Context, st store.Store, who string, wait bool) (release func(), err error) {
-	for told := false; ; {
-		unlock, err := lock(ctx, st, who)
-		if err == nil {
-			return func() {
-				if err := unlock(); err != nil {
-					e.log().Warn("releasing the lock", "store", st.String(), "error", err)
-				}
-			}, nil
-		}
-		if locked, ok := errors.AsType[*store.LockedError](err); !ok || !wait {
-			return nil, err
-		} else if !told {
-			told = true
-			e.log().Info("Waiting for another run: " + locked.Error())
-		}
-		pause := time.NewTimer(lockEvery)
-		select {
-		case <-pause.C:
-		case <-ctx.Done():
-			pause.Stop()
-			return nil, context.Cause(ctx)
-		}
-	}
 }
 
 // referencedSize is the kind of size in the ledger that says how much data a

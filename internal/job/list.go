@@ -48,6 +48,11 @@ func (e *Engine) List(ctx context.Context, st store.Store, o ListOptions) (*List
 				e.log().Warn("releasing the lock", "error", err)
 			}
 		}()
+		done, err := e.alsoTakeTurn(ctx, st, o.Who)
+		if err != nil {
+			return nil, err
+		}
+		defer done()
 	}
 	recalled := e.recall(referencedSize)
 	inv, err := e.list(ctx, st)

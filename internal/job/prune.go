@@ -214,18 +214,18 @@ func full(err error) bool { return errors.Is(err, syscall.ENOSPC) || errors.Is(e
 
 // foresee notes what the rules let go already, as Postpone does, and tells nobody.
 // A run that is cut short before it removes anything has then not made it more
-// than the next one may remove at once.
-func (e *Engine) foresee(ctx context.Context, st store.Store, inv *snapshot.Inventory, o PruneOptions) error {
+// than the next one may remove at once. It returns how much would go.
+func (e *Engine) foresee(ctx context.Context, st store.Store, inv *snapshot.Inventory, o PruneOptions) (due int, err error) {
 	if o.Rules.None() || o.DryRun {
-		return nil
+		return 0, nil
 	}
 	o.Postpone, o.For = true, slices.DeleteFunc(slices.Clone(o.For), func(c Counterpart) bool { return c.Has == nil })
 	ev := &evidence{now: e.now(), inv: inv, options: &o}
 	if err := ev.read(ctx, st); err != nil {
-		return err
+		return 0, err
 	}
 	j := ev.judge()
-	return e.note(ctx, st, j, j.tallies(ev.register, o.Rules.String()), o)
+	return len(j.going()), e.note(ctx, st, j, j.tallies(ev.register, o.Rules.String()), o)
 }
 
 // read reads what is noted in the store.

@@ -25,7 +25,7 @@ type TakeOptions struct {
 	// OnlyIfChanged makes none if the subvolume is as the newest snapshot of the
 	// series has it (store.Changer).
 	OnlyIfChanged bool
-	// Wait waits for the store's lock for as long as another run has it.
+	// Wait waits while another run makes a snapshot.
 	Wait bool
 	// DryRun makes none, and takes no lock.
 	DryRun bool
@@ -49,7 +49,8 @@ type TakeReport struct {
 }
 
 // Take makes a snapshot of the subvolume that src was opened with
-// (store.Snapshotter), unless there is no need for one. It fails with
+// (store.Snapshotter), unless there is no need for one. It waits for no transfer and no
+// prune, but only for others that make snapshots there (store.TakeLocker). It fails with
 // *store.LockedError before anything is done, with *UnableError if the store cannot
 // make snapshots, or cannot tell whether there is a need, and with
 // *store.ExistsError or *NoNameError if there is no name for it.
@@ -59,7 +60,10 @@ type TakeReport struct {
 // have nothing but the day, one snapshot a day is all that is needed.
 func (e *Engine) Take(ctx context.Context, src store.Store, o TakeOptions) (*TakeReport, error) {
 	if !o.DryRun {
-		release, err := e.take(ctx, src, o.Who, o.Wait)
+		release, err := e.takeTurn(ctx, src, o.Who, o.Wait)
+		if errors.Is(err, errors.ErrUnsupported) {
+			release, err = e.take(ctx, src, o.Who, o.Wait)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -68,7 +72,7 @@ func (e *Engine) Take(ctx context.Context, src store.Store, o TakeOptions) (*Tak
 	return e.takeLocked(ctx, src, o)
 }
 
-// takeLocked is Take with the lock held.
+// takeLocked is Take with the short lock held, or the long one where there is no other.
 func (e *Engine) takeLocked(ctx context.Context, src store.Store, o TakeOptions) (*TakeReport, error) {
 	maker, ok := src.(store.Snapshotter)
 	if !ok {
@@ -80,16 +84,13 @@ func (e *Engine) takeLocked(ctx context.Context, src store.Store, o TakeOptions)
 	}
 	t := &taking{src: src, maker: maker, origin: origin, series: seriesOf(o.Prefix, o.Layout, o.Zone)}
 	t.at = cmp.Or(o.At, e.now()).In(t.zone)
-	if t.holds, err = src.List(ctx); err != nil {
-		return nil, fmt.Errorf("listing %s before a snapshot is made: %w", src, err)
-	}
 	report := &TakeReport{}
-	if last, ok := t.last(); ok {
-		report.Last = &last
+	if report.Last, err = t.look(ctx); err != nil {
+		return nil, err
 	}
 	if o.OnlyIfChanged {
-		changed, err := t.changed(ctx, report.Last)
-		if err != nil {
+		var changed bool
+		if changed, report.Last, err = t.changedAtAll(ctx, report.Last); err != nil {
 			return nil, err
 		}
 		if !changed {
@@ -149,6 +150,20 @@ type taking struct {
 	holds  *snapshot.Inventory
 }
 
+// look lists the store, and returns the newest snapshot of the series; nil if there is
+// none.
+func (t *taking) look(ctx context.Context) (*snapshot.Snapshot, error) {
+	var err error
+	if t.holds, err = t.src.List(ctx); err != nil {
+		return nil, fmt.Errorf("listing %s before a snapshot is made: %w", t.src, err)
+	}
+	last, ok := t.last()
+	if !ok {
+		return nil, nil
+	}
+	return &last, nil
+}
+
 // last returns the newest snapshot of the series that was made of the subvolume, by
 // the file system's count: clocks go back.
 func (t *taking) last() (last snapshot.Snapshot, ok bool) {
@@ -167,6 +182,25 @@ func (t *taking) own(s snapshot.Snapshot) bool { return s.Parent == t.origin && 
 func (t *taking) has(name string) bool {
 	s, there := topmost(t.holds)[name]
 	return there && t.own(s)
+}
+
+// changedAtAll is changed, with the last snapshot that there is in the end: another run
+// may be removing the one that it is compared with. One that has gone proves nothing.
+func (t *taking) changedAtAll(ctx context.Context, last *snapshot.Snapshot) (bool, *snapshot.Snapshot, error) {
+	for try := 1; ; try++ {
+		changed, failed := t.changed(ctx, last)
+		if failed == nil && changed || ctx.Err() != nil {
+			return changed, last, failed
+		}
+		now, err := t.look(ctx)
+		if err != nil {
+			return false, last, cmp.Or(failed, err)
+		}
+		if try == tries || last == nil || now != nil && now.ID == last.ID {
+			return changed, now, failed
+		}
+		last = now
+	}
 }
 
 // changed reports whether the subvolume is not what its last snapshot has. One that

@@ -246,7 +246,7 @@ func TestTakeUnable(t *testing.T) {
 		t.Error(err)
 	}
 	src.SetOrigin("home")
-	release, err := src.Lock(t.Context(), "another run")
+	release, err := src.LockTaking(t.Context(), "another run")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,9 +46,10 @@ type PlaceRun struct {
 	Source, Destination string
 	// Place tells places apart that have had the same name: two notes with different
 	// ones are about two places. Empty is not known.
-	Place   string
-	Ended   time.Time
-	Result  Result
+	Place  string
+	Ended  time.Time
+	Result Result
+	// Message says why, for people; where Result is Done, what was left for the next run.
 	Message string
 	// Snapshot is the newest snapshot there, by its path.
 	Snapshot string
@@ -184,6 +185,18 @@ func (l *Ledger) LastPlaces(job string) (successes, tries []PlaceRun, err error)
 		return nil, nil, l.explain("reading the diary", err)
 	}
 	return successes, tries, nil
+}
+
+// LastWithout returns, for each source of a job, what the last run did at the source
+// itself that succeeded there and left nothing for the next one.
+func (l *Ledger) LastWithout(job string) ([]PlaceRun, error) {
+	places, err := l.placeRuns(`job_places p WHERE p.id IN (
+		SELECT max(x.id) FROM job_places x JOIN job_runs r ON r.id = x.run
+		WHERE r.job = ? AND x.destination = '' AND x.result = ? AND x.message = '' GROUP BY x.source)`, job, string(Done))
+	if err != nil {
+		return nil, l.explain("reading the diary", err)
+	}
+	return places, nil
 }
 
 // placeRuns returns rows of job_places, which are called p.

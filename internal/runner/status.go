@@ -92,7 +92,8 @@ func (s *Status) Late() (late, all int) {
 // two hours more. Where nothing says how old, it is late if the last run did not
 // succeed there, or if it is twice as old as usual (usualAge). It is always late if
 // there was no success, or if that is in the future: the clock was set back, and nobody
-// knows how old it is.
+// knows how old it is. A source where what is to be removed has been put off for a month
+// is late, too.
 //
 // Where others make the snapshots, the newest one that the last success knew of may be
 // no older either. A job that makes them itself need not have made one lately: what has
@@ -150,6 +151,9 @@ func look(j *config.Job, l *ledger.Ledger, now time.Time, maxAge time.Duration, 
 		p.stays(j)
 		p.judge(j, last, running, now)
 		s.Places = append(s.Places, p)
+	}
+	if err := s.tellPutOff(l, now); err != nil {
+		return nil, err
 	}
 	return s, nil
 }

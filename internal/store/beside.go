@@ -25,6 +25,18 @@ type Snapshotter interface {
 	Snapshot(ctx context.Context, path string) (snapshot.Snapshot, error)
 }
 
+// TakeLocker is a Snapshotter in which one run at a time gives snapshots their names
+// and makes them, whoever has the lock of Locker meanwhile: that may be held for days
+// while something is transferred, and this one for no longer than a snapshot takes.
+type TakeLocker interface {
+	Snapshotter
+	// LockTaking takes the lock, or fails at once with *LockedError; of several that ask
+	// at the same moment, all may. The lock dies with the process. A run that wants
+	// Locker's, too, takes that one first. A store that cannot tell who else is making
+	// snapshots fails with errors.ErrUnsupported.
+	LockTaking(ctx context.Context, who string) (unlock func() error, err error)
+}
+
 // Changer is a Snapshotter that can tell whether another snapshot would be any
 // different.
 type Changer interface {

@@ -124,6 +124,7 @@ var (
 	_ store.SizeKeeper  = (*Store)(nil)
 	_ store.Snapshotter = (*Store)(nil)
 	_ store.Changer     = (*Store)(nil)
+	_ store.TakeLocker  = (*Store)(nil)
 	_ store.Notebook    = (*Store)(nil)
 	_ store.Reclaimer   = (*Store)(nil)
 	_ store.Leftovers   = (*Store)(nil)

@@ -54,6 +54,44 @@ func (s *Store) Lock(ctx context.Context, who string) (func() error, error) {
 	}, nil
 }
 
+// LockTaking implements store.TakeLocker. It goes without a file, as Lock does, which
+// would be in every snapshot of a subvolume that the directory lies in. Locks of an
+// open file (fcntl, F_OFD_SETLK) have nothing to do with those of flock(2), but on a
+// directory they are shared ones only. So each run puts up its own and then looks
+// whether it is the only one; where two do so at once, both see the other, and both
+// give way.
+func (s *Store) LockTaking(ctx context.Context, _ string) (func() error, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	dir, err := s.within(".", false)
+	if err != nil {
+		return nil, fmt.Errorf("locking %s: %w", s.path, err)
+	}
+	only, err := alone(dir)
+	if err == nil && only { // or it would disturb who is putting up its own
+		if err = unix.FcntlFlock(dir.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_RDLCK}); err == nil {
+			only, err = alone(dir)
+		}
+	}
+	switch {
+	case err != nil:
+		_ = dir.Close()
+		return nil, fmt.Errorf("locking %s: %w", s.path, err)
+	case !only:
+		_ = dir.Close()
+		return nil, &store.LockedError{Store: s.String(), Holder: "another run that makes a snapshot"}
+	}
+	return dir.Close, nil
+}
+
+// alone reports whether nobody else has put up a lock of LockTaking.
+func alone(dir *os.File) (bool, error) {
+	ask := unix.Flock_t{Type: unix.F_WRLCK}
+	err := unix.FcntlFlock(dir.Fd(), unix.F_OFD_GETLK, &ask)
+	return ask.Type == unix.F_UNLCK, err
+}
+
 func (s *Store) lockNote() string {
 	sum := sha256.Sum256([]byte(s.Location()))
 	return filepath.Join(lockDir, fmt.Sprintf("buttersink-%x.lock", sum[:8]))

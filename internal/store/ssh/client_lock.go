@@ -12,8 +12,9 @@ import (
 	"github.com/buttersink/buttersink/internal/store/ssh/wire"
 )
 
-// lock is the store's lock, held by a call of a connection.
+// lock is one of the store's locks, held by a call of a connection.
 type lock struct {
+	by      string // the call: callLock or callLockTaking
 	who     string
 	session *session
 	call    *wire.Call
@@ -23,6 +24,21 @@ type lock struct {
 // is the lock; the next connection takes it again before anything else is done on
 // it.
 func (s *Store) Lock(ctx context.Context, who string) (func() error, error) {
+	return s.lockBy(ctx, callLock, who)
+}
+
+// LockTaking takes the lock of who makes snapshots in the server's directory, with
+// which it is the same.
+func (s *Store) LockTaking(ctx context.Context, who string) (func() error, error) {
+	unlock, err := s.lockBy(ctx, callLockTaking, who)
+	if err != nil && strings.Contains(err.Error(), unknownCall) {
+		err = fmt.Errorf("%w: %w", errors.ErrUnsupported, err)
+	}
+	return unlock, err
+}
+
+// lockBy takes one of the locks.
+func (s *Store) lockBy(ctx context.Context, by, who string) (func() error, error) {
 	n, err := s.current(ctx)
 	if err != nil {
 		return nil, err
@@ -30,7 +46,7 @@ func (s *Store) Lock(ctx context.Context, who string) (func() error, error) {
 	if len(who) > mostWho {
 		who = strings.ToValidUTF8(who[:mostWho], "")
 	}
-	held := &lock{who: who}
+	held := &lock{by: by, who: who}
 	if err := s.take(ctx, n, held); err != nil {
 		return nil, err
 	}
@@ -46,7 +62,7 @@ func (s *Store) hold(held *lock) error {
 	s.mu.Lock()
 	closed, lost := s.closed, s.session != held.session
 	if !closed && !lost {
-		s.lock = held
+		s.locks[held.by] = held
 	}
 	s.mu.Unlock()
 	switch {
@@ -60,7 +76,7 @@ func (s *Store) hold(held *lock) error {
 
 // take makes a connection hold the lock.
 func (s *Store) take(ctx context.Context, n *session, held *lock) error {
-	c, unwatch, err := n.call(ctx, request{Call: callLock, Who: held.who})
+	c, unwatch, err := n.call(ctx, request{Call: held.by, Who: held.who})
 	if err != nil {
 		return err
 	}
@@ -88,11 +104,11 @@ func (s *Store) take(ctx context.Context, n *session, held *lock) error {
 func (s *Store) relock(ctx context.Context, n *session, held *lock) error {
 	deadline := time.Now().Add(s.opt.Silence + s.opt.waits.lock)
 	for told := false; ; told = true {
-		again := &lock{who: held.who}
+		again := &lock{by: held.by, who: held.who}
 		err := s.take(ctx, n, again)
 		if err == nil {
 			s.mu.Lock()
-			wanted := s.lock == held
+			wanted := s.locks[held.by] == held
 			if wanted {
 				held.session, held.call = again.session, again.call
 			}
@@ -120,9 +136,9 @@ func (s *Store) relock(ctx context.Context, n *session, held *lock) error {
 // connection that is lost the lock is lost, too.
 func (s *Store) unlock(held *lock) error {
 	s.mu.Lock()
-	mine := s.lock == held
+	mine := s.locks[held.by] == held
 	if mine {
-		s.lock = nil
+		delete(s.locks, held.by)
 	}
 	n, c := held.session, held.call
 	s.mu.Unlock()

@@ -431,7 +431,7 @@ func TestLostWhileLocking(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	held := &lock{who: "a run"}
+	held := &lock{by: callLock, who: "a run"}
 	if err := x.s.take(t.Context(), n, held); err != nil {
 		t.Fatal(err)
 	}

@@ -31,6 +31,7 @@ const (
 	callSettle        = "settle"
 
 	callOrigin         = "origin"
+	callLockTaking     = "lock_taking"
 	callSnapshot       = "snapshot"
 	callReadNote       = "read_note"
 	callWriteNote      = "write_note"
@@ -52,7 +53,7 @@ type request struct {
 	Snapshot *listed       `json:"snapshot,omitempty"` // remove, prove
 	Partial  *partial      `json:"partial,omitempty"`  // remove_partial
 	Sizes    []noted       `json:"sizes,omitzero"`     // keep_sizes
-	Who      string        `json:"who,omitzero"`       // lock
+	Who      string        `json:"who,omitzero"`       // lock, lock_taking
 	Name     string        `json:"name,omitzero"`      // read_note, write_note
 	Was      []byte        `json:"was,omitzero"`       // write_note: the SHA-256 of the note as it was; missing for none
 }
@@ -74,6 +75,7 @@ type request struct {
 //	known_sizes     <- data: JSON lines, each a noted; then the answer
 //	keep_sizes      <- answer
 //	lock            <- answer; held until -> commit; <- answer, or until the call or the connection ends
+//	lock_taking     as lock
 //	settle          <- answer, when all that was begun for calls that had been cancelled before it is undone
 //	origin          <- answer with ID
 //	snapshot        <- answer with Snapshot
@@ -121,7 +123,7 @@ func (w *ways) UnmarshalJSON(text []byte) error {
 	return nil
 }
 
-// instruction is what the client says after the request of create or lock.
+// instruction is what the client says after the request of create or of a lock.
 type instruction struct {
 	// Commit ends a create: all of the stream has been sent. It ends a lock, too.
 	Commit bool `json:"commit,omitempty"`

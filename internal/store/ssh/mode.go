@@ -42,11 +42,12 @@ var services = map[string]service{
 	callOrigin:   {Read, (*server).origin},
 	callReadNote: {Read, (*server).readNote},
 
-	callLock:      {Append, (*server).lock},
-	callCreate:    {Append, (*server).create},
-	callCopy:      {Append, (*server).copy},
-	callKeepSizes: {Append, (*server).keepSizes},
-	callSnapshot:  {Append, (*server).snapshot},
+	callLock:       {Append, (*server).lock},
+	callCreate:     {Append, (*server).create},
+	callCopy:       {Append, (*server).copy},
+	callKeepSizes:  {Append, (*server).keepSizes},
+	callSnapshot:   {Append, (*server).snapshot},
+	callLockTaking: {Append, (*server).lockTaking},
 
 	callRemove:         {Write, (*server).remove},
 	callRemovePartial:  {Write, (*server).removePartial},

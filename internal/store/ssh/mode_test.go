@@ -22,7 +22,7 @@ import (
 var takes = map[string]Mode{
 	"list": Read, "inspect": Read, "choose": Read, "open": Read, "estimate": Read, "measure": Read, "prove": Read, "known_sizes": Read, "settle": Read,
 	"origin": Read, "read_note": Read,
-	"create": Append, "copy": Append, "keep_sizes": Append, "lock": Append, "snapshot": Append,
+	"create": Append, "copy": Append, "keep_sizes": Append, "lock": Append, "snapshot": Append, "lock_taking": Append,
 	"remove": Write, "remove_partial": Write, "remove_leftover": Write, "write_note": Write, "reclaim": Write,
 }
 
@@ -78,6 +78,7 @@ func (s *scene) requests() map[string]request {
 
 		callOrigin:         {},
 		callSnapshot:       {Path: "sub/c"},
+		callLockTaking:     {Who: "a test"},
 		callReadNote:       {Name: store.LocksNote},
 		callWriteNote:      {Name: store.LocksNote, Was: noteDigest([]byte("{}"))},
 		callReclaim:        {},
@@ -102,6 +103,12 @@ func (s *scene) state(t testing.TB) string {
 	}
 	unlock, err := s.m.Lock(t.Context(), "the test")
 	if err != nil {
+		return text + err.Error()
+	}
+	if err := unlock(); err != nil {
+		t.Fatal(err)
+	}
+	if unlock, err = s.m.LockTaking(t.Context(), "the test"); err != nil {
 		return text + err.Error()
 	}
 	if err := unlock(); err != nil {
@@ -147,7 +154,7 @@ func TestModes(t *testing.T) {
 					if note, last = p.reads(q); string(note) != "{}" {
 						t.Errorf("the note is %q", note)
 					}
-				case call == callLock && allowed:
+				case (call == callLock || call == callLockTaking) && allowed:
 					held := p.begin(q)
 					p.hears(held)
 					if before == s.state(t) {
@@ -164,7 +171,7 @@ func TestModes(t *testing.T) {
 					if last.Error != nil {
 						t.Errorf("refused: %+v", last.Error)
 					}
-					if changes := least != Read && call != callLock; changes == (before == s.state(t)) {
+					if changes := least != Read && call != callLock && call != callLockTaking; changes == (before == s.state(t)) {
 						t.Errorf("before:\n%s\nafter:\n%s", before, s.state(t))
 					}
 					return

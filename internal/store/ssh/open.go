@@ -88,7 +88,7 @@ type waits struct {
 // Store is a directory of another machine. All its calls go through one
 // connection at a time. When it is lost, what was under way fails with an error
 // that is store.Temporary, and the next call connects again and restores what the
-// server has to know: the lock, the listing, what was chosen. It may be used by
+// server has to know: the locks, the listing, what was chosen. It may be used by
 // several goroutines.
 type Store struct {
 	opt  Options
@@ -102,8 +102,8 @@ type Store struct {
 	mu       sync.Mutex // guards what is below
 	session  *session
 	closed   bool
-	greeting greeting // the server's first
-	lock     *lock    // nil if it is not held
+	greeting greeting         // the server's first
+	locks    map[string]*lock // which are held, by their calls
 	listed   bool
 	chosen   map[snapshot.ID]string
 }
@@ -122,6 +122,7 @@ var _ interface {
 	store.Located
 	store.SizeKeeper
 	store.Snapshotter
+	store.TakeLocker
 	store.Notebook
 	store.Reclaimer
 	store.Leftovers
@@ -159,7 +160,7 @@ func Open(ctx context.Context, o Options) (*Store, error) {
 	or(&o.waits.between, time.Second)
 	s := &Store{
 		opt: o, log: o.Log, name: nameOf(o.Target, o.Dir), host: o.Target.Host,
-		gate: make(chan struct{}, 1), chosen: map[snapshot.ID]string{},
+		gate: make(chan struct{}, 1), chosen: map[snapshot.ID]string{}, locks: map[string]*lock{},
 	}
 	if s.host == "" {
 		s.host = "the other side"
@@ -217,7 +218,8 @@ func (s *Store) Form(r store.Request) string {
 func (s *Store) Close() error {
 	s.mu.Lock()
 	session := s.session
-	s.closed, s.session, s.lock = true, nil, nil
+	s.closed, s.session = true, nil
+	clear(s.locks)
 	s.mu.Unlock()
 	if session != nil {
 		session.close()
@@ -289,7 +291,8 @@ func (s *Store) living() (*session, error) {
 // yet.
 func (s *Store) restore(ctx context.Context, next *session) error {
 	s.mu.Lock()
-	before, held, listed := s.greeting.Location, s.lock, s.listed
+	before, listed := s.greeting.Location, s.listed
+	held := []*lock{s.locks[callLock], s.locks[callLockTaking]} // in this order
 	chosen := make(map[snapshot.ID]string, len(s.chosen))
 	for id, p := range s.chosen {
 		chosen[id] = p
@@ -298,8 +301,11 @@ func (s *Store) restore(ctx context.Context, next *session) error {
 	if next.greeting.Location != before {
 		return errors.New("another file system is at the place of the directory by now; is it mounted?")
 	}
-	if held != nil {
-		if err := s.relock(ctx, next, held); err != nil {
+	for _, l := range held {
+		if l == nil {
+			continue
+		}
+		if err := s.relock(ctx, next, l); err != nil {
 			return err
 		}
 	}

@@ -120,7 +120,7 @@ type server struct {
 // running is a call that is being served.
 type running struct {
 	over  chan struct{} // closed when it is over
-	locks bool          // it is there to hold the store's lock
+	locks bool          // it is there to hold a lock of the store
 }
 
 // serve serves calls until the connection ends, and then until all of them have

@@ -204,15 +204,29 @@ func (s *server) only(ctx context.Context, k store.SizeKeeper, p string, sizes m
 }
 
 // lock holds the store's lock until the client gives it up, or is gone.
-func (s *server) lock(ctx context.Context, call *wire.Call, q *request) (_ answer, err error) {
+func (s *server) lock(ctx context.Context, call *wire.Call, q *request) (answer, error) {
 	l, err := able[store.Locker](s, q)
 	if err != nil {
 		return answer{}, err
 	}
+	return s.held(ctx, call, q, l.Lock)
+}
+
+// lockTaking does so with the lock of who makes snapshots.
+func (s *server) lockTaking(ctx context.Context, call *wire.Call, q *request) (answer, error) {
+	l, err := able[store.TakeLocker](s, q)
+	if err != nil {
+		return answer{}, err
+	}
+	return s.held(ctx, call, q, l.LockTaking)
+}
+
+// held takes a lock, and holds it.
+func (s *server) held(ctx context.Context, call *wire.Call, q *request, lock func(context.Context, string) (func() error, error)) (_ answer, err error) {
 	s.mu.Lock()
 	s.running[call].locks = true
 	s.mu.Unlock()
-	unlock, err := l.Lock(ctx, holderName(q.Who))
+	unlock, err := lock(ctx, holderName(q.Who))
 	if err != nil {
 		return answer{}, err
 	}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
@@ -53,6 +54,25 @@ func (m *Memory) Snapshot(ctx context.Context, path string) (snapshot.Snapshot, 
 	}, tree: treeOf(m.origin, next, m.bulk)}
 	m.keep(h)
 	return h.Snapshot, nil
+}
+
+// LockTaking implements store.TakeLocker.
+func (m *Memory) LockTaking(ctx context.Context, _ string) (func() error, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.taking {
+		return nil, &store.LockedError{Store: m.String(), Holder: "another run that makes a snapshot"}
+	}
+	m.taking = true
+	return sync.OnceValue(func() error {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		m.taking = false
+		return nil
+	}), nil
 }
 
 // Note returns a note; nil if there is none.

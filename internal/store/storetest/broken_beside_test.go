@@ -22,6 +22,9 @@ type (
 	snapshotsAnyhow  struct{ *Memory }
 	snapshotsOver    struct{ *Memory }
 	snapshotsForEver struct{ *Memory }
+	takersTogether   struct{ *Memory }
+	takersForEver    struct{ *Memory }
+	oneLock          struct{ *Memory }
 	forgetsNotes     struct{ *Memory }
 	oneNote          struct{ *Memory }
 	writesOver       struct{ *Memory }
@@ -78,6 +81,19 @@ func (s snapshotsOver) Snapshot(ctx context.Context, path string) (snapshot.Snap
 
 func (s snapshotsForEver) Snapshot(ctx context.Context, path string) (snapshot.Snapshot, error) {
 	return s.Memory.Snapshot(context.WithoutCancel(ctx), path)
+}
+
+func (s takersTogether) LockTaking(ctx context.Context, who string) (func() error, error) {
+	return func() error { return nil }, ctx.Err()
+}
+
+func (s takersForEver) LockTaking(ctx context.Context, who string) (func() error, error) {
+	_, err := s.Memory.LockTaking(ctx, who)
+	return func() error { return nil }, err
+}
+
+func (s oneLock) LockTaking(ctx context.Context, who string) (func() error, error) {
+	return s.Lock(ctx, who)
 }
 
 func (s forgetsNotes) WriteNote(ctx context.Context, name string, _, was []byte) error {
@@ -171,6 +187,9 @@ func TestSuiteCatchesWhatIsBadBesideStreams(t *testing.T) {
 		{func(m *Memory) store.Store { return &snapshotsAnyhow{m} }, "snapshot/of nothing"},
 		{func(m *Memory) store.Store { return &snapshotsOver{m} }, "snapshot/bad paths"},
 		{func(m *Memory) store.Store { return &snapshotsForEver{m} }, "snapshot/bad paths"},
+		{func(m *Memory) store.Store { return &takersTogether{m} }, "snapshot/one taker at a time"},
+		{func(m *Memory) store.Store { return &takersForEver{m} }, "snapshot/one taker at a time"},
+		{func(m *Memory) store.Store { return &oneLock{m} }, "snapshot/one taker at a time"},
 		{func(m *Memory) store.Store { return &forgetsNotes{m} }, "note/written and read"},
 		{func(m *Memory) store.Store { return &oneNote{m} }, "note/written and read"},
 		{func(m *Memory) store.Store { return &emptyNotes{m} }, "note/written and read"},

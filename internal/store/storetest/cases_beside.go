@@ -99,6 +99,44 @@ var besideCases = []Case{
 		}
 		same(t, st, []string{})
 	}},
+	{"snapshot/one taker at a time", func(t testing.TB, h Harness) {
+		s := h.New(t)
+		long, err := able[store.Locker](t, s).Lock(t.Context(), "a transfer")
+		if err != nil {
+			t.Fatal(err)
+		}
+		other := h.Again(t, s)
+		first, second := able[store.TakeLocker](t, s), able[store.TakeLocker](t, other)
+		for range 2 { // it can be had again
+			unlock, err := first.LockTaking(t.Context(), "the first run")
+			if err != nil {
+				t.Fatalf("while a transfer has its lock: %v", err)
+			}
+			for range 2 { // who was refused has left nothing
+				free, err := second.LockTaking(t.Context(), "the second run")
+				if err == nil {
+					free()
+					t.Error("the lock was given twice")
+				} else if held, ok := errors.AsType[*store.LockedError](err); !ok || held.Holder == "" || held.Store == "" {
+					t.Errorf("%#v, want *LockedError with a holder", err)
+				}
+			}
+			if _, err := able[store.Locker](t, other).Lock(t.Context(), "another transfer"); err == nil {
+				t.Error("the lock of the transfer was given twice")
+			}
+			if err := unlock(); err != nil {
+				t.Error(err)
+			}
+			first, second = second, first
+		}
+		if err := long(); err != nil {
+			t.Error(err)
+		}
+		_, err = first.LockTaking(gone(t), "a run")
+		canceled(t, "LockTaking", err)
+		same(t, s, []string{})
+		nothingLeft(t, s)
+	}},
 	{"note/written and read", func(t testing.TB, h Harness) {
 		s, _ := populated(t, h, "a")
 		n := able[store.Notebook](t, s)

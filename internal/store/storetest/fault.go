@@ -40,6 +40,7 @@ const (
 
 	Origin         Op = "Origin"
 	Snapshot       Op = "Snapshot"
+	LockTaking     Op = "LockTaking"
 	ReadNote       Op = "ReadNote"
 	WriteNote      Op = "WriteNote"
 	Reclaim        Op = "Reclaim"

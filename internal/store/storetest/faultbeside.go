@@ -31,6 +31,18 @@ func (f *Fault) Snapshot(ctx context.Context, path string) (snapshot.Snapshot, e
 	return s.Snapshot(ctx, path)
 }
 
+// LockTaking implements store.TakeLocker.
+func (f *Fault) LockTaking(ctx context.Context, who string) (func() error, error) {
+	s, err := inner[store.TakeLocker](f, LockTaking)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.before(ctx, LockTaking, snapshot.ID{}); err != nil {
+		return nil, err
+	}
+	return s.LockTaking(ctx, who)
+}
+
 // ReadNote implements store.Notebook.
 func (f *Fault) ReadNote(ctx context.Context, name string) ([]byte, error) {
 	s, err := inner[store.Notebook](f, ReadNote)

@@ -40,6 +40,7 @@ type Memory struct {
 	made     uint64 // subvolumes made so far
 	holder   string
 	locked   bool
+	taking   bool                               // LockTaking
 	sizes    map[string]map[snapshot.Edge]int64 // by path
 
 	every       int64 // see SetCheckpoints
@@ -78,6 +79,7 @@ var _ interface {
 	store.Locker
 	store.Located
 	store.Snapshotter
+	store.TakeLocker
 	store.Notebook
 	store.Reclaimer
 	store.Leftovers
