@@ -288,6 +288,8 @@ func stateText(p *runner.PlaceStatus) string {
 	switch {
 	case p.Late:
 		return "LATE"
+	case p.Gone:
+		return "gone"
 	case p.Failed:
 		return "failed"
 	}
@@ -330,7 +332,8 @@ type (
 		Snapshot    string     `json:"snapshot,omitempty"` // the newest one there
 		Outstanding *int       `json:"outstanding"`        // null if it is not known
 		Chain       int        `json:"chain"`
-		Bytes       int64      `json:"bytes"` // that the last try transferred
+		Bytes       int64      `json:"bytes"`          // that the last try transferred
+		Gone        bool       `json:"gone,omitempty"` // the source is not found any more
 		Failed      bool       `json:"failed"`
 		Late        bool       `json:"late"`
 		Why         string     `json:"why,omitempty"`
@@ -365,7 +368,7 @@ func recordStatus(out *records, s *runner.Status, exit int) error {
 func recordOfPlaceStatus(job string, p *runner.PlaceStatus) placeStatusRecord {
 	r := placeStatusRecord{
 		Event: "place", Job: job, Source: validText(place.Redact(p.Source)), Destination: validText(place.Redact(p.Destination)),
-		Usual: p.Usual, Moved: p.Moved, Failed: p.Failed, Late: p.Late, Why: validText(place.Redact(p.Why)),
+		Usual: p.Usual, Moved: p.Moved, Gone: p.Gone, Failed: p.Failed, Late: p.Late, Why: validText(place.Redact(p.Why)),
 	}
 	if p.Success != nil {
 		age := int64(p.Age / time.Second)

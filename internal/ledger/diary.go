@@ -19,6 +19,10 @@ const (
 	keepPlaces    = 100_000 // what runs did at their places, about 10 MB
 )
 
+// keepLast is how long what was last at a place is kept where no run is about it any
+// more. It is longer than anybody is told of a source that has gone.
+const keepLast = 400 * 24 * time.Hour
+
 // longestMessage is how many bytes of a message are kept.
 const longestMessage = 4096
 
@@ -117,12 +121,16 @@ func (l *Ledger) EndPlace(run int64, p PlaceRun) error {
 // EndJob notes how a run ended; the first end that is noted stays. It then deletes
 // the oldest rows of the diary where there are too many. What stays are the newest
 // 10,000 runs, the newest 100 of each job, and of each place what was last tried and
-// what last succeeded, however old that is.
+// what last succeeded, however old that is. A place that neither the last 100 runs of
+// its job nor those of 400 days were about is forgotten: subvolumes come and go.
 func (l *Ledger) EndJob(run int64, o Outcome) error {
 	_, err := l.db.Exec(`UPDATE job_runs SET ended = ?, result = ?, message = ? WHERE id = ? AND ended IS NULL`,
 		stamp(o.Ended), string(o.Result), shortened(o.Message), run)
 	if err != nil {
 		return l.explain("noting the end of a run", err)
+	}
+	if err := l.forgetPlaces(run, keepRunsOfJob, keepLast); err != nil {
+		return err
 	}
 	return l.pruneDiary(diaryLimits{runs: keepJobRuns, ofJob: keepRunsOfJob, places: keepPlaces, slack: pruneSlack})
 }
@@ -220,6 +228,22 @@ func (l *Ledger) placeRuns(from string, args ...any) ([]PlaceRun, error) {
 		places = append(places, p)
 	}
 	return places, rows.Err()
+}
+
+// forgetPlaces deletes what was last at places that the job of a run has nothing to do
+// with any more: neither its newest runs, so many, nor any since so long before this
+// one. A wrong clock alone has nothing forgotten.
+func (l *Ledger) forgetPlaces(run int64, runs int, age time.Duration) error {
+	_, err := l.db.Exec(`WITH
+			this AS (SELECT job, begun FROM job_runs WHERE id = ?1),
+			oldest AS (SELECT id FROM job_runs WHERE job = (SELECT job FROM this) ORDER BY id DESC LIMIT 1 OFFSET ?2)
+		DELETE FROM job_lasts WHERE job = (SELECT job FROM this)
+			AND EXISTS (SELECT 1 FROM job_places p WHERE p.id = try
+				AND p.run < (SELECT id FROM oldest) AND p.ended < (SELECT begun FROM this) - ?3)`, run, max(runs-1, 0), int64(age))
+	if err != nil {
+		return l.explain("forgetting places", err)
+	}
+	return nil
 }
 
 // diaryLimits are numbers of rows of the diary.

@@ -52,6 +52,9 @@ type PlaceStatus struct {
 	// Moved is set if what the ledger knows is of another place, which had the same
 	// name when the last run was: that is neither Success nor Try.
 	Moved bool
+	// Gone is set if its source has not been found by the last whole run, and earlier
+	// ones have: it was deleted, or renamed.
+	Gone bool
 	// Failed is set if the last run that was to do something there did not do it.
 	Failed bool
 	// Age is since the last success, and Limit how old it may be. Usual is set if only
@@ -85,7 +88,9 @@ func (s *Status) Late() (late, all int) {
 // What is judged is what the configuration has now: a destination by another name is
 // another one, so is one by the same name at another place, and what the ledger knows
 // of removed jobs and destinations does not count. Where sources are patterns, those count that the last whole run was about;
-// after one that was cut short, the pattern counts as well.
+// after one that was cut short, the pattern counts as well. One that was found before,
+// and is not any more, is late when its last success gets too old, and is forgotten
+// thirty days later, or if it is excluded.
 //
 // A place is late if its last success is older than allowed: than maxAge, if that is
 // not 0, else than the job's MaxAge, else than Every and a quarter of it, but at least
@@ -155,6 +160,9 @@ func look(j *config.Job, l *ledger.Ledger, now time.Time, maxAge time.Duration, 
 	if err := s.tellPutOff(l, now); err != nil {
 		return nil, err
 	}
+	s.Places = append(s.Places, gone(j, successes, tries, runs, s.Places, func(p PlaceStatus) time.Duration {
+		return cmp.Or(limit, usualLimit(j, p, runs))
+	}, now)...)
 	return s, nil
 }
 

@@ -410,7 +410,9 @@ LATE! /srv/www> the last run was stopped
 LATE! /srv/www>nas the last run was stopped
 LATE! /home> the last run was stopped
 LATE! /home>nas the last run was stopped
-LATE! /srv/*> the last run was stopped`},
+LATE! /srv/*> the last run was stopped
+fine /srv/old> it has gone: no run has found it for 2 hours 59 minutes; exclude says that this is meant
+fine /srv/old>nas it has gone: no run has found it for 2 hours 59 minutes; exclude says that this is meant`},
 		"a pattern, killed before all that matches is known": {job: with(func(j *config.Job) { j.Sources, j.Every = []string{"/srv/*"}, 24*time.Hour }), history: `
 			-25h killed: /srv/db done, /srv/db>nas done
 			-1h killed: /srv/db done, /srv/db>nas done`, want: `
