@@ -74,10 +74,11 @@ func TestCalendarShown(t *testing.T) {
 	}
 	p.wait(t, "mail: done")
 	shown := regexp.MustCompile(`\[1/1\] 2[0-9-]{9}: [^\r\n]* of ~2\.[0-9]+ MiB \([0-9]+%\)`)
-	if !shown.MatchString(p.text()) {
-		t.Errorf("it does not show how far it is: %q", p.text())
+	all := p.all()
+	if !shown.MatchString(all) {
+		t.Errorf("it does not show how far it is: %q", all)
 	}
-	lines, _ := screen(t, p.text())
+	lines, _ := screen(t, all)
 	if left := strings.Join(lines, "\n"); strings.Contains(left, "[1/1]") {
 		t.Errorf("what was drawn is still there:\n%s", left)
 	}
@@ -98,8 +99,8 @@ func TestCalendarShown(t *testing.T) {
 			t.Errorf("%s is not in\n%s", want, stdout)
 		}
 	}
-	if strings.Contains(p.text(), "[1/1]") {
-		t.Errorf("it draws for a program: %q", p.text())
+	if all := p.all(); strings.Contains(all, "[1/1]") {
+		t.Errorf("it draws for a program: %q", all)
 	}
 }
 
@@ -143,12 +144,8 @@ func TestBtrsendShown(t *testing.T) {
 	if diff := cmp.Diff("c\n", stdout.String()); diff != "" {
 		t.Errorf("standard output (-want +got):\n%s", diff)
 	}
-	if _, err := io.WriteString(p.tty, "the end\n"); err != nil {
-		t.Fatal(err)
-	}
-	p.wait(t, "the end") // what has been written before has appeared, too
-	lines, column := screen(t, p.text())
-	if left := strings.TrimSpace(strings.Join(lines, "\n")); left != "the end" || column != 0 {
+	lines, column := screen(t, p.all())
+	if left := strings.TrimSpace(strings.Join(lines, "\n")); left != "" || column != 0 {
 		t.Errorf("on the screen is left, with the cursor in column %d:\n%s", column, left)
 	}
 }

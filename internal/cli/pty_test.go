@@ -74,6 +74,13 @@ func (p *pty) text() string {
 	return p.seen.String()
 }
 
+// all is everything that was ever written: nobody has the terminal any more.
+func (p *pty) all() string {
+	p.tty.Close()
+	<-p.done
+	return p.text()
+}
+
 // wait returns when the text has appeared.
 func (p *pty) wait(t *testing.T, text string) {
 	t.Helper()
