@@ -111,7 +111,7 @@ func (env *Env) knownAs(command, id string) (site, error) {
 			all = append(all, config.Store{Name: d.Name, URL: d.URL, Settings: d.Settings, Troubles: d.Troubles})
 		}
 	}
-	deepest := -1
+	meant, deepest := p.ID(), -1
 	for _, s := range all {
 		top, err := placeIn(s, "", true)
 		if err != nil {
@@ -124,7 +124,7 @@ func (env *Env) knownAs(command, id string) (site, error) {
 		}
 		dir = strings.Trim(dir, "/") + "/"
 		top.Dir = p.Dir
-		if top.Over(top.store.options.ssh.options).ID() != p.ID() || len(dir) < deepest || dir != "/" && !strings.HasPrefix(strings.Trim(p.Dir, "/")+"/", dir) {
+		if top.Over(top.store.options.ssh.options).ID() != meant || len(dir) < deepest || dir != "/" && !strings.HasPrefix(strings.Trim(p.Dir, "/")+"/", dir) {
 			continue
 		}
 		deepest, p.store, p.Options, p.Machine = len(dir), top.store, top.Options, top.Machine

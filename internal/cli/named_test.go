@@ -314,14 +314,14 @@ destinations = [{ url = "s3://bucket/a", s3-endpoint = "http://127.0.0.1:1" }, {
 // is known again by what is noted of it; what was typed is called as ever.
 func TestNamedByOptions(t *testing.T) {
 	env := configured(t, `
-[stores.plain]
-url = "ssh://nas/b/"
 [stores.inner]
 url = "ssh://nas/b/"
 ssh-opt = ["Port=2222"]
 [stores.other]
 url = "ssh://nas/b/"
 ssh-opt = ["IdentityFile=/x", "HostName=ten"]
+[stores.plain]
+url = "ssh://nas/b/"
 `)
 	o := &backupOptions{}
 	o.typed = newBackup(env, "buttersink")
