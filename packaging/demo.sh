@@ -162,7 +162,7 @@ cat >"$here/ssh/sshd_config" <<EOF
 HostKey $here/ssh/host
 AuthorizedKeysFile $here/ssh/keys
 PidFile $here/ssh/pid
-SetEnv PATH=$PATH
+SetEnv PATH=$PATH SHLVL=1
 StrictModes no
 UsePAM no
 PermitRootLogin prohibit-password

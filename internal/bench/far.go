@@ -82,7 +82,7 @@ PasswordAuthentication no
 UsePAM no
 StrictModes no
 MaxStartups 100
-SetEnv PATH=%s:/usr/sbin:/usr/bin:/sbin:/bin %s%s/state
+SetEnv PATH=%s:/usr/sbin:/usr/bin:/sbin:/bin SHLVL=1 %s%s/state
 `, f.port, f.dir, f.dir, filepath.Dir(b.program), stateEnv, f.dir)
 	file := filepath.Join(f.dir, "sshd_config")
 	err = errors.Join(os.WriteFile(file, []byte(config), 0o600), os.MkdirAll("/run/sshd", 0o755))

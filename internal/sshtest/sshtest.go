@@ -170,7 +170,9 @@ func Start(t testing.TB, opts ...Option) *Server {
 // configure writes sshd_config; the port is an argument.
 func (s *Server) configure(o options) {
 	s.t.Helper()
-	env := append([]string{"PATH=" + s.Path()}, o.env...)
+	// Debian's bash reads ~/.bashrc for what sshd starts, unless a shell is around it
+	// already; what that has in it, and how long it takes, is no affair of tests.
+	env := append([]string{"PATH=" + s.Path(), "SHLVL=1"}, o.env...)
 	lines := []string{
 		"HostKey " + s.file("keys/host"),
 		"AuthorizedKeysFile " + s.file("auth/%u"),
