@@ -387,9 +387,13 @@ func placesOf(names []string, r *job.BackupReport, err error) []ledger.PlaceRun 
 	all := []ledger.PlaceRun{}
 	atDestinations := 0
 	for _, d := range r.Destinations {
+		asOf := d.Standing.AsOf
+		if d.Standing.Outstanding < 0 {
+			asOf = r.Newest
+		}
 		p := ledger.PlaceRun{
 			Destination: d.Name, Result: resultOf(d.Err), Message: reasonText(d.Err),
-			AsOf: r.Newest, Snapshot: d.Standing.Newest, Outstanding: d.Standing.Outstanding, Chain: d.Standing.Chain,
+			AsOf: asOf, Snapshot: d.Standing.Newest, Outstanding: d.Standing.Outstanding, Chain: d.Standing.Chain,
 		}
 		if d.Err != nil {
 			atDestinations++

@@ -62,7 +62,7 @@ func TestBackupOldChains(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				if diff := cmp.Diff(Standing{Newest: r.Taken.Path, Chain: day%3 + 1}, r.Destinations[0].Standing); diff != "" {
+				if diff := cmp.Diff(Standing{Newest: r.Taken.Path, AsOf: src.now, Chain: day%3 + 1}, r.Destinations[0].Standing); diff != "" {
 					t.Errorf("day %d: %s", day, diff)
 				}
 				src.now = src.now.AddDate(0, 0, 1)

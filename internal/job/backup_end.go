@@ -28,6 +28,8 @@ type end struct {
 	place string      // store.Located
 	// has is what it holds, as far as is known; nil if it could not be listed.
 	has *snapshot.Inventory
+	// seen is what the source held when has was listed; nil if has is.
+	seen *snapshot.Inventory
 	// brought is what was committed there since it was listed.
 	brought map[snapshot.ID]plan.Step
 
@@ -79,7 +81,7 @@ func (d *end) bring(ctx context.Context) error {
 	if err := d.recognise(holds, has); err != nil {
 		return err
 	}
-	d.has = has
+	d.seen, d.has = holds, has
 	if b.o.NoTransfer {
 		return nil
 	}

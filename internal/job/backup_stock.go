@@ -2,6 +2,7 @@ package job
 
 import (
 	"context"
+	"slices"
 	"time"
 
 	"github.com/buttersink/buttersink/internal/plan"
@@ -17,6 +18,9 @@ type Standing struct {
 	// Outstanding counts the snapshots that it shall have and does not; -1 if that is
 	// not known.
 	Outstanding int
+	// AsOf is when the newest snapshot was made that the source had as it was decided
+	// what goes there; zero if it had none, or if that is not known.
+	AsOf time.Time
 	// Chain counts the streams that having Newest back takes, in an archive; 0
 	// elsewhere.
 	Chain int
@@ -35,7 +39,7 @@ func (b *backup) takeStock(ctx context.Context) {
 	for _, d := range b.ends { // one by one: they look into the same listing
 		d.Standing.Outstanding = -1
 		if err == nil && d.has != nil {
-			d.Standing = d.stand(ctx, holds)
+			d.Standing = d.stand(ctx, d.stillHeld(holds))
 		}
 	}
 }
@@ -54,9 +58,21 @@ func newestOf(all []place, now time.Time) (newest time.Time) {
 	return newest
 }
 
-// stand is how a destination stands.
+// stillHeld is what the source has of what it had as it was decided what goes to the
+// destination. What others have made since is for the next run: it is neither missing
+// there, nor proved to be there.
+func (d *end) stillHeld(holds *snapshot.Inventory) *snapshot.Inventory {
+	still := *holds
+	still.Snapshots = slices.DeleteFunc(slices.Clone(holds.Snapshots), func(s snapshot.Snapshot) bool {
+		_, seen := d.seen.Find(s.ID)
+		return !seen
+	})
+	return &still
+}
+
+// stand is how a destination stands, by what the source holds.
 func (d *end) stand(ctx context.Context, holds *snapshot.Inventory) Standing {
-	var s Standing
+	s := Standing{AsOf: newestOf(d.run.made(holds), d.run.engine.now())}
 	for id := range d.run.due(ctx, holds, d) {
 		_, brought := d.brought[id]
 		if there, ok := d.has.Find(id); !brought && (!ok || there.Outside) {

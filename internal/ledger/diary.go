@@ -57,9 +57,9 @@ type PlaceRun struct {
 	Message string
 	// Snapshot is the newest snapshot there, by its path.
 	Snapshot string
-	// AsOf is when the newest snapshot was made that the source had in that run. A
-	// place that is Done has it, or has rules that have no use for it. Zero is not
-	// known.
+	// AsOf is when the newest snapshot was made that the source had in that run, of a
+	// destination: when it was decided what goes there. A place that is Done has it, or
+	// has rules that have no use for it. Zero is not known.
 	AsOf time.Time
 	// Transferred and Removed count snapshots, Bytes is what was transferred.
 	Transferred, Removed int
