@@ -55,8 +55,9 @@ func checkSource(source string) error {
 	return nil
 }
 
-// samePlace is the same text for URLs that name the same place.
-func samePlace(url string) string {
+// samePlace is the same text for URLs that, with these settings, name the same place:
+// what the notes beside the snapshots call it.
+func samePlace(url string, all []config.Setting) string {
 	p, err := place.Parse(url, true)
 	if err == nil {
 		p, err = rooted(p)
@@ -64,8 +65,13 @@ func samePlace(url string) string {
 	if err != nil {
 		return url
 	}
-	if p.Scheme == "glacier" {
-		return "glacier://" + p.Bucket + "/" + p.Dir + p.Query
+	for _, s := range all {
+		switch {
+		case s.Key == "s3-endpoint" && len(s.Values) > 0:
+			p = p.At(s.Values[0])
+		case s.Key == "ssh-opt":
+			p = p.Over(s.Values)
+		}
 	}
 	return p.ID()
 }

@@ -310,6 +310,39 @@ destinations = [{ url = "s3://bucket/a", s3-endpoint = "http://127.0.0.1:1" }, {
 	}
 }
 
+// TestRunSamePlace: two machines behind one name are served both; of one machine that a
+// job has twice all the same, the second is told of, and never left out in silence.
+func TestRunSamePlace(t *testing.T) {
+	env := configured(t, `
+[jobs.home]
+sources = ["/home"]
+destinations = [
+	{ url = "ssh://nas/b", ssh-opt = ["HostName=%h.lan"] },
+	{ url = "ssh://nas/b", ssh-opt = ["HostName=%h.wan"] },
+]
+`)
+	f, err := env.loadConfig()
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &worker{env: env, command: "buttersink run", o: &runOptions{}, engine: &job.Engine{}}
+	j := &f.Jobs[0]
+	run, err := w.places(t.Context(), j, runner.Source{Arg: "/home", Name: "home"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if a, b := run.targets[0], run.targets[1]; a.id != "ssh://nas.lan/b" || b.id != "ssh://nas.wan/b" || a.unusable != nil || b.unusable != nil {
+		t.Errorf("%s and %s: %v, %v", a.id, b.id, a.unusable, b.unusable)
+	}
+	j.Destinations[1].Settings = j.Destinations[0].Settings
+	if run, err = w.places(t.Context(), j, runner.Source{Arg: "/home", Name: "home"}); err != nil {
+		t.Fatal(err)
+	}
+	if a, b := run.targets[0], run.targets[1]; a.id == b.id || a.unusable != nil || b.unusable == nil || !strings.Contains(b.unusable.Error(), a.name) {
+		t.Errorf("%s and %s: %v, %v", a.id, b.id, a.unusable, b.unusable)
+	}
+}
+
 // TestNamedByOptions: two machines behind one name are two destinations, each of which
 // is known again by what is noted of it; what was typed is called as ever.
 func TestNamedByOptions(t *testing.T) {

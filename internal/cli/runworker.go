@@ -90,6 +90,9 @@ func (w *worker) places(ctx context.Context, j *config.Job, s runner.Source) (*b
 		t := &target{name: name, id: name, o: &syncOptions{}, rules: in(d.Keep, zoneOf(j.UTC))}
 		// What is wrong with one keeps no other from being served.
 		t.unusable = w.aim(ctx, run, t, d, s)
+		if i := slices.IndexFunc(run.targets, func(o *target) bool { return o.id == t.id }); i >= 0 {
+			t.id, t.unusable = name, fmt.Errorf("it is the same place as %s, which the job has too: remove one of the two", run.targets[i].name)
+		}
 		run.targets = append(run.targets, t)
 	}
 	return run, nil

@@ -63,27 +63,9 @@ func (r *decoder) spot(d Destination, source string) string {
 		url = strings.ReplaceAll(d.URL, "{source}", "source of "+source)
 	}
 	if r.checks.Same != nil {
-		url = r.checks.Same(url)
-	}
-	for _, s := range d.Settings {
-		switch s.Key {
-		case "s3-endpoint":
-			url += "\n" + s.Values[0]
-		case "ssh-opt":
-			url += leadsElsewhere(s.Values)
-		}
+		url = r.checks.Same(url, d.Settings)
 	}
 	return url
-}
-
-// leadsElsewhere are those options of ssh by which one name is several machines.
-func leadsElsewhere(options []string) (text string) {
-	for _, o := range options {
-		if key, _, _ := strings.Cut(strings.ToLower(o), "="); key == "port" || key == "hostname" {
-			text += "\n" + strings.ToLower(o)
-		}
-	}
-	return text
 }
 
 // brought is what a job before this one has at a place.

@@ -168,8 +168,9 @@ type Checks struct {
 	// Settings says what is wrong with all settings of a store together, and the key
 	// that is to blame, if one is.
 	Settings func(url string, all []Setting) (key string, err error)
-	// Same is the same text for two URLs if they name the same place.
-	Same func(url string) string
+	// Same is the same text for two URLs if they name the same place, reached by the
+	// settings of each.
+	Same func(url string, all []Setting) string
 	// Program says what is wrong with a program, given with its arguments. That is
 	// always about the machine.
 	Program func(argv []string) error

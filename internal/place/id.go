@@ -37,8 +37,10 @@ func (p Place) Over(options []string) Place {
 		}
 		seen[key] = true
 		switch {
-		case key == "hostname" && value != "" && !strings.ContainsAny(value, "%/@ "):
-			p.Machine.Host = value
+		case key == "hostname":
+			if host, ok := hostNamed(value, p.Machine.Host); ok {
+				p.Machine.Host = host
+			}
 		case key == "port" && p.Machine.Port == 0: // that of the URL comes first
 			if port, err := strconv.ParseUint(value, 10, 16); err == nil {
 				p.Machine.Port = int(port)
@@ -46,6 +48,30 @@ func (p Place) Over(options []string) Place {
 		}
 	}
 	return p
+}
+
+// hostNamed is the machine that HostName of ssh_config(5) names, in which %h is what was
+// typed and %% is one %; ssh takes nothing else behind a %. Not ok is what names none.
+func hostNamed(value, typed string) (host string, ok bool) {
+	var text strings.Builder
+	for {
+		before, behind, more := strings.Cut(value, "%")
+		text.WriteString(before)
+		if !more {
+			break
+		}
+		switch {
+		case strings.HasPrefix(behind, "h"):
+			text.WriteString(typed)
+		case strings.HasPrefix(behind, "%"):
+			text.WriteByte('%')
+		default:
+			return "", false
+		}
+		value = behind[1:]
+	}
+	host = text.String()
+	return host, host != "" && startsHost(host[0]) && !strings.ContainsFunc(host, badInHost)
 }
 
 // ID is what a destination is called in the notes beside the snapshots: two places

@@ -73,7 +73,11 @@ func TestOver(t *testing.T) {
 		"the port of the URL": {"ssh://nas:22/b", []string{"Port=2222"}, "ssh://nas:22/b"},
 		"a host":              {"ssh://me@nas/b", []string{"hostname=Ten.example"}, "ssh://me@ten.example/b"},
 		"two":                 {"ssh+btrfs://nas/b", []string{"port=1", "HostName=fe80::1", "PORT=2"}, "ssh://[fe80::1]:1/b"},
-		"what ssh fills in":   {"ssh://nas/b", []string{"HostName=%h.lan"}, "ssh://nas/b"},
+		"what ssh fills in":   {"ssh://nas/b", []string{"HostName=%h.lan"}, "ssh://nas.lan/b"},
+		"a sign of per cent":  {"ssh://nas/b", []string{"HostName=fe80::1%%eth0"}, "ssh://[fe80::1%eth0]/b"},
+		"both signs":          {"ssh://nas/b", []string{"HostName=n%%h-%h"}, "ssh://n%h-nas/b"},
+		"what ssh refuses":    {"ssh://nas/b", []string{"HostName=%p.lan"}, "ssh://nas/b"},
+		"one at the end":      {"ssh://nas/b", []string{"HostName=lan%"}, "ssh://nas/b"},
 		"no port":             {"ssh://nas/b", []string{"Port=x"}, "ssh://nas/b"},
 		"not over ssh":        {"dir:///b", []string{"Port=2222"}, "dir:///b"},
 	} {
