@@ -120,8 +120,8 @@ func (l *Ledger) EndPlace(run int64, p PlaceRun) error {
 
 // EndJob notes how a run ended; the first end that is noted stays. It then deletes
 // the oldest rows of the diary where there are too many. What stays are the newest
-// 10,000 runs, the newest 100 of each job, and of each place what was last tried and
-// what last succeeded, however old that is. A place that neither the last 100 runs of
+// 10,000 runs, the newest 100 of each job, of each place what was last tried and what
+// last succeeded, however old that is, and what LastWithout returns. A place that neither the last 100 runs of
 // its job nor those of 400 days were about is forgotten: subvolumes come and go.
 func (l *Ledger) EndJob(run int64, o Outcome) error {
 	_, err := l.db.Exec(`UPDATE job_runs SET ended = ?, result = ?, message = ? WHERE id = ? AND ended IS NULL`,
@@ -195,12 +195,18 @@ func (l *Ledger) LastPlaces(job string) (successes, tries []PlaceRun, err error)
 	return successes, tries, nil
 }
 
+// withoutRow is, of the rows of job_places that are called x and are about a source
+// itself, the last one that succeeded and left nothing for the next run; the first one
+// where there is none.
+const withoutRow = `coalesce(max(CASE WHEN x.result = 'done' AND x.message = '' THEN x.id END), min(x.id))`
+
 // LastWithout returns, for each source of a job, what the last run did at the source
-// itself that succeeded there and left nothing for the next one.
+// itself that succeeded there and left nothing for the next one; where no run did, what
+// the first one did that is known.
 func (l *Ledger) LastWithout(job string) ([]PlaceRun, error) {
 	places, err := l.placeRuns(`job_places p WHERE p.id IN (
-		SELECT max(x.id) FROM job_places x JOIN job_runs r ON r.id = x.run
-		WHERE r.job = ? AND x.destination = '' AND x.result = ? AND x.message = '' GROUP BY x.source)`, job, string(Done))
+		SELECT `+withoutRow+` FROM job_places x JOIN job_runs r ON r.id = x.run
+		WHERE r.job = ? AND x.destination = '' GROUP BY x.source)`, job)
 	if err != nil {
 		return nil, l.explain("reading the diary", err)
 	}
@@ -263,7 +269,10 @@ func (l *Ledger) pruneDiary(lim diaryLimits) error {
 	if runs <= lim.runs+lim.slack && places <= lim.places+lim.slack {
 		return nil
 	}
-	const last = `(SELECT try FROM job_lasts UNION SELECT success FROM job_lasts WHERE success IS NOT NULL)`
+	const last = `(SELECT try FROM job_lasts UNION SELECT success FROM job_lasts WHERE success IS NOT NULL
+		UNION SELECT ` + withoutRow + ` FROM job_places x JOIN job_runs r ON r.id = x.run
+			JOIN job_lasts l ON l.job = r.job AND l.source = x.source AND l.destination = ''
+			WHERE x.destination = '' GROUP BY r.job, x.source)`
 	for _, step := range []struct {
 		statement string
 		args      []any

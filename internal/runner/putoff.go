@@ -34,7 +34,11 @@ func (s *JobStatus) tellPutOff(l *ledger.Ledger, now time.Time) error {
 		text := p.Try.Message
 		if before := find(all, *p); before != nil && now.After(before.Ended) {
 			since := now.Sub(before.Ended)
-			text += fmt.Sprintf("; the last run that had nothing to leave was %s ago", span(since))
+			if before.Result == ledger.Done && before.Message == "" {
+				text += fmt.Sprintf("; the last run that had nothing to leave was %s ago", span(since))
+			} else {
+				text += fmt.Sprintf("; no run has had nothing to leave since the first, %s ago", span(since))
+			}
 			p.Late = p.Late || since > longPutOff
 		}
 		if p.Why != "" {

@@ -399,6 +399,23 @@ fine /home>nas`},
 		"only snapshots": {job: with(func(j *config.Job) { j.Destinations = nil }), history: `-1h failed (full): /home failed (full)`, want: `
 j: (the last run failed: full)
 LATE! /home> never succeeded: the last try failed: full`},
+		"left to remove for long": {job: with(func(j *config.Job) { j.Destinations, j.Every = nil, 24*time.Hour }), history: `
+			-800h done: /home done
+			-750h done: /home done (1 snapshot is left)
+			-1h done: /home done (2 snapshots are left)`, want: `
+j: next 11-21 11:00
+LATE /home> 2 snapshots are left; the last run that had nothing to leave was 33 days 7 hours ago`},
+		"left to remove, not yet for long": {job: with(func(j *config.Job) { j.Destinations, j.Every = nil, 24*time.Hour }), history: `
+			-800h done: /home done (1 snapshot is left)
+			-700h done: /home done
+			-1h done: /home done (2 snapshots are left)`, want: `
+j: next 11-21 11:00
+fine /home> 2 snapshots are left; the last run that had nothing to leave was 29 days 3 hours ago`},
+		"left to remove from the first run on": {job: with(func(j *config.Job) { j.Destinations, j.Every = nil, 24*time.Hour }), history: `
+			-800h done: /home done (1 snapshot is left)
+			-1h done: /home done (2 snapshots are left)`, want: `
+j: next 11-21 11:00
+LATE /home> 2 snapshots are left; no run has had nothing to leave since the first, 33 days 7 hours ago`},
 		"a pattern": {job: pattern, history: `
 			-3h done: /srv/old done, /srv/old>nas done, /srv/www done, /srv/www>nas done, /home done, /home>nas done
 			-2h failed: /srv/db done, /srv/db>nas failed (full), /srv/www done, /srv/www>nas done, /home done, /home>nas done
