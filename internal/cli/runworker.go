@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/buttersink/buttersink/internal/archive/seal"
@@ -37,23 +38,31 @@ var _ runner.Worker = (*worker)(nil)
 
 // Sources returns the subvolumes that a job is about.
 func (w *worker) Sources(ctx context.Context, j *config.Job) ([]runner.Source, error) {
-	return w.env.sourcesOf(ctx, j, func(source string) bool { return w.served(j, source) })
+	served := sync.OnceValue(func() map[string]bool { return w.served(j) })
+	return w.env.sourcesOf(ctx, j, func(source string) bool { return served()[source] })
 }
 
-// served reports whether a run has made a backup of a source before.
-func (w *worker) served(j *config.Job, source string) bool {
+// served are the sources of which a run has made a backup before; a snapshot, where
+// the job brings none anywhere.
+func (w *worker) served(j *config.Job) map[string]bool {
 	l := w.engine.Ledger
 	if l == nil && w.o.dryRun {
 		l, _ = w.env.readLedger() // a run says what is wrong with it
 	}
 	if l == nil {
-		return false
+		return nil
 	}
 	successes, _, err := l.LastPlaces(j.Name)
 	if err != nil {
 		w.env.Log.Warn("Which sources were there before is not known", "error", err)
 	}
-	return slices.ContainsFunc(successes, func(p ledger.PlaceRun) bool { return p.Source == source && p.Destination != "" })
+	all := map[string]bool{}
+	for _, p := range successes {
+		if p.Destination != "" || len(j.Destinations) == 0 {
+			all[p.Source] = true
+		}
+	}
+	return all
 }
 
 // who is how people know the run of a job.

@@ -31,7 +31,7 @@ import (
 // pattern and cannot be looked at, and a pattern that matches nothing: if it is not
 // there, that fails for itself, and keeps none of the others from being backed up.
 func (env *Env) sourcesOf(ctx context.Context, j *config.Job, known func(source string) bool) ([]runner.Source, error) {
-	f := &sourceFinder{job: j, seen: map[string]bool{}}
+	f := &sourceFinder{job: j, seen: map[string]int{}}
 	for _, pattern := range j.Exclude {
 		if _, err := path.Match(pattern, ""); err != nil {
 			return nil, fmt.Errorf("the pattern %q of what is excluded: %w", pattern, err)
@@ -53,7 +53,10 @@ func (env *Env) sourcesOf(ctx context.Context, j *config.Job, known func(source 
 		env.Log.Warn(fmt.Sprintf("job %s: nested subvolumes that cannot be seen, since something is mounted over them, are left out, with all that is in them: %s", j.Name, strings.Join(f.hidden, ", ")),
 			"hint", "A subvolume that is mounted elsewhere can be a source by that path; exclude says that this is meant.")
 	}
-	refuse(f.all, known)
+	// Elsewhere the names stand nowhere.
+	if len(j.Destinations) > 0 || strings.Contains(j.Snapshots, "{source}") {
+		refuse(f.all, known)
+	}
 	env.Log.Debug("sources", "job", j.Name, "count", len(f.all))
 	return f.all, nil
 }
@@ -109,9 +112,9 @@ func only(all []*runner.Source, is func(*runner.Source) bool) *runner.Source {
 type sourceFinder struct {
 	job    *config.Job
 	all    []runner.Source
-	seen   map[string]bool
-	missed []string // patterns that match no subvolume
-	hidden []string // nested subvolumes over which something is mounted
+	seen   map[string]int // where in all a path is
+	missed []string       // patterns that match no subvolume
+	hidden []string       // nested subvolumes over which something is mounted
 }
 
 // add adds what one entry of the configuration means.
@@ -198,11 +201,16 @@ func (f *sourceFinder) miss(log *slog.Logger) error {
 	return nil
 }
 
-// take adds a source, unless it is one already.
+// take adds a source, unless it is one already. One that is written down is so even
+// where something else has led to it before.
 func (f *sourceFinder) take(arg string, found runner.Found) {
-	if !f.seen[arg] {
-		f.seen[arg] = true
+	i, seen := f.seen[arg]
+	switch {
+	case !seen:
+		f.seen[arg] = len(f.all)
 		f.all = append(f.all, runner.Source{Arg: arg, Name: config.SourceName(arg), Found: found})
+	case found.Base == "":
+		f.all[i].Found = found
 	}
 }
 

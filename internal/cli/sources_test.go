@@ -161,7 +161,7 @@ func TestSourcesElsewhere(t *testing.T) {
 	if _, err := env.sourcesOf(t.Context(), j, nobody); err == nil || !strings.Contains(err.Error(), "job j: ssh://host/home: nested subvolumes can only be found on this machine") {
 		t.Error(err)
 	}
-	j = &config.Job{Name: "j", Sources: []string{"ssh://a/srv/x", "/srv-x"}}
+	j = &config.Job{Name: "j", Sources: []string{"ssh://a/srv/x", "/srv-x"}, Destinations: []config.Destination{{URL: "/mnt/{source}"}}}
 	got, err = env.sourcesOf(t.Context(), j, nobody)
 	if err != nil || len(got) != 2 {
 		t.Fatal(got, err)
