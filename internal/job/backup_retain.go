@@ -206,8 +206,23 @@ func (b *backup) pruneSource(ctx context.Context, holds *snapshot.Inventory) (*P
 		needs = append(needs, Counterpart{ID: d.ID, Has: d.has})
 	}
 	return b.engine.prune(ctx, b.src, holds, b.pruning(b.src.String(), PruneOptions{
-		Rules: b.rules(b.o.Rules), Origin: b.origin, For: needs, Locked: b.owed.reasons(),
+		Rules: b.rules(b.o.Rules), Origin: b.origin, For: needs, Locked: b.spared(holds),
 	}))
+}
+
+// spared says of the source's snapshots, by name, why they stay whatever the rules say.
+// What others have made since the run began has been offered to no destination.
+func (b *backup) spared(holds *snapshot.Inventory) map[string]string {
+	all := b.owed.reasons()
+	if b.began == nil || b.o.NoTransfer || len(b.ends) == 0 {
+		return all
+	}
+	for _, p := range b.made(holds) {
+		if !b.began[p.ID] && all[p.Path] == "" && (b.taken == nil || b.taken.ID != p.ID) {
+			all[p.Path] = "it was made while this run was at work: the next one sends it"
+		}
+	}
+	return all
 }
 
 // prune removes from a destination what its rules do not keep, or notes what that

@@ -17,7 +17,45 @@ import (
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/store"
 	"github.com/buttersink/buttersink/internal/store/storetest"
+	"github.com/buttersink/buttersink/internal/transfer"
 )
+
+// TestBackupSparesWhatIsNew makes snapshots while a run sends: no destination has been
+// offered them, and so its rules do not remove them at the source.
+func TestBackupSparesWhatIsNew(t *testing.T) {
+	src := newNightly(t)
+	src.add(1, 1)
+	dst := storetest.NewMemory("dst")
+	o := utc(to("dst", dst))
+	o.NoSnapshot, o.Rules, o.Force = true, last(1), true // it is meant that so much goes
+	o.Event = func(_ string, e transfer.Event) {
+		if e.Kind != transfer.StepBegun {
+			return
+		}
+		for range 3 {
+			if _, err := src.Take(t.Context(), src.Memory, TakeOptions{Zone: time.UTC}); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	r, err := src.Backup(t.Context(), src.Memory, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if n := len(held(t, src.Memory)); n != 4 || r.Source == nil || len(r.Source.Removed) != 0 {
+		t.Errorf("%d snapshots stay, want 4: %+v", n, r.Source)
+	}
+	o.Event = nil
+	if r, err = src.Backup(t.Context(), src.Memory, o); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(held(t, dst)); n != 4 {
+		t.Errorf("%d snapshots were sent, want 4", n)
+	}
+	if n := len(held(t, src.Memory)); n != 1 || len(r.Source.Removed) != 3 {
+		t.Errorf("%d snapshots stay, want 1: %+v", n, r.Source)
+	}
+}
 
 func TestBackupRetains(t *testing.T) {
 	src := newNightly(t)

@@ -26,7 +26,9 @@ import (
 //   - A transfer or a prune whose listing is older than the snapshot does not know it,
 //     and so neither sends nor removes it. What it removes by its rules would have
 //     gone with the new one in the count, too: no rule keeps a snapshot for the sake of a
-//     newer one. The next run sends the new one.
+//     newer one. A run that has sent lists the source again before it removes anything
+//     there, and spares what was not there when it began: no destination has been
+//     offered that. The next run sends the new one.
 //   - The snapshot that OnlyIfChanged compares with may be removed meanwhile. Then
 //     another look is taken at what there is.
 //   - The notes beside the snapshots (store.LocksNote, store.RetentionNote) are not a
