@@ -26,6 +26,7 @@ func (e *Engine) giveWay(ctx context.Context, src store.Store, o BackupOptions, 
 	defer b.close()
 	due := b.foresee(ctx)
 	if due == 0 {
+		b.takeStock(ctx)
 		return b.report(), b.err(ctx)
 	}
 	soon, stop := context.WithTimeout(ctx, o.PutOffAfter)
@@ -40,5 +41,6 @@ func (e *Engine) giveWay(ctx context.Context, src store.Store, o BackupOptions, 
 	case ctx.Err() == nil:
 		b.putOff = &PutOff{Due: due, Locked: locked}
 	}
+	b.takeStock(ctx)
 	return b.report(), b.err(ctx)
 }

@@ -158,6 +158,9 @@ func TestBackupGivesWay(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			if !report.Newest.Equal(now) {
+				t.Errorf("the newest is of %s, want %s", report.Newest, now)
+			}
 			return report
 		}
 		release, err := src.Lock(t.Context(), "buttersink run nightly")
