@@ -47,7 +47,7 @@ A place is late if its last success is older than --max-age; else than the job's
 "max-age"; else than its "every" and a quarter of it, but at least two hours more.
 Where nothing says how old it may be, it is late if the last run did not succeed
 there, or if the success is more than twice as old as the times between the last
-runs were (26 hours at least, and 8 days if there was one run only): what starts the
+runs were (26 hours at least, and 8 days if there was one day only): what starts the
 job has stopped. It is late in any case if it never succeeded, also while its first
 run goes on, and if the last success is in the future: then the clock was set back,
 and nobody knows how old it is. A run that failed while the last success is young

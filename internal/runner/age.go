@@ -19,9 +19,12 @@ const (
 	sameTime = time.Hour
 	// usualGaps is how many times between two runs are looked at, the newest.
 	usualGaps = 10
+	// fewGaps is how many of them say too little for one to be taken for a holiday.
+	fewGaps = 4
 	// leastUsual is how old everything may be that nobody has said anything of.
 	leastUsual = 26 * time.Hour
-	// mostUnknown is how old a success may be where there is nothing to compare with.
+	// mostUnknown is how old a success may be where there is next to nothing to
+	// compare with.
 	mostUnknown = 8 * 24 * time.Hour
 )
 
@@ -44,26 +47,41 @@ func usualLimit(j *config.Job, p PlaceStatus, runs []ledger.JobRun) time.Duratio
 }
 
 // usualAge is how old something may be that came at the given times, the newest first:
-// twice the longest time between two of the last, but for the very longest, which may
-// have been a holiday or a wrong clock, and two hours. It is 26 hours at least, and
-// eight days where it came only once.
+// twice the longest time between two of the last, and two hours. Of more than a few, the
+// very longest does not count, which may have been a holiday. It is 26 hours at least,
+// and eight days where all that is known is of one day: who tries out what is to run
+// each week does so several times in an evening.
 func usualAge(times []time.Time) time.Duration {
 	var gaps []time.Duration
 	for i, last := 1, 0; i < len(times) && len(gaps) < usualGaps; i++ {
 		// Also what the clock has turned around is skipped.
-		if gap := times[last].Sub(times[i]); gap >= sameTime {
+		if gap := times[last].Sub(times[i]); gap >= sameTime && !behind(times, last, i) {
 			gaps, last = append(gaps, gap), i
 		}
 	}
-	if len(gaps) == 0 {
+	slices.Sort(gaps)
+	all := len(gaps)
+	ofOneDay := func(gaps []time.Duration) bool {
+		var sum time.Duration
+		for _, gap := range gaps {
+			sum += gap
+		}
+		return all < usualGaps && sum <= 24*time.Hour
+	}
+	if ofOneDay(gaps) {
 		return mostUnknown
 	}
-	slices.Sort(gaps)
-	longest := gaps[len(gaps)-1]
-	if len(gaps) > 2 {
-		longest = gaps[len(gaps)-2]
+	longest := gaps[all-1]
+	if all > fewGaps && !ofOneDay(gaps[:all-1]) {
+		longest = gaps[all-2]
 	}
 	return max(2*longest+2*time.Hour, leastUsual)
+}
+
+// behind reports whether the clock was behind at times[i]: something came before it that
+// was later, and not after times[last].
+func behind(times []time.Time, last, i int) bool {
+	return slices.ContainsFunc(times[i+1:], func(t time.Time) bool { return t.After(times[i]) && !t.After(times[last]) })
 }
 
 // othersSnapshots reports whether others make the snapshots of a job, so that its

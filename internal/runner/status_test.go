@@ -178,6 +178,8 @@ j:
 LATE /home> the last success is 374 days 23 hours old, and may be 8 days as long as neither every nor max-age says more
 LATE /home>nas the last success is 374 days 23 hours old, and may be 8 days as long as neither every nor max-age says more`},
 		"nothing says how old, and what ran every night does not any more": {job: plain, history: `
+			-248h done: /home done, /home>nas done
+			-224h done: /home done, /home>nas done
 			-200h done: /home done, /home>nas done
 			-123h done: /home done, /home>nas done
 			-99h done: /home done, /home>nas done
@@ -186,6 +188,40 @@ LATE /home>nas the last success is 374 days 23 hours old, and may be 8 days as l
 j:
 LATE /home> the last success is 51 hours 1 minute old, and may be 50 hours as long as neither every nor max-age says more
 LATE /home>nas the last success is 51 hours 1 minute old, and may be 50 hours as long as neither every nor max-age says more`},
+		"nothing says how old, and a clock was years behind for a run": {job: plain, history: `
+			-123h done: /home done, /home>nas done
+			-99h done: /home done, /home>nas done
+			-75h done: /home done, /home>nas done
+			-60000h done: /home done, /home>nas done
+			-51h2m done: /home done, /home>nas done`, want: `
+j:
+LATE /home> the last success is 51 hours 1 minute old, and may be 50 hours as long as neither every nor max-age says more
+LATE /home>nas the last success is 51 hours 1 minute old, and may be 50 hours as long as neither every nor max-age says more`},
+		"nothing says how old, and a clock was years behind at first": {job: plain, history: `
+			-60000h done: /home done, /home>nas done
+			-123h done: /home done, /home>nas done
+			-99h done: /home done, /home>nas done
+			-75h done: /home done, /home>nas done
+			-53h done: /home done, /home>nas done
+			-51h2m done: /home done, /home>nas done`, want: `
+j:
+LATE /home> the last success is 51 hours 1 minute old, and may be 50 hours as long as neither every nor max-age says more
+LATE /home>nas the last success is 51 hours 1 minute old, and may be 50 hours as long as neither every nor max-age says more`},
+		"nothing says how old, and it was tried out": {job: plain, history: `
+			-150h done: /home done, /home>nas done
+			-148h done: /home done, /home>nas done
+			-145h done: /home done, /home>nas done`, want: `
+j:
+fine /home>
+fine /home>nas`},
+		"nothing says how old, and it was tried out before the first timer": {job: plain, history: `
+			-150h done: /home done, /home>nas done
+			-148h done: /home done, /home>nas done
+			-145h done: /home done, /home>nas done
+			-30h done: /home done, /home>nas done`, want: `
+j:
+fine /home>
+fine /home>nas`},
 		"nothing says how old, and a night was left out": {job: plain, history: `
 			-123h done: /home done, /home>nas done
 			-99h done: /home done, /home>nas done
