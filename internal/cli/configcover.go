@@ -72,13 +72,33 @@ func firstWord(command string) string {
 	return first + " " + hidden
 }
 
-// bareSettings are settings without the arguments of the command that ssh is replaced by.
+// bareSettings are settings without the arguments of the command that ssh is replaced by,
+// and of those that its options name.
 func bareSettings(all []config.Setting) []config.Setting {
 	all = slices.Clone(all)
 	for i, s := range all {
-		if s.Key == "ssh-command" && len(s.Values) == 1 {
-			all[i].Values = []string{firstWord(s.Values[0])}
+		if s.Key != "ssh-command" && s.Key != "ssh-opt" {
+			continue
 		}
+		values := slices.Clone(s.Values)
+		for k, value := range values {
+			if s.Key == "ssh-command" {
+				values[k] = firstWord(value)
+			} else {
+				values[k] = bareOption(value)
+			}
+		}
+		all[i].Values = values
 	}
 	return all
+}
+
+// bareOption is an option of ssh without the arguments of a command. All that take one
+// are called so: ProxyCommand, LocalCommand, RemoteCommand, KnownHostsCommand.
+func bareOption(option string) string {
+	key, value, _ := strings.Cut(option, "=")
+	if !strings.HasSuffix(strings.ToLower(strings.TrimSpace(key)), "command") {
+		return option
+	}
+	return key + "=" + firstWord(value)
 }

@@ -12,6 +12,7 @@ func TestConfigShowArguments(t *testing.T) {
 [stores.nas]
 url = "ssh://nas/srv/"
 ssh-command = "sshpass -p hush ssh"
+ssh-opt = ["Port=2222", "ProxyCommand=ncat --proxy-auth me:hush %h %p", "LOCALCOMMAND=tell hush", "KnownHostsCommand=KEY=hush keys"]
 [stores.pipe]
 url = "shell://KEY=hush put"
 [jobs.home]
@@ -43,7 +44,7 @@ sendmail = ["/bin/echo", "hush"]
 			if got := strings.Count(stdout.String(), "hush"); (got == 0) == all {
 				t.Errorf("%q shows %d secrets:\n%s", args, got, stdout)
 			}
-			for _, want := range []string{"/bin/echo", "sshpass", "shell://put"} {
+			for _, want := range []string{"/bin/echo", "sshpass", "shell://put", "Port=2222", "ProxyCommand=ncat", "LOCALCOMMAND=tell"} {
 				if !strings.Contains(stdout.String(), want) {
 					t.Errorf("%q does not show %s:\n%s", args, want, stdout)
 				}
