@@ -30,6 +30,10 @@ func (d *document) safe(info os.FileInfo) {
 // (path_resolution(7)).
 const mostLinks = 40
 
+// moveIt is what to do about a directory or link that others can change: it may be
+// somebody's home, or one that many share, and is theirs for a reason.
+const moveIt = "Look through it, and keep it in a directory of root's, such as /etc/buttersink."
+
 // guarded notes the first directory or symbolic link on the way to the configuration by
 // which others could put another one in its place.
 func (d *document) guarded() {
@@ -51,7 +55,7 @@ func (d *document) guarded() {
 		}
 		if owner, foreign := foreignTo(info); foreign {
 			d.wrong(nowhere, fmt.Sprintf("%s belongs to the user %d, who could put another configuration in its place, and that names programs that root runs", next, owner),
-				"Look through the configuration, and then: chown -h root "+next)
+				moveIt)
 			return
 		}
 		if link {
@@ -68,7 +72,7 @@ func (d *document) guarded() {
 		// In a directory with the sticky bit nobody moves what belongs to others.
 		if mode := info.Mode(); mode.Perm()&0o022 != 0 && mode&fs.ModeSticky == 0 {
 			d.wrong(nowhere, fmt.Sprintf("others than its owner can write to %s (mode %04o), and could put another configuration in its place, which names programs that root runs", next, mode.Perm()),
-				"Look through the configuration, and then: chmod go-w "+next)
+				moveIt)
 			return
 		}
 		at = next

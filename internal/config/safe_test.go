@@ -43,6 +43,7 @@ func TestGuarded(t *testing.T) {
 	must(os.Symlink(fine, filepath.Join(sticky, "dir")))
 	must(os.Symlink(fine, filepath.Join(sticky, "trap")))
 	must(os.Lchown(filepath.Join(sticky, "trap"), 1234, -1))
+	const fix = "\nLook through it, and keep it in a directory of root's, such as /etc/buttersink." // what is on the way there may be a home
 	for path, want := range map[string]string{
 		fine + "/c.toml":        "",
 		sticky + "/c.toml":      "",
@@ -59,6 +60,8 @@ func TestGuarded(t *testing.T) {
 		switch {
 		case want == "" && err != nil, want != "" && (err == nil || !strings.Contains(err.Error(), want)):
 			t.Errorf("%s: %v, want %q", path, err, want)
+		case want != "" && (!strings.HasSuffix(strings.TrimSpace(err.Error()), fix) || strings.Contains(err.Error(), "chown") || strings.Contains(err.Error(), "chmod")):
+			t.Errorf("%s: %v, want the advice %q", path, err, fix)
 		}
 	}
 }
