@@ -5,8 +5,9 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/buttersink/buttersink/internal/meter"
 	"github.com/spf13/cobra"
+
+	"github.com/buttersink/buttersink/internal/meter"
 )
 
 // flagGroup is some flags of a command under a heading in its help.

@@ -6,8 +6,9 @@ import (
 	"testing"
 	"time"
 
-	"github.com/buttersink/buttersink/internal/place"
 	"github.com/spf13/cobra"
+
+	"github.com/buttersink/buttersink/internal/place"
 )
 
 // TestGroupedFlags: grouping neither loses a flag nor shows one twice, and leaves

@@ -136,8 +136,11 @@ After: see "buttersink sync --help" and "buttersink list --help".`,
 // misnamed says if the first word after the program's own name is no command, and
 // cannot be a place either.
 func misnamed(root *cobra.Command, word string) error {
-	if strings.ContainsAny(word, "/:") {
+	if word == "" || strings.ContainsAny(word, "/:") {
 		return nil
+	}
+	if root.Flags().Changed("ssh-sudo") && slices.Contains(sudos, word) {
+		return nil // who wrote it is told what --ssh-sudo wants
 	}
 	if _, err := os.Lstat(word); !errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -46,7 +46,8 @@ backup --help" explains it. In the end the "after" programs are run, those of
 What fails at one source, destination or job keeps no other from being served.
 Where another run sends or removes at the same place, this one makes its snapshots
 and waits for it then; one without destinations leaves what it would remove to its
-next run. Of one job there is one run at a time. What was interrupted is carried on by the next run.
+next run. Of one job there is one run at a time. What was interrupted is carried on
+by the next run.
 
 How it went is written into the ledger: "buttersink status" and "buttersink
 history" show it.

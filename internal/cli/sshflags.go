@@ -3,10 +3,12 @@ package cli
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
-	"github.com/buttersink/buttersink/internal/meter"
 	"github.com/spf13/cobra"
+
+	"github.com/buttersink/buttersink/internal/meter"
 )
 
 // sshFlags are the flags that say how another machine is reached.
@@ -48,7 +50,7 @@ func (o *sshFlags) given() string {
 // spaced fails if an argument is what was meant as the value of --ssh-sudo.
 func (o *sshFlags) spaced(command string, args ...string) error {
 	for _, arg := range args {
-		if o.sudo.text == sudoAlways && (arg == sudoAuto || arg == sudoAlways || arg == sudoNever) {
+		if o.sudo.text == sudoAlways && slices.Contains(sudos, arg) {
 			return usagef(command, "--ssh-sudo stands for --ssh-sudo=always: write --ssh-sudo=%s, without a space", arg)
 		}
 	}
@@ -89,6 +91,9 @@ const (
 	sudoNever  = "never"
 )
 
+// sudos are all of them.
+var sudos = []string{sudoAuto, sudoAlways, sudoNever}
+
 // sudoFlag is the value of --ssh-sudo, empty if it was not given.
 type sudoFlag struct{ text string }
 
@@ -97,12 +102,11 @@ func (f *sudoFlag) Type() string   { return "WHEN" }
 
 // Set takes what was typed.
 func (f *sudoFlag) Set(text string) error {
-	switch text {
-	case sudoAuto, sudoAlways, sudoNever:
-		f.text = text
-		return nil
+	if !slices.Contains(sudos, text) {
+		return errors.New("want auto, always or never")
 	}
-	return errors.New("want auto, always or never")
+	f.text = text
+	return nil
 }
 
 // wordsFlag is a flag whose value is a command line.

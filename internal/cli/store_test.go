@@ -4,9 +4,10 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/google/go-cmp/cmp"
+
 	"github.com/buttersink/buttersink/internal/archive/s3"
 	"github.com/buttersink/buttersink/internal/place"
-	"github.com/google/go-cmp/cmp"
 )
 
 // TestForS3: what stands in the URL is more precise than a flag, and what cannot
