@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"syscall"
 	"testing"
@@ -421,5 +422,52 @@ func TestLock(t *testing.T) {
 	}
 	if err := unlock(); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestUnlockWithCopy gives locks back while a child that has not come to its exec yet has
+// a copy of what they are on.
+func TestUnlockWithCopy(t *testing.T) {
+	dir := btrfstest.New(t).Path("")
+	first, second := mustOpen(t, dir), mustOpen(t, dir)
+	for name, lock := range map[string]func(*Store) (func() error, error){
+		"long":  func(s *Store) (func() error, error) { return s.Lock(t.Context(), "a run") },
+		"short": func(s *Store) (func() error, error) { return s.LockTaking(t.Context(), "a run") },
+	} {
+		unlock, err := lock(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		copies := 0
+		open, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range open {
+			if at, err := os.Readlink("/proc/self/fd/" + f.Name()); err != nil || at != first.path {
+				continue
+			}
+			number, err := strconv.Atoi(f.Name())
+			if err != nil {
+				t.Fatal(err)
+			}
+			number, err = syscall.Dup(number)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer syscall.Close(number)
+			copies++
+		}
+		if copies == 0 {
+			t.Fatalf("%s: nothing is open at %s", name, first.path)
+		}
+		if err := unlock(); err != nil {
+			t.Error(err)
+		}
+		if unlock, err = lock(second); err != nil {
+			t.Errorf("%s: after unlocking: %v", name, err)
+		} else if err := unlock(); err != nil {
+			t.Error(err)
+		}
 	}
 }

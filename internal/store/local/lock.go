@@ -21,7 +21,8 @@ const lockDir = "/run/lock"
 
 // Lock takes an exclusive flock(2) on the directory itself: nothing is left
 // behind, every path to the directory has the same lock, and the kernel lifts
-// it when the process ends.
+// it when the process ends. It is given back by unlocking, not by closing alone: a
+// child that has not come to its exec yet has the description, too.
 func (s *Store) Lock(ctx context.Context, who string) (func() error, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, err
@@ -42,7 +43,7 @@ func (s *Store) Lock(ctx context.Context, who string) (func() error, error) {
 	text := fmt.Sprintf("process %d since %s: %s\n", os.Getpid(), time.Now().Format(time.DateTime), who)
 	if err := writeNote(note, text); err != nil {
 		s.opt.Log.Debug("nobody will be told who holds the lock", "store", s.path, "error", err)
-		return dir.Close, nil
+		return func() error { return errors.Join(unix.Flock(int(dir.Fd()), unix.LOCK_UN), dir.Close()) }, nil
 	}
 	return func() error {
 		// The note goes before the lock does, or it could be the next holder's.
@@ -50,7 +51,7 @@ func (s *Store) Lock(ctx context.Context, who string) (func() error, error) {
 		if errors.Is(err, os.ErrNotExist) {
 			err = nil
 		}
-		return errors.Join(err, dir.Close())
+		return errors.Join(err, unix.Flock(int(dir.Fd()), unix.LOCK_UN), dir.Close())
 	}, nil
 }
 
@@ -82,7 +83,9 @@ func (s *Store) LockTaking(ctx context.Context, _ string) (func() error, error) 
 		_ = dir.Close()
 		return nil, &store.LockedError{Store: s.String(), Holder: "another run that makes a snapshot"}
 	}
-	return dir.Close, nil
+	return func() error {
+		return errors.Join(unix.FcntlFlock(dir.Fd(), unix.F_OFD_SETLK, &unix.Flock_t{Type: unix.F_UNLCK}), dir.Close())
+	}, nil
 }
 
 // alone reports whether nobody else has put up a lock of LockTaking.
