@@ -257,6 +257,71 @@ func TestConnectsAgain(t *testing.T) {
 	}
 }
 
+// TestBothLocksAfterLoss loses the connection with both locks in hand: the next one
+// takes them again, the long one first, and what has been given back it does not.
+func TestBothLocksAfterLoss(t *testing.T) {
+	x := newPlay(t)
+	var order []string
+	short, err := x.s.LockTaking(t.Context(), "a run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	long, err := x.s.Lock(t.Context(), "a run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	notes := func(what string) func(context.Context) error {
+		return func(context.Context) error { order = append(order, what); return nil }
+	}
+	lost := func() {
+		t.Helper()
+		x.fault.Reset()
+		x.fault.On(storetest.Lock).Always().Do(notes("long"))
+		x.fault.On(storetest.LockTaking).Always().Do(notes("short"))
+		order = nil
+		x.m.cut()
+		if _, err := x.s.List(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	lost()
+	if want := []string{"long", "short"}; !slices.Equal(order, want) {
+		t.Errorf("taken again are %v, want %v", order, want)
+	}
+	if err := short(); err != nil {
+		t.Error(err)
+	}
+	lost()
+	if want := []string{"long"}; !slices.Equal(order, want) {
+		t.Errorf("without the short one, taken again are %v, want %v", order, want)
+	}
+	if err := long(); err != nil {
+		t.Error(err)
+	}
+	lost()
+	if len(order) > 0 {
+		t.Errorf("with none in hand, taken again are %v", order)
+	}
+}
+
+// TestNoShortLock takes the short lock of a server that is older than it.
+func TestNoShortLock(t *testing.T) {
+	takes := services[callLockTaking]
+	delete(services, callLockTaking)
+	t.Cleanup(func() { services[callLockTaking] = takes }) // the last cleanup: no server is at work then
+	x := newPlay(t)
+	if _, err := x.s.LockTaking(t.Context(), "a run"); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("the error is %v", err)
+	}
+	unlock, err := x.s.Lock(t.Context(), "a run")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := unlock(); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestUnlockAfterLoss gives a lock back whose connection is lost: it is not taken
 // again.
 func TestUnlockAfterLoss(t *testing.T) {
