@@ -40,8 +40,10 @@ A run that is shown as killed has no end: the machine went off, or the program w
 killed. The next run carries on what it has left.
 
 The ledger keeps the last 10,000 runs, the last 100 of each job, and of each
-destination the last success, however long ago that was. The configuration is not
-looked at: jobs that are not in it any more have their history, too.
+destination the last success, however long ago that was. A source or destination
+that neither the last 100 runs of its job nor those of 400 days were about is
+forgotten. The configuration is not looked at: jobs that are not in it any more have
+their history, too.
 
 Before: you are who runs the jobs: the ledger can be read by nobody else.
 

@@ -56,6 +56,12 @@ destination before does not count. Where the last run was cut short, a pattern a
 an outer source have a line of their own: there may be subvolumes that no run has
 come to.
 
+A subvolume that a pattern or "nested" found once and finds no more is shown as
+gone. It is late when its last success is too old, and forgotten thirty days later,
+or at once where "exclude" names it. A source at which runs have left something to
+remove to the next one for 30 days is late, too: what is at work there for so long
+may hang.
+
 Where others make the snapshots ("snapshot = false"), the newest one may be no older
 than the last success: runs that find nothing new for ever back up nothing. Where
 the job makes them, and makes none as "only-if-changed" says, nothing has changed,
