@@ -153,8 +153,9 @@ func (n *run) snapshots(ctx context.Context) {
 }
 
 // frozen is a context that ends when a snapshot takes so long to be made that what the
-// programs of Before have stopped is to go on: another run that it waits for may take
-// until the morning. Where one is made, the next one has as long.
+// programs of Before have stopped is to go on. It waits for others that make one at that
+// moment; at an older server also for a run that sends, which may take until the morning.
+// Where one is made, the next one has as long.
 func (n *run) frozen(ctx context.Context) (soon context.Context, made, stop func()) {
 	if len(n.job.Before) == 0 {
 		return ctx, func() {}, func() {}
