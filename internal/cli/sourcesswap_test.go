@@ -194,3 +194,32 @@ url = "$FS/backup/{source}"
 		t.Errorf("a link in a directory of somebody else is followed:\n%s", said)
 	}
 }
+
+// TestPatternThroughLinksOfLinks: where a link of root's leads through one of somebody
+// else, who can change that, it is not followed either.
+func TestPatternThroughLinksOfLinks(t *testing.T) {
+	for name, target := range map[string]string{"as it is there": "alice/own", "a full path": "$FS/home/alice/own", "with dots": "../home/./alice//own/"} {
+		t.Run(name, func(t *testing.T) {
+			e := newVillage(t, `
+[jobs.home]
+sources = ["$FS/home/ch*/sub"]
+snapshots = "$FS/snaps/{source}"
+[[jobs.home.destinations]]
+url = "$FS/backup/{source}"
+`)
+			if err := os.Symlink(strings.ReplaceAll(target, "$FS", e.fs.Dir), e.fs.Path("home/chosen")); err != nil {
+				t.Fatal(err)
+			}
+			e.link(t, "../bob", "home/alice/own")
+			says(t, e.run(t, 1, "run"), "matches no subvolume")
+			e.untouched(t)
+			// A directory there is what root has meant.
+			if err := os.Remove(e.fs.Path("home/alice/own")); err != nil {
+				t.Fatal(err)
+			}
+			e.fs.Subvolume("home/alice/own")
+			e.fs.Subvolume("home/alice/own/sub")
+			says(t, e.run(t, 0, "run"), "home/chosen/sub")
+		})
+	}
+}

@@ -58,19 +58,18 @@ var ErrLink = errors.New("a symbolic link that others can change, which is not f
 
 // OpenBeneath opens a directory by its path from another one, which is named as usual.
 // A symbolic link on the way is followed only where nobody but root and the caller can
-// have put it: it and the directory in which it is are theirs. Elsewhere the error
-// matches ErrLink.
+// have put it: it and the directory in which it is are theirs, and so are those that
+// it leads through. Elsewhere the error matches ErrLink.
 func OpenBeneath(base, rel string) (*os.File, error) { return openBeneath(base, rel, false) }
 
 // openBeneath makes directories that are missing if asked for, on btrfs only.
 func openBeneath(base, rel string, create bool) (*os.File, error) {
-	const way = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
 	dir, err := os.OpenFile(base, way, 0)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { _ = dir.Close() }()
-	at := base
+	at, links := base, 0
 	if rel = path.Clean(rel); rel == "." {
 		rel = ""
 	}
@@ -79,10 +78,10 @@ func openBeneath(base, rel string, create bool) (*os.File, error) {
 			continue
 		}
 		at = path.Join(at, name)
-		next, err := step(dir, name)
+		next, err := step(dir, name, &links)
 		if create && errors.Is(err, fs.ErrNotExist) {
 			if err = makeIn(dir, name); err == nil {
-				next, err = step(dir, name)
+				next, err = step(dir, name, &links)
 			}
 		}
 		if err != nil {
@@ -98,9 +97,15 @@ func openBeneath(base, rel string, create bool) (*os.File, error) {
 	return os.NewFile(uintptr(fd), at), nil
 }
 
-// step goes from a directory into one that is in it.
-func step(dir *os.File, name string) (*os.File, error) {
-	const way = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
+// way opens a directory on the way to another one.
+const way = unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC
+
+// mostLinks is how many links lead on before they are taken for a loop, as in
+// path_resolution(7).
+const mostLinks = 40
+
+// step goes from a directory into one that is in it. Links are those that were followed.
+func step(dir *os.File, name string, links *int) (*os.File, error) {
 	fd, err := open(dir, name, way|unix.O_NOFOLLOW, unix.RESOLVE_BENEATH|unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_MAGICLINKS)
 	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENOTDIR) {
 		var link, in unix.Stat_t
@@ -112,8 +117,54 @@ func step(dir *os.File, name string) (*os.File, error) {
 		case !ours(link) || !ours(in) || in.Mode&0o022 != 0 && in.Mode&unix.S_ISVTX == 0:
 			return nil, ErrLink
 		}
-		fd, err = open(dir, name, way, 0)
+		if *links++; *links > mostLinks {
+			return nil, unix.ELOOP
+		}
+		return follow(dir, name, links)
 	}
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// follow goes where a link leads. The kernel would follow all that are on the way there.
+func follow(dir *os.File, name string, links *int) (*os.File, error) {
+	text := make([]byte, unix.PathMax)
+	n, err := unix.Readlinkat(int(dir.Fd()), name, text)
+	if err != nil {
+		return nil, err
+	}
+	target, from := string(text[:n]), "."
+	if path.IsAbs(target) {
+		from = "/"
+	}
+	at, err := plain(dir, from)
+	if err != nil {
+		return nil, err
+	}
+	for word := range strings.SplitSeq(target, "/") {
+		var next *os.File
+		switch word {
+		case "", ".":
+			continue
+		case "..":
+			next, err = plain(at, word)
+		default:
+			next, err = step(at, word, links)
+		}
+		_ = at.Close()
+		if err != nil {
+			return nil, err
+		}
+		at = next
+	}
+	return at, nil
+}
+
+// plain opens a directory by what is no link: "/", "." or "..".
+func plain(dir *os.File, name string) (*os.File, error) {
+	fd, err := open(dir, name, way, 0)
 	if err != nil {
 		return nil, err
 	}
