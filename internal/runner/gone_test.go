@@ -31,6 +31,7 @@ func TestLookGone(t *testing.T) {
 		"for longer":           {plain, "-760h done: " + both + "\n-1h done: " + one, ""},
 		"nothing says how old": {with(func(j *config.Job) { j.Every = 0 }), "-49h done: " + both + "\n-25h done: " + one + "\n-1h done: " + one, "fine gone /srv/a>nas/srv-a"},
 		"excluded":             {with(func(j *config.Job) { j.Exclude = []string{"/srv/a"} }), "-49h done: " + both + "\n-1h done: " + one, ""},
+		"named once":           {plain, "-49h done: /srv/a>nas/srv-a done, /srv/.cache>nas/srv-.cache done, " + one + "\n-1h done: " + one, "LATE gone /srv/a>nas/srv-a"},
 		"it never succeeded":   {plain, "-49h failed: /srv/a>nas/srv-a failed, " + one + "\n-1h done: " + one, ""},
 		"nor was it last":      {plain, "-73h done: " + both + "\n-49h failed: /srv/a>nas/srv-a failed, " + one + "\n-1h done: " + one, "LATE gone /srv/a>nas/srv-a"},
 		"of another pattern":   {with(func(j *config.Job) { j.Sources = []string{"/srv/b*"} }), "-49h done: " + both + "\n-1h done: " + one, ""},
@@ -47,7 +48,7 @@ func TestLookGone(t *testing.T) {
 			}
 			got := ""
 			for _, p := range s.Jobs[0].Places {
-				if p.Source != "/srv/a" || p.Destination == "" {
+				if p.Source != "/srv/a" && p.Source != "/srv/.cache" || p.Destination == "" {
 					continue
 				}
 				got += map[bool]string{true: "LATE", false: "fine"}[p.Late] + map[bool]string{true: "!"}[p.Failed]

@@ -305,13 +305,28 @@ func foundBy(j *config.Job, typed string, lately []ledger.PlaceRun) []string {
 // with nested for one that this lies in.
 func standsFor(typed string, nested bool, source string) bool {
 	for ; ; source = path.Dir(source) {
-		if ok, _ := path.Match(typed, source); ok || typed == source {
+		if typed == source || matches(typed, source) {
 			return true
 		}
 		if !nested || source == path.Dir(source) {
 			return false
 		}
 	}
+}
+
+// matches tells whether a run finds a path by a pattern, of which an element matches
+// names that begin with a dot only where it does so too.
+func matches(pattern, name string) bool {
+	elements, names := strings.Split(pattern, "/"), strings.Split(name, "/")
+	if len(elements) != len(names) {
+		return false
+	}
+	for i, element := range elements {
+		if ok, _ := path.Match(element, names[i]); !ok || strings.HasPrefix(names[i], ".") && !strings.HasPrefix(element, ".") {
+			return false
+		}
+	}
+	return true
 }
 
 // notedAs is how the ledger calls a source.
