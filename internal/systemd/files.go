@@ -15,6 +15,15 @@ const wants = own + "/timers.target.wants"
 // want plans that a file has a text, or is not there if that is empty. Files of
 // others stay.
 func (t *tree) want(p *Plan, path, text string) error {
+	masked, err := t.masked(path)
+	switch {
+	case err != nil:
+		return fmt.Errorf("reading a unit: %w", err)
+	case masked && strings.HasSuffix(path, dropIn) && text != "":
+		return fmt.Errorf("%s is masked: remove it first", t.below(path))
+	case masked:
+		return nil
+	}
 	was, err := t.read(path)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -50,11 +59,16 @@ func (t *tree) packaged(name string) string {
 // template.
 func (t *tree) enable(p *Plan, job, template string) error {
 	unit := TimerUnit(job)
-	if masked, err := t.link(filepath.Join(own, unit)); err != nil || masked == "/dev/null" {
-		if err == nil {
-			err = fmt.Errorf("%s is masked: remove %s first", unit, t.below(filepath.Join(own, unit)))
+	for _, name := range []string{unit, TimerTemplate} {
+		file := filepath.Join(own, name)
+		if masked, err := t.masked(file); err != nil {
+			return fmt.Errorf("looking at what is masked: %w", err)
+		} else if masked {
+			return fmt.Errorf("%s is masked: remove %s first", name, t.below(file))
 		}
-		return err
+		if t.isFile(file) { // which comes before a template
+			break
+		}
 	}
 	path := filepath.Join(wants, unit)
 	was, err := t.link(path)

@@ -92,6 +92,38 @@ func TestLinksOfRoot(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	for name, target := range map[string]string{"a full path": "/dev/null", "dots": "../../../dev/null", "of a link": "void"} {
+		for _, unit := range []string{TimerTemplate, TimerUnit("home")} {
+			t.Run("masked, "+name+", "+unit, func(t *testing.T) {
+				root := t.TempDir()
+				place(t, root, filepath.Join(own, "void"), "../../../../dev/null")
+				mask := filepath.Join(own, unit)
+				place(t, root, mask, target)
+				m := &Manager{Root: root}
+				p, err := m.Install(t.Context(), timer, false)
+				if err == nil {
+					err = m.Do(t.Context(), p)
+				}
+				if err == nil || !strings.Contains(err.Error(), unit+" is masked: remove "+filepath.Join(root, mask)+" first") {
+					t.Error(err)
+				}
+				if is, err := os.Readlink(filepath.Join(root, mask)); err != nil || is != target {
+					t.Errorf("it leads to %s, %v", is, err)
+				}
+			})
+		}
+	}
+	t.Run("a drop-in that is masked", func(t *testing.T) {
+		root := t.TempDir()
+		place(t, root, timerFile("home"), "/dev/null")
+		_, err := (&Manager{Root: root}).Install(t.Context(), timer, false)
+		if err == nil || !strings.Contains(err.Error(), "is masked: remove it first") {
+			t.Error(err)
+		}
+		if is, err := os.Readlink(filepath.Join(root, timerFile("home"))); err != nil || is != "/dev/null" {
+			t.Errorf("it leads to %s, %v", is, err)
+		}
+	})
 	t.Run("enabled by somebody else", func(t *testing.T) {
 		root := t.TempDir()
 		link := filepath.Join(wants, TimerUnit("home"))

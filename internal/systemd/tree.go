@@ -99,6 +99,12 @@ func (t *tree) link(name string) (string, error) {
 	return target, err
 }
 
+// masked says whether a link leads to /dev/null, which may not be there in an image.
+func (t *tree) masked(name string) (bool, error) {
+	at, err := t.resolve(name, true)
+	return at == "dev/null", err
+}
+
 // isFile says whether there is a regular file of that name.
 func (t *tree) isFile(name string) bool {
 	at, err := t.resolve(name, true)
@@ -148,6 +154,7 @@ func (t *tree) write(f File) error {
 	}
 	fresh := path.Join(dir, fmt.Sprintf(".buttersink-%d", os.Getpid()))
 	defer t.root.Remove(fresh)
+	_ = t.root.Remove(fresh) // of a run that was killed, with the same number
 	if f.Link != "" {
 		err = t.root.Symlink(f.Link, fresh)
 	} else {
@@ -164,7 +171,6 @@ func (t *tree) write(f File) error {
 
 // fill makes a file that is on the disk when it returns.
 func (t *tree) fill(name, text string) error {
-	_ = t.root.Remove(name) // of a run that was killed, with the same number
 	file, err := t.root.OpenFile(name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err
