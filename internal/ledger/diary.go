@@ -20,7 +20,8 @@ const (
 )
 
 // keepLast is how long what was last at a place is kept where no run is about it any
-// more. It is longer than anybody is told of a source that has gone.
+// more. It is longer than anybody is told of a source that has gone, unless that is
+// late after more than a year only.
 const keepLast = 400 * 24 * time.Hour
 
 // longestMessage is how many bytes of a message are kept.
