@@ -59,15 +59,9 @@ func (t *tree) packaged(name string) string {
 // template.
 func (t *tree) enable(p *Plan, job, template string) error {
 	unit := TimerUnit(job)
-	for _, name := range []string{unit, TimerTemplate} {
-		file := filepath.Join(own, name)
-		if masked, err := t.masked(file); err != nil {
-			return fmt.Errorf("looking at what is masked: %w", err)
-		} else if masked {
-			return fmt.Errorf("%s is masked: remove %s first", name, t.below(file))
-		}
-		if t.isFile(file) { // which comes before a template
-			break
+	for _, names := range [][]string{{unit, TimerTemplate}, {ServiceUnit(job), ServiceTemplate}} {
+		if err := t.unmasked(names...); err != nil {
+			return err
 		}
 	}
 	path := filepath.Join(wants, unit)
@@ -81,6 +75,23 @@ func (t *tree) enable(p *Plan, job, template string) error {
 	}
 	if was != template && slices.Contains(ours, was) {
 		p.Files = append(p.Files, File{Path: path, Link: template})
+	}
+	return nil
+}
+
+// unmasked fails if what holds of units, of which the first one that is there does, is
+// that there is none.
+func (t *tree) unmasked(names ...string) error {
+	for _, name := range names {
+		file := filepath.Join(own, name)
+		if masked, err := t.masked(file); err != nil {
+			return fmt.Errorf("looking at what is masked: %w", err)
+		} else if masked {
+			return fmt.Errorf("%s is masked: remove %s first", name, t.below(file))
+		}
+		if t.isFile(file) { // which comes before a template
+			break
+		}
 	}
 	return nil
 }

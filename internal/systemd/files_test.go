@@ -93,7 +93,7 @@ func TestLinksOfRoot(t *testing.T) {
 		}
 	})
 	for name, target := range map[string]string{"a full path": "/dev/null", "dots": "../../../dev/null", "of a link": "void"} {
-		for _, unit := range []string{TimerTemplate, TimerUnit("home")} {
+		for _, unit := range []string{TimerTemplate, TimerUnit("home"), ServiceTemplate, ServiceUnit("home")} {
 			t.Run("masked, "+name+", "+unit, func(t *testing.T) {
 				root := t.TempDir()
 				place(t, root, filepath.Join(own, "void"), "../../../../dev/null")
