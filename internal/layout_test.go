@@ -65,8 +65,9 @@ var rooms = map[string]string{
 	"systemd": "",
 
 	// What an argument of the command line names, and how far a run is, in words.
-	"place": "",
-	"meter": "snapshot transfer",
+	"place":           "",
+	"meter":           "snapshot transfer",
+	"meter/metertest": "plan snapshot transfer",
 
 	// How fast bytes go, wherever they go over a network.
 	"pace": "",
@@ -115,7 +116,7 @@ var third = map[string]string{
 }
 
 // benches are rooms for tests, which no other room may import.
-var benches = []string{"btrfstest", "s3test", "glaciertest", "sshtest", "archive/buckettest", "store/storetest"}
+var benches = []string{"btrfstest", "s3test", "glaciertest", "sshtest", "archive/buckettest", "store/storetest", "meter/metertest"}
 
 // inTests may be imported by any room's tests.
 var inTests = []string{

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"encoding/json"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -10,69 +9,20 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"github.com/buttersink/buttersink/internal/meter"
-	"github.com/buttersink/buttersink/internal/plan"
+	"github.com/buttersink/buttersink/internal/meter/metertest"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/transfer"
 )
 
 const mib = 1 << 20
 
-// script makes the events of a run, with the totals that transfer would give.
-type script struct {
-	sizes []snapshot.Size
-	at    map[int]int64 // bytes of the steps that are on their way
-	done  map[int]int64 // of those that are committed
-	lost  map[int]bool  // failed or skipped
-}
-
-func newScript(sizes ...snapshot.Size) *script {
-	return &script{sizes: sizes, at: map[int]int64{}, done: map[int]int64{}, lost: map[int]bool{}}
-}
-
-func (s *script) event(e transfer.Event) transfer.Event {
-	e.Steps = len(s.sizes)
-	if e.Step > 0 {
-		size := s.sizes[e.Step-1]
-		e.Expected, e.Exact, e.Action = size.Bytes, size.Exact, plan.Send
-		if e.Path == "" {
-			e.Path = fmt.Sprintf("s%d", e.Step)
-		}
-		delete(s.at, e.Step)
-		switch e.Kind {
-		case transfer.Committed:
-			s.done[e.Step] = e.Bytes
-		case transfer.Failed, transfer.Skipped, transfer.Interrupted:
-			s.lost[e.Step] = true
-		case transfer.Retry:
-			s.at[e.Step] = 0
-		default:
-			s.at[e.Step] = e.Bytes
-		}
-	}
-	e.TotalKnown, e.TotalExact = true, true
-	for i, size := range s.sizes {
-		done, committed := s.done[i+1]
-		switch {
-		case s.lost[i+1]:
-		case committed:
-			e.TotalBytes += done
-			e.TotalExpected += done
-		default:
-			e.TotalBytes += s.at[i+1]
-			e.TotalExpected += max(size.Bytes, s.at[i+1])
-			e.TotalKnown, e.TotalExact = e.TotalKnown && size.Known, e.TotalExact && size.Exact
-		}
-	}
-	return e
-}
-
 func TestRowsFit(t *testing.T) {
 	now := time.Now()
-	s := newScript(snapshot.AboutSize(1<<40), snapshot.AboutSize(1<<40), snapshot.AboutSize(1<<40), snapshot.AboutSize(1<<40), snapshot.AboutSize(1<<40), snapshot.AboutSize(1<<40))
+	s := metertest.NewScript(snapshot.AboutSize(1<<40), snapshot.AboutSize(1<<40), snapshot.AboutSize(1<<40), snapshot.AboutSize(1<<40), snapshot.AboutSize(1<<40), snapshot.AboutSize(1<<40))
 	m := &meter.Meter{}
 	begin := func(step int) {
-		m.Take(s.event(transfer.Event{Kind: transfer.StepBegun, Step: step}), now.Add(-5*time.Second))
-		m.Take(s.event(transfer.Event{
+		m.Take(s.Event(transfer.Event{Kind: transfer.StepBegun, Step: step}), now.Add(-5*time.Second))
+		m.Take(s.Event(transfer.Event{
 			Kind: transfer.Progress, Step: step, Bytes: 123456789,
 			Path: "very/long/日本日本日本日本日本日本/\x1b[31mpath/monday", File: strings.Repeat("directory/", 30) + "naïve\nfile",
 		}), now)
@@ -119,11 +69,11 @@ func TestFileRow(t *testing.T) {
 func playEvents(env *Env, p *progress) {
 	clock := time.Date(2026, 11, 20, 23, 0, 0, 0, time.UTC)
 	env.Now = func() time.Time { return clock }
-	s := newScript(snapshot.AboutSize(100*mib), snapshot.ExactSize(50*mib))
+	s := metertest.NewScript(snapshot.AboutSize(100*mib), snapshot.ExactSize(50*mib))
 	p.begin()
 	event := func(e transfer.Event) {
 		e.Path = map[int]string{1: "a/one\x1b[2J", 2: "a/two"}[e.Step]
-		p.event(s.event(e))
+		p.event(s.Event(e))
 		clock = clock.Add(10 * time.Second)
 	}
 	event(transfer.Event{Kind: transfer.StepBegun, Step: 1})

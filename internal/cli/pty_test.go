@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"golang.org/x/sys/unix"
 
+	"github.com/buttersink/buttersink/internal/meter/metertest"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/transfer"
 )
@@ -161,9 +162,9 @@ func TestBarsOnATerminal(t *testing.T) {
 	env.Log.Info("before")
 	show := env.newProgress(false)
 	show.begin()
-	s := newScript(snapshot.AboutSize(100*mib), snapshot.ExactSize(50*mib))
+	s := metertest.NewScript(snapshot.AboutSize(100*mib), snapshot.ExactSize(50*mib))
 	event := func(kind transfer.Kind, step int, bytes int64) {
-		show.event(s.event(transfer.Event{Kind: kind, Step: step, Bytes: bytes, Path: []string{"a/one", "a/two"}[step-1], File: "dir/na\nme\x1b[2J", Error: "no space"}))
+		show.event(s.Event(transfer.Event{Kind: kind, Step: step, Bytes: bytes, Path: []string{"a/one", "a/two"}[step-1], File: "dir/na\nme\x1b[2J", Error: "no space"}))
 	}
 	event(transfer.StepBegun, 1, 0)
 	event(transfer.Progress, 1, 50*mib)

@@ -1,74 +1,24 @@
 package meter
 
 import (
-	"fmt"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/buttersink/buttersink/internal/plan"
+	"github.com/buttersink/buttersink/internal/meter/metertest"
 	"github.com/buttersink/buttersink/internal/snapshot"
 	"github.com/buttersink/buttersink/internal/transfer"
 )
 
 const mib = 1 << 20
 
-// script makes the events of a run, with the totals that transfer would give.
-type script struct {
-	sizes []snapshot.Size
-	at    map[int]int64 // bytes of the steps that are on their way
-	done  map[int]int64 // of those that are committed
-	lost  map[int]bool  // failed or skipped
-}
-
-func newScript(sizes ...snapshot.Size) *script {
-	return &script{sizes: sizes, at: map[int]int64{}, done: map[int]int64{}, lost: map[int]bool{}}
-}
-
-func (s *script) event(e transfer.Event) transfer.Event {
-	e.Steps = len(s.sizes)
-	if e.Step > 0 {
-		size := s.sizes[e.Step-1]
-		e.Expected, e.Exact, e.Action = size.Bytes, size.Exact, plan.Send
-		if e.Path == "" {
-			e.Path = fmt.Sprintf("s%d", e.Step)
-		}
-		delete(s.at, e.Step)
-		switch e.Kind {
-		case transfer.Committed:
-			s.done[e.Step] = e.Bytes
-		case transfer.Failed, transfer.Skipped, transfer.Interrupted:
-			s.lost[e.Step] = true
-		case transfer.Retry:
-			s.at[e.Step] = 0
-		default:
-			s.at[e.Step] = e.Bytes
-		}
-	}
-	e.TotalKnown, e.TotalExact = true, true
-	for i, size := range s.sizes {
-		done, committed := s.done[i+1]
-		switch {
-		case s.lost[i+1]:
-		case committed:
-			e.TotalBytes += done
-			e.TotalExpected += done
-		default:
-			e.TotalBytes += s.at[i+1]
-			e.TotalExpected += max(size.Bytes, s.at[i+1])
-			e.TotalKnown, e.TotalExact = e.TotalKnown && size.Known, e.TotalExact && size.Exact
-		}
-	}
-	return e
-}
-
 func TestMeter(t *testing.T) {
 	start := time.Date(2026, 11, 20, 23, 0, 0, 0, time.UTC)
 	at := func(seconds float64) time.Time { return start.Add(time.Duration(seconds * float64(time.Second))) }
-	s := newScript(snapshot.AboutSize(100*mib), snapshot.ExactSize(50*mib))
+	s := metertest.NewScript(snapshot.AboutSize(100*mib), snapshot.ExactSize(50*mib))
 	m := &Meter{}
 	event := func(kind transfer.Kind, step int, bytes int64, seconds float64) {
-		m.Take(s.event(transfer.Event{Kind: kind, Step: step, Bytes: bytes, File: "d/f"}), at(seconds))
+		m.Take(s.Event(transfer.Event{Kind: kind, Step: step, Bytes: bytes, File: "d/f"}), at(seconds))
 	}
 	expect := func(seconds float64, step, all string) {
 		t.Helper()
@@ -92,7 +42,7 @@ func TestMeter(t *testing.T) {
 	expect(4, "20 MiB of ~100 MiB (20%), 5 MiB/s, 0:00:16 left", "20 MiB of ~150 MiB (13%), 5 MiB/s, 0:00:26 left")
 	// Nothing comes any more: no rate, and after a while it is said why.
 	expect(20, "20 MiB of ~100 MiB (20%), nothing has moved for 18 s", "20 MiB of ~150 MiB (13%)")
-	m.Take(s.event(transfer.Event{Kind: transfer.Stalled, Step: 1, Bytes: 20 * mib, Wait: 18 * time.Second, Error: "waiting for the source to send"}), at(20))
+	m.Take(s.Event(transfer.Event{Kind: transfer.Stalled, Step: 1, Bytes: 20 * mib, Wait: 18 * time.Second, Error: "waiting for the source to send"}), at(20))
 	expect(20, "20 MiB of ~100 MiB (20%), nothing has moved for 18 s: waiting for the source to send", "20 MiB of ~150 MiB (13%)")
 	event(transfer.Progress, 1, 21*mib, 20.5)
 	if got := m.Flows[0].Text(at(20.5)); strings.Contains(got, "waiting") || strings.Contains(got, "moved") {
@@ -127,11 +77,11 @@ func TestMeter(t *testing.T) {
 // carried, so it does not count in the rate.
 func TestMeterResumed(t *testing.T) {
 	start := time.Now()
-	s := newScript(snapshot.ExactSize(1000 * mib))
+	s := metertest.NewScript(snapshot.ExactSize(1000 * mib))
 	m := &Meter{}
 	event := func(e transfer.Event, seconds int) {
 		e.Step = 1
-		m.Take(s.event(e), start.Add(time.Duration(seconds)*time.Second))
+		m.Take(s.Event(e), start.Add(time.Duration(seconds)*time.Second))
 	}
 	event(transfer.Event{Kind: transfer.StepBegun}, 0)
 	event(transfer.Event{Kind: transfer.Progress, Bytes: 400 * mib, Comparing: true}, 2)
@@ -151,9 +101,9 @@ func TestMeterResumed(t *testing.T) {
 // A pace is that of the last seconds, not of the whole step.
 func TestPaceForgets(t *testing.T) {
 	start := time.Now()
-	s := newScript(snapshot.Size{})
+	s := metertest.NewScript(snapshot.Size{})
 	m := &Meter{}
-	m.Take(s.event(transfer.Event{Kind: transfer.StepBegun, Step: 1}), start)
+	m.Take(s.Event(transfer.Event{Kind: transfer.StepBegun, Step: 1}), start)
 	bytes := int64(0)
 	for i := range 2000 { // 100 s at 100 MiB/s, then 100 s at 1 MiB/s
 		if i < 1000 {
@@ -161,7 +111,7 @@ func TestPaceForgets(t *testing.T) {
 		} else {
 			bytes += mib / 10
 		}
-		m.Take(s.event(transfer.Event{Kind: transfer.Progress, Step: 1, Bytes: bytes}), start.Add(time.Duration(i+1)*100*time.Millisecond))
+		m.Take(s.Event(transfer.Event{Kind: transfer.Progress, Step: 1, Bytes: bytes}), start.Add(time.Duration(i+1)*100*time.Millisecond))
 	}
 	now := start.Add(200 * time.Second)
 	for what, got := range map[string]string{"step": m.Flows[0].Text(now), "run": m.All(now)} {
