@@ -87,6 +87,8 @@ func (w *gpgWriter) Write(p []byte) (n int, err error) {
 				taken = true
 			case b, ok := <-w.outs:
 				if err := w.pass(b, ok); err != nil {
+					w.stop()
+					<-w.fed // p is the caller's again
 					return n, err
 				}
 			}

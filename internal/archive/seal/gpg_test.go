@@ -312,6 +312,22 @@ func TestGPGEnds(t *testing.T) {
 			t.Error(err)
 		}
 	})
+	t.Run("in the middle of its input", func(t *testing.T) {
+		fake(t, tried+"sleep 0.2; echo made; exec sleep 1000")
+		w, err := startGPG(t.Context(), &failing{err: cause}, o.Recipients)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write(data); !errors.Is(err, cause) {
+			t.Error(err)
+		}
+		w.end()
+		select {
+		case <-w.fed:
+			t.Error("what it was given was still being read")
+		case <-time.After(100 * time.Millisecond):
+		}
+	})
 	t.Run("missing", func(t *testing.T) {
 		t.Setenv("PATH", t.TempDir())
 		if _, err := NewWriter(t.Context(), io.Discard, o, nil); err == nil || !strings.Contains(err.Error(), "gnupg") {
